@@ -1,0 +1,5 @@
+//! From labelled text in files to packed batches of token ids.
+
+pub mod batch;
+
+pub use batch::PackedBatch;

@@ -1,0 +1,103 @@
+//! The library's one error type. Every variant carries what went wrong, where, and — in its text — what to do.
+
+use std::{io, path::PathBuf};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Whose fault an error is; the binary derives its exit code from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The command line or a configuration file asks for something impossible: exit code 2.
+    Usage,
+    /// An input file (data, model, checkpoint) is missing, damaged or contradictory: exit code 3.
+    Data,
+    /// Everything else: disk full, device lost, training diverged: exit code 1.
+    Runtime,
+    /// SIGINT or SIGTERM; the state was saved: exit code 130.
+    Interrupted,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting is out of its range or contradicts another.
+    #[error("{setting}: {message}")]
+    Setting { setting: String, message: String },
+
+    /// The operating system refused an action on a file.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+
+    /// A table of examples cannot be used as it is. `line` counts from 1 and includes the header.
+    #[error("{}{}{}: {message}", path.display(), at_line(line), in_column(column))]
+    Table { path: PathBuf, line: Option<u64>, column: Option<String>, message: String },
+
+    /// A model directory, its configuration, its weights or its tokenizer cannot be used.
+    #[error("{}: {message}", path.display())]
+    Model { path: PathBuf, message: String },
+
+    /// A model name could not be resolved to files.
+    #[error("model '{name}': {message}")]
+    Hub { name: String, message: String },
+
+    /// A run directory or checkpoint cannot be used.
+    #[error("{}: {message}", path.display())]
+    Run { path: PathBuf, message: String },
+
+    /// The loss or the gradient stopped being a number.
+    #[error("step {step}: {what} is not finite; {advice}")]
+    NotFinite { step: u64, what: &'static str, advice: String },
+
+    /// No such device, or it cannot do what was asked.
+    #[error("device {device}: {message}")]
+    Device { device: String, message: String },
+
+    /// A signal asked to stop; everything up to `step` is saved.
+    #[error("interrupted after step {step}; continue with: {resume}")]
+    Interrupted { step: u64, resume: String },
+}
+
+impl Error {
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub fn setting(setting: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Setting { setting: setting.into(), message: message.into() }
+    }
+
+    pub fn table(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::Table { path: path.into(), line: None, column: None, message: message.into() }
+    }
+
+    pub fn table_line(path: impl Into<PathBuf>, line: u64, message: impl Into<String>) -> Self {
+        Self::Table { path: path.into(), line: Some(line), column: None, message: message.into() }
+    }
+
+    pub fn model(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::Model { path: path.into(), message: message.into() }
+    }
+
+    pub fn run(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::Run { path: path.into(), message: message.into() }
+    }
+
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Setting { .. } => Fault::Usage,
+            Self::Table { .. } | Self::Model { .. } | Self::Hub { .. } | Self::Run { .. } => Fault::Data,
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Fault::Data,
+            Self::Io { .. } | Self::NotFinite { .. } | Self::Device { .. } => Fault::Runtime,
+            Self::Interrupted { .. } => Fault::Interrupted,
+        }
+    }
+}
+
+fn at_line(line: &Option<u64>) -> String {
+    line.map_or_else(String::new, |line| format!(", line {line}"))
+}
+
+fn in_column(column: &Option<String>) -> String {
+    column.as_ref().map_or_else(String::new, |column| format!(", column '{column}'"))
+}
