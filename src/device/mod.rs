@@ -1,1 +1,387 @@
+//! The seam: what a BERT training step asks of a device, fused as a GPU wants it.
+//!
+//! About twenty operations, no primitive tensor arithmetic, no autograd, no dispatch on shapes or types at run time. Model code
+//! knows no device; devices know no model. Every operation lists its outputs, then inputs, then sizes, then scalars; what it
+//! writes is `&mut`. Matrices are row-major; `rows` says whether a matrix has a row a token or a row a sequence, the batch
+//! says how many that is. Backward operations that write parameter gradients take [`Write`]: the first micro-batch of a step
+//! overwrites, the others add.
 
+pub mod cpu;
+mod dropout;
+mod optimizer;
+
+use std::borrow::Cow;
+
+pub use dropout::{Dropout, Mask, Site};
+pub use optimizer::{Follow, Mean, ParameterRange, Teacher, TrainingState, Update};
+
+use crate::{
+    Result,
+    data::PackedBatch,
+    model::{
+        Activation, BertConfig,
+        layout::{Embeddings, Linear, Norm},
+    },
+};
+
+/// Sizes and constants that every operation of one model shares.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub hidden: usize,       // C
+    pub heads: usize,        // H
+    pub head_size: usize,    // D
+    pub intermediate: usize, // F
+    pub labels: usize,       // N
+    pub layer_norm_eps: f32,
+    pub activation: Activation,
+}
+
+impl Shape {
+    pub fn new(config: &BertConfig) -> Self {
+        Self {
+            hidden: config.hidden_size,
+            heads: config.heads,
+            head_size: config.head_size(),
+            intermediate: config.intermediate_size,
+            labels: config.labels,
+            layer_norm_eps: config.layer_norm_eps,
+            activation: config.activation,
+        }
+    }
+}
+
+/// What a row of a matrix stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// One row a packed token: T.
+    Tokens,
+    /// One row a sequence, its first token: B.
+    Sequences,
+}
+
+/// What happens to a parameter gradient that is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    Overwrite,
+    Add,
+}
+
+/// The distillation term of the loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Distance {
+    /// Mean over batch and classes of (z − z̄)², on the raw logits.
+    Mse,
+    /// τ² · KL(softmax(z̄ / τ) ‖ softmax(z / τ)), mean over the batch.
+    Kl { temperature: f32 },
+}
+
+/// Scalars of the loss of one micro-batch.
+#[derive(Clone, Copy, Debug)]
+pub struct LossScale {
+    /// λ, the weight of the distillation term at this step.
+    pub lambda: f32,
+    pub distance: Distance,
+    pub label_smoothing: f32,
+    /// 1 / Σ of the class weights of the labels of the whole optimizer step (without class weights: 1 / examples).
+    pub ce_scale: f32,
+    /// 1 / examples of the whole optimizer step.
+    pub distill_scale: f32,
+}
+
+/// Most rows a run will ever put through an operation; memory is planned once from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    pub tokens: usize,
+    pub sequences: usize,
+    /// Longest sequence.
+    pub length: usize,
+}
+
+pub trait Device: Sized {
+    /// A matrix of activations in the device's working precision.
+    type Matrix;
+    /// float32 numbers: statistics, logits, losses.
+    type Vector;
+    /// A float32 arena in the layout of the parameters.
+    type Arena;
+    /// Weights that a forward pass reads: a float32 arena and whatever copies of it the device's precision needs.
+    type Parameters;
+    /// A float32 arena, and which rows of the word embeddings are not zero in it.
+    type Gradients;
+    /// An uploaded batch.
+    type Batch;
+
+    /// What this device is, for logs: every run names it.
+    fn name(&self) -> String;
+
+    fn matrix(&self, rows: usize, cols: usize) -> Result<Self::Matrix>;
+    fn vector(&self, len: usize) -> Result<Self::Vector>;
+    fn arena(&self, len: usize) -> Result<Self::Arena>;
+    fn parameters(&self, values: &[f32]) -> Result<Self::Parameters>;
+    fn gradients(&self, len: usize, embeddings: &Embeddings) -> Result<Self::Gradients>;
+    fn batch(&self, capacity: Capacity) -> Result<Self::Batch>;
+
+    fn read_matrix<'a>(&self, matrix: &'a Self::Matrix) -> Result<Cow<'a, [f32]>>;
+    fn read_vector<'a>(&self, vector: &'a Self::Vector) -> Result<Cow<'a, [f32]>>;
+    fn read_arena<'a>(&self, arena: &'a Self::Arena) -> Result<Cow<'a, [f32]>>;
+    fn read_parameters<'a>(&self, parameters: &'a Self::Parameters) -> Result<Cow<'a, [f32]>>;
+    fn read_gradients<'a>(&self, gradients: &'a Self::Gradients) -> Result<Cow<'a, [f32]>>;
+    fn write_vector(&self, vector: &mut Self::Vector, values: &[f32]) -> Result<()>;
+    fn write_arena(&self, arena: &mut Self::Arena, values: &[f32]) -> Result<()>;
+    fn write_parameters(&self, parameters: &mut Self::Parameters, values: &[f32]) -> Result<()>;
+
+    fn upload(&mut self, batch: &mut Self::Batch, source: &PackedBatch) -> Result<()>;
+
+    /// x = dropout(LayerNorm(word\[id\] + position\[p\] + type\[k\])), x \[T, C\]; keeps each row's mean and 1/σ \[T\].
+    fn embed(
+        &mut self,
+        x: &mut Self::Matrix,
+        mean: &mut Self::Vector,
+        rstd: &mut Self::Vector,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        table: &Embeddings,
+        dropout: Dropout,
+    ) -> Result<()>;
+
+    /// d_x \[T, C\] → gradients of the three tables and of the LayerNorm; adds (see [`Device::begin_step`]).
+    fn embed_backward(
+        &mut self,
+        gradients: &mut Self::Gradients,
+        d_x: &Self::Matrix,
+        mean: &Self::Vector,
+        rstd: &Self::Vector,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        table: &Embeddings,
+        dropout: Dropout,
+    ) -> Result<()>;
+
+    /// y = x · Wᵀ + b, x \[rows, I\], W \[O, I\], y \[rows, O\].
+    fn linear(
+        &mut self,
+        y: &mut Self::Matrix,
+        x: &Self::Matrix,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        rows: Rows,
+        layer: Linear,
+    ) -> Result<()>;
+
+    /// u = x · Wᵀ + b, h = GELU(u), both \[rows, F\].
+    fn linear_gelu(
+        &mut self,
+        h: &mut Self::Matrix,
+        u: &mut Self::Matrix,
+        x: &Self::Matrix,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        rows: Rows,
+        layer: Linear,
+    ) -> Result<()>;
+
+    /// r = residual + dropout(x · Wᵀ + b), \[rows, C\].
+    fn linear_dropout_residual(
+        &mut self,
+        r: &mut Self::Matrix,
+        x: &Self::Matrix,
+        residual: &Self::Matrix,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        rows: Rows,
+        layer: Linear,
+        dropout: Dropout,
+    ) -> Result<()>;
+
+    /// y = γ · (r − mean) / σ + β, row by row; keeps mean and 1/σ.
+    fn layer_norm(
+        &mut self,
+        y: &mut Self::Matrix,
+        mean: &mut Self::Vector,
+        rstd: &mut Self::Vector,
+        r: &Self::Matrix,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        rows: Rows,
+        norm: Norm,
+    ) -> Result<()>;
+
+    /// Overwrites d_r, the gradient of r, and d_branch = d_r through the dropout of the branch that was added to the residual.
+    fn layer_norm_backward(
+        &mut self,
+        d_r: &mut Self::Matrix,
+        d_branch: &mut Self::Matrix,
+        gradients: &mut Self::Gradients,
+        d_y: &Self::Matrix,
+        r: &Self::Matrix,
+        mean: &Self::Vector,
+        rstd: &Self::Vector,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        rows: Rows,
+        norm: Norm,
+        dropout: Dropout,
+        write: Write,
+    ) -> Result<()>;
+
+    /// d_x = d_y · W, or residual + d_y · W. Overwrites d_x \[rows, I\].
+    fn linear_backward_input(
+        &mut self,
+        d_x: &mut Self::Matrix,
+        d_y: &Self::Matrix,
+        residual: Option<&Self::Matrix>,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        rows: Rows,
+        layer: Linear,
+    ) -> Result<()>;
+
+    /// d_u = (d_y · W) ∘ GELU'(u), and h = GELU(u) made again in the same pass. Overwrites both \[rows, F\].
+    fn linear_backward_input_gelu(
+        &mut self,
+        d_u: &mut Self::Matrix,
+        h: &mut Self::Matrix,
+        d_y: &Self::Matrix,
+        u: &Self::Matrix,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        rows: Rows,
+        layer: Linear,
+    ) -> Result<()>;
+
+    /// d_W = d_yᵀ · x, d_b = column sums of d_y.
+    fn linear_backward_weight(
+        &mut self,
+        gradients: &mut Self::Gradients,
+        d_y: &Self::Matrix,
+        x: &Self::Matrix,
+        batch: &Self::Batch,
+        rows: Rows,
+        layer: Linear,
+        write: Write,
+    ) -> Result<()>;
+
+    /// ctx = dropout(softmax(q kᵀ / √D)) v, sequence by sequence, head by head; keeps the log-sum-exp of each row \[H, T\].
+    fn attention(
+        &mut self,
+        ctx: &mut Self::Matrix,
+        lse: &mut Self::Vector,
+        qkv: &Self::Matrix,
+        batch: &Self::Batch,
+        dropout: Dropout,
+    ) -> Result<()>;
+
+    /// Overwrites d_qkv \[T, 3C\]. Probabilities are made again from qkv and the log-sum-exp.
+    fn attention_backward(
+        &mut self,
+        d_qkv: &mut Self::Matrix,
+        d_ctx: &Self::Matrix,
+        qkv: &Self::Matrix,
+        ctx: &Self::Matrix,
+        lse: &Self::Vector,
+        batch: &Self::Batch,
+        dropout: Dropout,
+    ) -> Result<()>;
+
+    /// Attention of each sequence's first token only: q \[B, C\], kv \[T, 2C\] → ctx \[B, C\], log-sum-exp \[H, B\].
+    fn attention_first(
+        &mut self,
+        ctx: &mut Self::Matrix,
+        lse: &mut Self::Vector,
+        q: &Self::Matrix,
+        kv: &Self::Matrix,
+        batch: &Self::Batch,
+        dropout: Dropout,
+    ) -> Result<()>;
+
+    /// Overwrites d_q \[B, C\] and d_kv \[T, 2C\].
+    fn attention_first_backward(
+        &mut self,
+        d_q: &mut Self::Matrix,
+        d_kv: &mut Self::Matrix,
+        d_ctx: &Self::Matrix,
+        q: &Self::Matrix,
+        kv: &Self::Matrix,
+        ctx: &Self::Matrix,
+        lse: &Self::Vector,
+        batch: &Self::Batch,
+        dropout: Dropout,
+    ) -> Result<()>;
+
+    /// first \[B, C\] = the first row of each sequence of x \[T, C\].
+    fn gather_first(&mut self, first: &mut Self::Matrix, x: &Self::Matrix, batch: &Self::Batch) -> Result<()>;
+
+    /// d_x \[T, C\] += first \[B, C\] in the first row of each sequence; with [`Write::Overwrite`] the other rows become 0.
+    fn scatter_first(
+        &mut self,
+        d_x: &mut Self::Matrix,
+        first: &Self::Matrix,
+        batch: &Self::Batch,
+        write: Write,
+    ) -> Result<()>;
+
+    /// pooled = tanh(first · Wpᵀ + bp), dropped = dropout(pooled), logits = dropped · Wcᵀ + bc, logits \[B, N\].
+    fn classify(
+        &mut self,
+        pooled: &mut Self::Matrix,
+        dropped: &mut Self::Matrix,
+        logits: &mut Self::Vector,
+        first: &Self::Matrix,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        pooler: Linear,
+        classifier: Linear,
+        dropout: Dropout,
+    ) -> Result<()>;
+
+    /// Gradients of pooler and classifier, and d_first \[B, C\] (overwritten).
+    fn classify_backward(
+        &mut self,
+        d_first: &mut Self::Matrix,
+        gradients: &mut Self::Gradients,
+        d_logits: &Self::Vector,
+        first: &Self::Matrix,
+        pooled: &Self::Matrix,
+        dropped: &Self::Matrix,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        pooler: Linear,
+        classifier: Linear,
+        dropout: Dropout,
+        write: Write,
+    ) -> Result<()>;
+
+    /// losses \[2, B\]: weighted cross-entropy of each example (unscaled), then its distillation term (mean over classes for
+    /// MSE); d_logits \[B, N\]: gradient of `ce_scale · Σ ce + λ · distill_scale · Σ distill`. `target` \[B, N\] are the
+    /// teacher's logits, `class_weights` \[N\].
+    fn distillation_loss(
+        &mut self,
+        losses: &mut Self::Vector,
+        d_logits: &mut Self::Vector,
+        logits: &Self::Vector,
+        target: Option<&Self::Vector>,
+        class_weights: Option<&Self::Vector>,
+        batch: &Self::Batch,
+        scale: LossScale,
+    ) -> Result<()>;
+
+    /// Before the first backward pass of an optimizer step: clears the gradients that [`Device::embed_backward`] adds to.
+    fn begin_step(&mut self, gradients: &mut Self::Gradients, table: &Embeddings) -> Result<()>;
+
+    /// ‖g‖₂ over all parameters, with a fixed order of summation.
+    fn gradient_norm(&mut self, gradients: &Self::Gradients) -> Result<f64>;
+
+    /// One pass over the arenas: scale, AdamW, teacher, average.
+    fn update(
+        &mut self,
+        state: &mut TrainingState<Self>,
+        gradients: &Self::Gradients,
+        ranges: &[ParameterRange],
+        update: &Update,
+    ) -> Result<()>;
+}
+
+/// A part of a linear layer's outputs: rows `from..from + outputs` of its weight and bias.
+pub fn outputs_of(layer: Linear, inputs: usize, from: usize, outputs: usize) -> Linear {
+    Linear { weight: layer.weight.part(from * inputs, outputs * inputs), bias: layer.bias.part(from, outputs) }
+}

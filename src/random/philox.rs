@@ -24,16 +24,32 @@ impl Philox {
     /// Four words of the block at `counter`.
     #[inline(always)]
     pub fn block(self, counter: [u32; 4]) -> [u32; 4] {
-        let [mut c0, mut c1, mut c2, mut c3] = counter;
+        self.blocks::<1>(counter).map(|word| word[0])
+    }
+
+    /// The blocks at `counter`, `counter + 1`, … in its first word (wrapping): `result[w][i]` is word w of block i.
+    ///
+    /// Side by side, so that the rounds become vector code where the caller is compiled for it.
+    #[inline(always)]
+    pub fn blocks<const N: usize>(self, counter: [u32; 4]) -> [[u32; N]; 4] {
+        let mut c = counter.map(|word| [word; N]);
+        for (i, word) in c[0].iter_mut().enumerate() {
+            *word = word.wrapping_add(i as u32);
+        }
         let [mut k0, mut k1] = self.key;
         for _ in 0..ROUNDS {
-            let p0 = u64::from(M0) * u64::from(c0);
-            let p1 = u64::from(M1) * u64::from(c2);
-            (c0, c1, c2, c3) = ((p1 >> 32) as u32 ^ c1 ^ k0, p1 as u32, (p0 >> 32) as u32 ^ c3 ^ k1, p0 as u32);
+            for i in 0..N {
+                let p0 = u64::from(M0) * u64::from(c[0][i]);
+                let p1 = u64::from(M1) * u64::from(c[2][i]);
+                c[0][i] = (p1 >> 32) as u32 ^ c[1][i] ^ k0;
+                c[1][i] = p1 as u32;
+                c[2][i] = (p0 >> 32) as u32 ^ c[3][i] ^ k1;
+                c[3][i] = p0 as u32;
+            }
             k0 = k0.wrapping_add(W0);
             k1 = k1.wrapping_add(W1);
         }
-        [c0, c1, c2, c3]
+        c
     }
 
     /// A sequence of numbers for host-side use (shuffles, splits, initial weights), named by two words.

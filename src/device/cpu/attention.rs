@@ -1,0 +1,293 @@
+//! Variable-length self-attention, forward and backward, one task a (sequence, head).
+//!
+//! Queries are taken `QUERIES` at a time, so that the probabilities of a task ([QUERIES, S]) stay in the second-level cache and no
+//! S × S matrix exists. The forward pass keeps the log-sum-exp of each row; the backward pass makes the probabilities
+//! again: P = exp(q kᵀ/√D − lse), with f the dropout factors and δ = d_ctx · ctx,
+//! d_v = (P ∘ f)ᵀ d_ctx, d_s = P ∘ (f ∘ (d_ctx vᵀ) − δ), d_q = d_s k / √D, d_k = d_sᵀ q / √D.
+
+use std::cell::RefCell;
+
+use super::{
+    batch::CpuBatch,
+    dropout::fill_factors,
+    math::{exp, max, simd, sum_by, sum_by2},
+    matrix::{Into, MatMut, MatRef, matmul},
+};
+use crate::device::{Dropout, Shape};
+
+/// Rows of queries that are worked on together.
+const QUERIES: usize = 64;
+
+thread_local! {
+    /// Probabilities and their gradients of one task; grows to the longest sequence once.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` with this thread's scratch of at least `len` elements.
+pub fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < len {
+            scratch.resize(len, 0.0);
+        }
+        f(&mut scratch[..len])
+    })
+}
+
+/// Elements of a row of probabilities with its dropout mask aligned.
+fn mask_stride(length: usize) -> usize {
+    length.next_multiple_of(Dropout::GROUP)
+}
+
+/// Number of the first mask element of the row (head, query) of a sequence of `length` tokens.
+fn mask_row(length: usize, head: usize, query: usize) -> usize {
+    (head * length + query) * mask_stride(length)
+}
+
+/// A task: head `head` of sequence `b`.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    batch: &'a CpuBatch,
+    shape: &'a Shape,
+    b: usize,
+    head: usize,
+    dropout: Dropout,
+}
+
+impl<'a> Task<'a> {
+    fn length(&self) -> usize {
+        self.batch.sequence(self.b).len()
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.shape.head_size as f32).sqrt()
+    }
+
+    /// The `part`-th (0 query, 1 key, 2 value) matrix [S, D] of a packed [T, 3C].
+    fn part(&self, qkv: &'a [f32], part: usize) -> MatRef<'a> {
+        let (c, d) = (self.shape.hidden, self.shape.head_size);
+        let tokens = self.batch.sequence(self.b);
+        MatRef::new(&qkv[tokens.start * 3 * c + part * c + self.head * d..], tokens.len(), d, 3 * c)
+    }
+
+    /// [S, D] of a packed [T, C].
+    fn head_of(&self, x: &'a [f32]) -> MatRef<'a> {
+        let (c, d) = (self.shape.hidden, self.shape.head_size);
+        let tokens = self.batch.sequence(self.b);
+        MatRef::new(&x[tokens.start * c + self.head * d..], tokens.len(), d, c)
+    }
+
+    fn slot(&self) -> u32 {
+        self.batch.packed.slots[self.b]
+    }
+}
+
+/// Outputs that are cut by sequence (rows of tokens) and head (columns).
+trait Split: Sized + Send {
+    fn at_token(self, tokens: usize) -> (Self, Self);
+    fn at_head(self, heads: usize, head_size: usize) -> (Self, Self);
+}
+
+/// Cuts the outputs into tasks, sequences first, balanced by tokens, and runs them on all threads.
+fn for_each_task<O: Split>(
+    outputs: O,
+    batch: &CpuBatch,
+    shape: &Shape,
+    dropout: Dropout,
+    f: &(impl Fn(Task, O) + Sync),
+) {
+    /// (first sequence, sequences, first head, heads)
+    type Span = (usize, usize, usize, usize);
+    fn recurse<O: Split>(
+        outputs: O,
+        (b, sequences, head, heads): Span,
+        task: Task,
+        f: &(impl Fn(Task, O) + Sync),
+    ) {
+        if sequences > 1 {
+            let half = sequences / 2;
+            let tokens = task.batch.packed.offsets[b + half] - task.batch.packed.offsets[b];
+            let (low, high) = outputs.at_token(tokens as usize);
+            rayon::join(
+                || recurse(low, (b, half, head, heads), task, f),
+                || recurse(high, (b + half, sequences - half, head, heads), task, f),
+            );
+        } else if heads > 1 {
+            let half = heads / 2;
+            let (low, high) = outputs.at_head(half, task.shape.head_size);
+            rayon::join(
+                || recurse(low, (b, sequences, head, half), task, f),
+                || recurse(high, (b, sequences, head + half, heads - half), task, f),
+            );
+        } else {
+            f(Task { b, head, ..task }, outputs);
+        }
+    }
+    if batch.sequences() > 0 {
+        let task = Task { batch, shape, b: 0, head: 0, dropout };
+        recurse(outputs, (0, batch.sequences(), 0, shape.heads), task, f);
+    }
+}
+
+struct Forward<'a> {
+    ctx: MatMut<'a>, // [T, C]
+    lse: MatMut<'a>, // [H, T]
+}
+
+impl Split for Forward<'_> {
+    fn at_token(self, tokens: usize) -> (Self, Self) {
+        let (ctx, ctx_high) = self.ctx.split_at_row(tokens);
+        let (lse, lse_high) = self.lse.split_at_col(tokens);
+        (Self { ctx, lse }, Self { ctx: ctx_high, lse: lse_high })
+    }
+
+    fn at_head(self, heads: usize, head_size: usize) -> (Self, Self) {
+        let (ctx, ctx_high) = self.ctx.split_at_col(heads * head_size);
+        let (lse, lse_high) = self.lse.split_at_row(heads);
+        (Self { ctx, lse }, Self { ctx: ctx_high, lse: lse_high })
+    }
+}
+
+pub fn attention(
+    ctx: &mut [f32], // [T, C]
+    lse: &mut [f32], // [H, T]
+    qkv: &[f32],     // [T, 3C]
+    batch: &CpuBatch,
+    shape: &Shape,
+    dropout: Dropout,
+) {
+    let tokens = batch.tokens();
+    let outputs =
+        Forward { ctx: MatMut::dense(ctx, tokens, shape.hidden), lse: MatMut::dense(lse, shape.heads, tokens) };
+    for_each_task(outputs, batch, shape, dropout, &|task, mut out: Forward| {
+        let length = task.length();
+        let (q, k, v) = (task.part(qkv, 0), task.part(qkv, 1), task.part(qkv, 2));
+        let lse = out.lse.row(0);
+        let mut ctx = out.ctx;
+        with_scratch(QUERIES.min(length) * length + mask_stride(length), |scratch| {
+            let (p, factors) = scratch.split_at_mut(QUERIES.min(length) * length);
+            for first in (0..length).step_by(QUERIES) {
+                let n = QUERIES.min(length - first);
+                let p = &mut p[..n * length];
+                let mut scores = MatMut::dense(p, n, length);
+                matmul(&mut scores, q.rows_from(first, n), k.t(), task.scale(), Into::Overwrite);
+                simd(|| {
+                    for (i, row) in p.chunks_exact_mut(length).enumerate() {
+                        lse[first + i] = softmax(row);
+                        if dropout.is_active() {
+                            let element = mask_row(length, task.head, first + i);
+                            fill_factors(factors, dropout, task.slot(), element);
+                            for (p, &f) in row.iter_mut().zip(&*factors) {
+                                *p *= f;
+                            }
+                        }
+                    }
+                });
+                let (mut block, rest) = ctx.split_at_row(n);
+                matmul(&mut block, MatRef::dense(p, n, length), v, 1.0, Into::Overwrite);
+                ctx = rest;
+            }
+        });
+    });
+}
+
+/// Softmax of a row in place; returns its log-sum-exp.
+#[inline(always)]
+fn softmax(row: &mut [f32]) -> f32 {
+    let largest = max(row);
+    for v in row.iter_mut() {
+        *v = exp(*v - largest);
+    }
+    let sum = sum_by(row, |v| v);
+    let inverse = 1.0 / sum;
+    for v in row.iter_mut() {
+        *v *= inverse;
+    }
+    largest + sum.ln()
+}
+
+struct Backward<'a> {
+    d_q: MatMut<'a>, // [T, C], columns of d_qkv
+    d_k: MatMut<'a>, // [T, C]
+    d_v: MatMut<'a>, // [T, C]
+}
+
+impl<'a> Backward<'a> {
+    fn map2(self, f: impl Fn(MatMut<'a>) -> (MatMut<'a>, MatMut<'a>)) -> (Self, Self) {
+        let ((d_q, q), (d_k, k), (d_v, v)) = (f(self.d_q), f(self.d_k), f(self.d_v));
+        (Self { d_q, d_k, d_v }, Self { d_q: q, d_k: k, d_v: v })
+    }
+}
+
+impl Split for Backward<'_> {
+    fn at_token(self, tokens: usize) -> (Self, Self) {
+        self.map2(|m| m.split_at_row(tokens))
+    }
+
+    fn at_head(self, heads: usize, head_size: usize) -> (Self, Self) {
+        self.map2(|m| m.split_at_col(heads * head_size))
+    }
+}
+
+pub fn attention_backward(
+    d_qkv: &mut [f32], // [T, 3C]
+    d_ctx: &[f32],     // [T, C]
+    qkv: &[f32],       // [T, 3C]
+    ctx: &[f32],       // [T, C]
+    lse: &[f32],       // [H, T]
+    batch: &CpuBatch,
+    shape: &Shape,
+    dropout: Dropout,
+) {
+    let (tokens, c, d) = (batch.tokens(), shape.hidden, shape.head_size);
+    let (d_q, rest) = MatMut::dense(d_qkv, tokens, 3 * c).split_at_col(c);
+    let (d_k, d_v) = rest.split_at_col(c);
+    for_each_task(Backward { d_q, d_k, d_v }, batch, shape, dropout, &|task, out: Backward| {
+        let (length, start) = (task.length(), batch.sequence(task.b).start);
+        let (q, k, v) = (task.part(qkv, 0), task.part(qkv, 1), task.part(qkv, 2));
+        let d_out = task.head_of(d_ctx);
+        let lse = &lse[task.head * tokens + start..][..length];
+        let Backward { mut d_q, mut d_k, mut d_v } = out;
+        let block_len = QUERIES.min(length) * length;
+        with_scratch(2 * block_len + mask_stride(length), |scratch| {
+            let (p, rest) = scratch.split_at_mut(block_len);
+            let (d_p, factors) = rest.split_at_mut(block_len);
+            for first in (0..length).step_by(QUERIES) {
+                let n = QUERIES.min(length - first);
+                let (p, d_p) = (&mut p[..n * length], &mut d_p[..n * length]);
+                let (q, d_out) = (q.rows_from(first, n), d_out.rows_from(first, n));
+                matmul(&mut MatMut::dense(p, n, length), q, k.t(), task.scale(), Into::Overwrite);
+                matmul(&mut MatMut::dense(d_p, n, length), d_out, v.t(), 1.0, Into::Overwrite);
+                simd(|| {
+                    for i in 0..n {
+                        let at = (start + first + i) * c + task.head * d;
+                        let delta = sum_by2(&d_ctx[at..at + d], &ctx[at..at + d], |a, b| a * b);
+                        let lse = lse[first + i];
+                        let p = &mut p[i * length..(i + 1) * length];
+                        let d_p = &mut d_p[i * length..(i + 1) * length];
+                        if dropout.is_active() {
+                            let element = mask_row(length, task.head, first + i);
+                            fill_factors(factors, dropout, task.slot(), element);
+                            for ((p, d_p), &f) in p.iter_mut().zip(d_p).zip(&*factors) {
+                                let probability = exp(*p - lse);
+                                *d_p = probability * (f * *d_p - delta);
+                                *p = probability * f;
+                            }
+                        } else {
+                            for (p, d_p) in p.iter_mut().zip(d_p) {
+                                *p = exp(*p - lse);
+                                *d_p = *p * (*d_p - delta);
+                            }
+                        }
+                    }
+                });
+                let into = if first == 0 { Into::Overwrite } else { Into::Add };
+                let (p, d_s) = (MatRef::dense(p, n, length), MatRef::dense(d_p, n, length));
+                matmul(&mut d_v, p.t(), d_out, 1.0, into);
+                matmul(&mut d_k, d_s.t(), q, task.scale(), into);
+                let (mut block, rest) = d_q.split_at_row(n);
+                matmul(&mut block, d_s, k, task.scale(), Into::Overwrite);
+                d_q = rest;
+            }
+        });
+    });
+}

@@ -1,0 +1,101 @@
+//! Cross-entropy with its distillation term, and the gradient of both, one pass over the logits of an example.
+//!
+//! With p = softmax(z), class weights w (1 without), smoothing ε, label y, teacher logits z̄:
+//!
+//! ```text
+//! ce      = (1 − ε) · w_y · (−ln p_y) + ε / N · Σ_c w_c · (−ln p_c)        (as torch.nn.CrossEntropyLoss weighs it)
+//! mse     = Σ_c (z_c − z̄_c)² / N                       kl = τ² · Σ_c p̄_c · (ln p̄_c − ln p'_c), p̄, p' at temperature τ
+//! d_logits = ce_scale · ∂ce/∂z + λ · distill_scale · ∂distill/∂z
+//! ```
+
+use rayon::prelude::*;
+
+use crate::device::{Distance, LossScale};
+
+pub fn distillation_loss(
+    ce: &mut [f32],       // [B]
+    distill: &mut [f32],  // [B]
+    d_logits: &mut [f32], // [B, N]
+    logits: &[f32],       // [B, N]
+    target: Option<&[f32]>,
+    class_weights: Option<&[f32]>,
+    labels: &[u32], // [B]
+    scale: LossScale,
+) {
+    let classes = logits.len() / labels.len();
+    (ce.par_iter_mut(), distill.par_iter_mut(), d_logits.par_chunks_exact_mut(classes))
+        .into_par_iter()
+        .with_min_len((4096 / classes).max(1))
+        .enumerate()
+        .for_each(|(b, (ce, distill, d))| {
+            let row = b * classes..(b + 1) * classes;
+            let z = &logits[row.clone()];
+            *ce = cross_entropy(d, z, labels[b] as usize, class_weights, scale.label_smoothing);
+            for v in d.iter_mut() {
+                *v *= scale.ce_scale;
+            }
+            *distill = target.map_or(0.0, |target| {
+                let factor = scale.lambda * scale.distill_scale;
+                match scale.distance {
+                    Distance::Mse => mean_squared_error(d, z, &target[row], factor),
+                    Distance::Kl { temperature } => divergence(d, z, &target[row], temperature, factor),
+                }
+            });
+        });
+}
+
+/// ln Σ e^(z / τ), in f64.
+fn log_sum_exp(z: &[f32], temperature: f64) -> f64 {
+    let largest = f64::from(z.iter().copied().fold(f32::NEG_INFINITY, f32::max)) / temperature;
+    largest + z.iter().map(|&v| (f64::from(v) / temperature - largest).exp()).sum::<f64>().ln()
+}
+
+/// Overwrites `d` with ∂ce/∂z.
+fn cross_entropy(d: &mut [f32], z: &[f32], label: usize, weights: Option<&[f32]>, smoothing: f32) -> f32 {
+    let lse = log_sum_exp(z, 1.0);
+    let epsilon = f64::from(smoothing);
+    let weight = |c: usize| weights.map_or(1.0, |w| f64::from(w[c]));
+    let spread = |c: usize| {
+        let own = if c == label { (1.0 - epsilon) * weight(c) } else { 0.0 };
+        own + epsilon / z.len() as f64 * weight(c)
+    };
+    let total: f64 = if smoothing == 0.0 { weight(label) } else { (0..z.len()).map(spread).sum() };
+    let mut loss = 0.0;
+    for (c, (d, &v)) in d.iter_mut().zip(z).enumerate() {
+        let log_p = f64::from(v) - lse;
+        let share = spread(c);
+        if share != 0.0 {
+            loss -= share * log_p;
+        }
+        *d = (total * log_p.exp() - share) as f32;
+    }
+    loss as f32
+}
+
+/// Adds `factor` · ∂mse/∂z to `d`.
+fn mean_squared_error(d: &mut [f32], z: &[f32], target: &[f32], factor: f32) -> f32 {
+    let n = z.len() as f32;
+    let mut sum = 0.0f64;
+    for ((d, &v), &t) in d.iter_mut().zip(z).zip(target) {
+        let difference = v - t;
+        sum += f64::from(difference) * f64::from(difference);
+        *d += factor * 2.0 / n * difference;
+    }
+    (sum / z.len() as f64) as f32
+}
+
+/// Adds `factor` · ∂kl/∂z to `d`.
+fn divergence(d: &mut [f32], z: &[f32], target: &[f32], temperature: f32, factor: f32) -> f32 {
+    let tau = f64::from(temperature);
+    let (lse, target_lse) = (log_sum_exp(z, tau), log_sum_exp(target, tau));
+    let mut sum = 0.0f64;
+    for ((d, &v), &t) in d.iter_mut().zip(z).zip(target) {
+        let (log_p, log_q) = (f64::from(v) / tau - lse, f64::from(t) / tau - target_lse);
+        let q = log_q.exp();
+        if q > 0.0 {
+            sum += q * (log_q - log_p);
+        }
+        *d += (f64::from(factor) * tau * (log_p.exp() - q)) as f32;
+    }
+    (tau * tau * sum) as f32
+}

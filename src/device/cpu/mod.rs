@@ -1,0 +1,95 @@
+//! The CPU device: float32, all cores, the widest vector instructions the machine has; the product where there is no GPU, and
+//! the oracle that the kernels are checked against.
+//!
+//! One file an operation family. Nothing is allocated inside a step beyond the packing buffers of `gemm`.
+
+mod attention;
+mod attention_first;
+mod batch;
+mod dropout;
+mod embedding;
+mod head;
+mod layer_norm;
+mod linear;
+mod loss;
+mod math;
+mod matrix;
+mod operations;
+mod optimizer;
+
+pub use batch::CpuBatch;
+
+use super::{Capacity, Shape};
+use crate::model::View;
+
+/// State of the CPU device: the model's shape and the scratch its operations share.
+pub struct CpuDevice {
+    shape: Shape,
+    /// LayerNorm partial sums, [T / 32 rounded up, 4C].
+    partial: Vec<f32>,
+    /// Gradient of the summed embeddings, [T, C].
+    d_sum: Vec<f32>,
+    /// Gradient through the classifier, [B, C].
+    d_pooled: Vec<f32>,
+    norm_partials: Vec<f64>,
+}
+
+impl CpuDevice {
+    pub fn new(shape: Shape, capacity: Capacity) -> Self {
+        let c = shape.hidden;
+        let blocks = capacity.tokens.max(capacity.sequences).div_ceil(layer_norm::BLOCK);
+        Self {
+            shape,
+            partial: vec![0.0; blocks * 4 * c],
+            d_sum: vec![0.0; capacity.tokens * c],
+            d_pooled: vec![0.0; capacity.sequences * c],
+            norm_partials: Vec::new(),
+        }
+    }
+}
+
+/// Gradients, and which rows of the word embeddings this step has touched.
+#[derive(Debug)]
+pub struct CpuGradients {
+    arena: Vec<f32>,
+    word: View,
+    width: usize,
+    touched: Vec<bool>, // [V]
+    /// The touched rows, ascending.
+    rows: Vec<u32>,
+}
+
+impl CpuGradients {
+    fn new(len: usize, word: View, width: usize) -> Self {
+        let vocabulary = word.len / width;
+        Self {
+            arena: vec![0.0; len],
+            word,
+            width,
+            touched: vec![false; vocabulary],
+            rows: Vec::with_capacity(vocabulary),
+        }
+    }
+
+    /// Rows of the last step back to 0, and forgotten.
+    fn clear_rows(&mut self) {
+        for &row in &self.rows {
+            let start = self.word.start + row as usize * self.width;
+            self.arena[start..start + self.width].fill(0.0);
+            self.touched[row as usize] = false;
+        }
+        self.rows.clear();
+    }
+
+    fn touch(&mut self, batch: &CpuBatch) {
+        let known = self.rows.len();
+        for run in &batch.runs {
+            if !std::mem::replace(&mut self.touched[run.id as usize], true) {
+                self.rows.push(run.id);
+            }
+        }
+        if known > 0 {
+            self.rows.sort_unstable();
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One pass over the arenas: scale, AdamW, teacher and average; and the gradient's norm.
+//!
+//! The arenas are cut alike into leaves of `LEAF` elements, and a leaf is done in tiles that stay in the first-level cache while
+//! AdamW, teacher and average pass over them: each arena is read and written once. Rows of the word embeddings that no batch
+//! has touched have zero moments and no gradient; for them AdamW is the decay alone, which is exact and saves most of their traffic.
+
+use rayon::prelude::*;
+
+use super::{
+    CpuDevice, CpuGradients,
+    math::{simd, sum_by},
+};
+use crate::device::{Follow, Mean, ParameterRange, Teacher, TrainingState, Update};
+
+/// Elements a task takes.
+const LEAF: usize = 1 << 16;
+/// Elements that pass through all stages together: a dozen arenas' tiles fit the first-level cache.
+const TILE: usize = 1 << 9;
+
+/// The same stretch of every arena, starting at `start`.
+struct Stretch<'a> {
+    start: usize,
+    student: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    gradient: &'a [f32],
+    teacher: Follower<'a>,
+    average: Follower<'a>,
+}
+
+/// A teacher's or average's arenas.
+enum Follower<'a> {
+    None,
+    Window { mean: &'a mut [f32], slot: &'a mut [f32], before: &'a [Vec<f32>], after: &'a [Vec<f32>] },
+    Store { slot: &'a mut [f32] },
+    Mean { value: &'a mut [f32], rest: &'a mut [f32] },
+}
+
+impl<'a> Follower<'a> {
+    fn split_at(self, at: usize) -> (Self, Self) {
+        match self {
+            Self::None => (Self::None, Self::None),
+            Self::Window { mean, slot, before, after } => {
+                let ((mean, mean_high), (slot, slot_high)) = (mean.split_at_mut(at), slot.split_at_mut(at));
+                let high = Self::Window { mean: mean_high, slot: slot_high, before, after };
+                (Self::Window { mean, slot, before, after }, high)
+            }
+            Self::Store { slot } => {
+                let (low, high) = slot.split_at_mut(at);
+                (Self::Store { slot: low }, Self::Store { slot: high })
+            }
+            Self::Mean { value, rest } => {
+                let ((value, value_high), (rest, rest_high)) = (value.split_at_mut(at), rest.split_at_mut(at));
+                (Self::Mean { value, rest }, Self::Mean { value: value_high, rest: rest_high })
+            }
+        }
+    }
+
+    fn of_mean(mean: &'a mut Mean<CpuDevice>) -> Self {
+        Self::Mean { value: &mut mean.value, rest: &mut mean.rest }
+    }
+
+    fn of_teacher(teacher: Option<&'a mut Teacher<CpuDevice>>, follow: Follow) -> Self {
+        match (teacher, follow) {
+            (Some(Teacher::Window { mean, ring }), Follow::Window { slot, filled }) => {
+                let (before, rest) = ring[..filled].split_at_mut(slot);
+                let (slot, after) = rest.split_first_mut().expect("the slot is one of the filled ones");
+                Self::Window { mean, slot, before, after }
+            }
+            (Some(Teacher::Stored { ring }), Follow::Store { slot }) => Self::Store { slot: &mut ring[slot] },
+            (Some(Teacher::Mean(mean)), Follow::Before { .. } | Follow::After { .. }) => Self::of_mean(mean),
+            _ => Self::None,
+        }
+    }
+}
+
+impl Stretch<'_> {
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let (student, student_high) = self.student.split_at_mut(at);
+        let (first, first_high) = self.first.split_at_mut(at);
+        let (second, second_high) = self.second.split_at_mut(at);
+        let (gradient, gradient_high) = self.gradient.split_at(at);
+        let (teacher, teacher_high) = self.teacher.split_at(at);
+        let (average, average_high) = self.average.split_at(at);
+        (
+            Self { start: self.start, student, first, second, gradient, teacher, average },
+            Self {
+                start: self.start + at,
+                student: student_high,
+                first: first_high,
+                second: second_high,
+                gradient: gradient_high,
+                teacher: teacher_high,
+                average: average_high,
+            },
+        )
+    }
+}
+
+pub fn update(
+    state: &mut TrainingState<CpuDevice>,
+    gradients: &CpuGradients,
+    ranges: &[ParameterRange],
+    update: &Update,
+) {
+    let average = match (&mut state.average, update.average) {
+        (Some(mean), Follow::Before { .. } | Follow::After { .. }) => Follower::of_mean(mean),
+        _ => Follower::None,
+    };
+    let whole = Stretch {
+        start: 0,
+        student: &mut state.student,
+        first: &mut state.first_moment,
+        second: &mut state.second_moment,
+        gradient: &gradients.arena,
+        teacher: Follower::of_teacher(state.teacher.as_mut(), update.teacher),
+        average,
+    };
+    recurse(whole, &Pass { gradients, ranges, update });
+}
+
+/// What every leaf needs to know.
+struct Pass<'a> {
+    gradients: &'a CpuGradients,
+    ranges: &'a [ParameterRange],
+    update: &'a Update,
+}
+
+fn recurse(stretch: Stretch, pass: &Pass) {
+    let len = stretch.student.len();
+    if len > LEAF {
+        let (low, high) = stretch.split_at((len / 2).next_multiple_of(LEAF).min(len - 1));
+        rayon::join(|| recurse(low, pass), || recurse(high, pass));
+    } else {
+        simd(|| leaf(stretch, pass));
+    }
+}
+
+#[inline(always)]
+fn leaf(mut stretch: Stretch, pass: &Pass) {
+    let (start, end) = (stretch.start, stretch.start + stretch.student.len());
+    let from = pass.ranges.partition_point(|range| range.start + range.len <= start);
+    for range in pass.ranges[from..].iter().take_while(|range| range.start < end) {
+        let (low, high) = (range.start.max(start), (range.start + range.len).min(end));
+        let mut at = low;
+        while at < high {
+            // A tile of the word embeddings ends with its row, so that a row is skipped or done as one.
+            let row_end = range.sparse_row.map_or(high, |width| {
+                let row = (at - range.start) / width;
+                (range.start + (row + 1) * width).min(high)
+            });
+            let stop = (at + TILE).min(row_end);
+            let skip = range.sparse_row.is_some_and(|width| !pass.gradients.touched[(at - range.start) / width]);
+            tile(&mut stretch, at - start..stop - start, range, pass.update, skip);
+            at = stop;
+        }
+    }
+}
+
+#[inline(always)]
+fn tile(
+    stretch: &mut Stretch,
+    span: std::ops::Range<usize>,
+    range: &ParameterRange,
+    update: &Update,
+    no_gradient: bool,
+) {
+    let theta = &mut stretch.student[span.clone()];
+    follow_before(&mut stretch.teacher, theta, stretch.start, &span, update.teacher);
+    let (m, v) = (&mut stretch.first[span.clone()], &mut stretch.second[span.clone()]);
+    let keep = 1.0 - range.lr * range.decay;
+    if no_gradient && v.iter().all(|&v| v == 0.0) {
+        for w in theta.iter_mut() {
+            *w *= keep;
+        }
+    } else {
+        adamw(theta, m, v, &stretch.gradient[span.clone()], range.lr, keep, update);
+    }
+    follow_after(&mut stretch.teacher, theta, &span, update.teacher);
+    follow_after(&mut stretch.average, theta, &span, update.average);
+}
+
+#[inline(always)]
+fn adamw(theta: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], lr: f32, keep: f32, update: &Update) {
+    let (beta1, beta2, eps, scale) = (update.beta1, update.beta2, update.eps, update.gradient_scale);
+    let correction = |beta: f32| 1.0 - f64::from(beta).powf(update.number as f64);
+    let step = (f64::from(lr) / correction(beta1)) as f32;
+    let inverse_root = (1.0 / correction(beta2).sqrt()) as f32;
+    for (((w, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(g) {
+        let g = g * scale;
+        *m = beta1.mul_add(*m, (1.0 - beta1) * g);
+        *v = beta2.mul_add(*v, (1.0 - beta2) * g * g);
+        *w = *w * keep - step * *m / (v.sqrt() * inverse_root + eps);
+    }
+}
+
+/// Followers of the weights before the update.
+#[inline(always)]
+fn follow_before(
+    follower: &mut Follower,
+    theta: &[f32],
+    start: usize,
+    span: &std::ops::Range<usize>,
+    follow: Follow,
+) {
+    match (follower, follow) {
+        (Follower::Window { mean, slot, before, after }, Follow::Window { filled, .. }) => {
+            let mean = &mut mean[span.clone()];
+            slot[span.clone()].copy_from_slice(theta);
+            mean.copy_from_slice(theta);
+            for other in before.iter().chain(after.iter()) {
+                for (sum, &w) in mean.iter_mut().zip(&other[start + span.start..start + span.end]) {
+                    *sum += w;
+                }
+            }
+            let share = 1.0 / filled as f32;
+            for sum in mean.iter_mut() {
+                *sum *= share;
+            }
+        }
+        (Follower::Store { slot }, Follow::Store { .. }) => slot[span.clone()].copy_from_slice(theta),
+        (Follower::Mean { value, rest }, Follow::Before { weight }) => {
+            move_towards(&mut value[span.clone()], &mut rest[span.clone()], theta, weight as f32);
+        }
+        _ => {}
+    }
+}
+
+/// Followers of the weights after the update.
+#[inline(always)]
+fn follow_after(follower: &mut Follower, theta: &[f32], span: &std::ops::Range<usize>, follow: Follow) {
+    if let (Follower::Mean { value, rest }, Follow::After { weight }) = (follower, follow) {
+        move_towards(&mut value[span.clone()], &mut rest[span.clone()], theta, weight as f32);
+    }
+}
+
+/// mean += weight · (θ − mean), the mean in two floats (Knuth's two-sum keeps what the addition rounds off).
+#[inline(always)]
+fn move_towards(value: &mut [f32], rest: &mut [f32], theta: &[f32], weight: f32) {
+    for ((mean, rest), &w) in value.iter_mut().zip(rest).zip(theta) {
+        let increment = weight.mul_add((w - *mean) - *rest, *rest);
+        let sum = *mean + increment;
+        let part = sum - *mean;
+        *rest = (*mean - (sum - part)) + (increment - part);
+        *mean = sum;
+    }
+}
+
+/// Σ g², dense parameters in blocks of `NORM_BLOCK`, then the touched rows of the word embeddings, all in order.
+pub fn gradient_norm(partials: &mut Vec<f64>, gradients: &CpuGradients) -> f64 {
+    const NORM_BLOCK: usize = 1 << 12;
+    let word = gradients.word;
+    let (low, rest) = gradients.arena.split_at(word.start);
+    let high = &rest[word.len..];
+    let blocks = |part: &[f32]| part.len().div_ceil(NORM_BLOCK);
+    partials.resize(blocks(low) + blocks(high) + gradients.rows.len(), 0.0);
+    let squares = |block: &[f32]| f64::from(simd(|| sum_by(block, |g| g * g)));
+    let (low_sums, rest) = partials.split_at_mut(blocks(low));
+    let (high_sums, row_sums) = rest.split_at_mut(blocks(high));
+    let dense = low.par_chunks(NORM_BLOCK).chain(high.par_chunks(NORM_BLOCK));
+    low_sums.par_iter_mut().chain(high_sums).zip(dense).for_each(|(sum, block)| *sum = squares(block));
+    row_sums.par_iter_mut().zip(&gradients.rows).with_min_len(16).for_each(|(sum, &row)| {
+        let start = word.start + row as usize * gradients.width;
+        *sum = squares(&gradients.arena[start..start + gradients.width]);
+    });
+    partials.iter().sum::<f64>().sqrt()
+}
