@@ -23,6 +23,7 @@
 pub mod data;
 pub mod device;
 pub mod distillation;
+pub mod encoder;
 mod error;
 pub mod metrics;
 pub mod model;

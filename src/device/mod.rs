@@ -97,6 +97,7 @@ pub struct Capacity {
     pub length: usize,
 }
 
+#[expect(clippy::too_many_arguments, reason = "an operation of the seam lists its outputs, inputs and sizes one by one")]
 pub trait Device: Sized {
     /// A matrix of activations in the device's working precision.
     type Matrix;
@@ -168,11 +169,11 @@ pub trait Device: Sized {
         layer: Linear,
     ) -> Result<()>;
 
-    /// u = x · Wᵀ + b, h = GELU(u), both \[rows, F\].
+    /// u = x · Wᵀ + b, h = GELU(u), both \[rows, F\]; u is kept only where a backward pass will want it.
     fn linear_gelu(
         &mut self,
         h: &mut Self::Matrix,
-        u: &mut Self::Matrix,
+        u: Option<&mut Self::Matrix>,
         x: &Self::Matrix,
         weights: &Self::Parameters,
         batch: &Self::Batch,
@@ -283,7 +284,7 @@ pub trait Device: Sized {
         dropout: Dropout,
     ) -> Result<()>;
 
-    /// Attention of each sequence's first token only: q \[B, C\], kv \[T, 2C\] → ctx \[B, C\], log-sum-exp \[H, B\].
+    /// Attention of each sequence's first token only: q \[B, C\], kv \[T, 2C\] → ctx \[B, C\], log-sum-exp \[B, H\].
     fn attention_first(
         &mut self,
         ctx: &mut Self::Matrix,

@@ -50,7 +50,6 @@ struct Task<'a> {
     shape: &'a Shape,
     b: usize,
     head: usize,
-    dropout: Dropout,
 }
 
 impl<'a> Task<'a> {
@@ -92,7 +91,6 @@ fn for_each_task<O: Split>(
     outputs: O,
     batch: &CpuBatch,
     shape: &Shape,
-    dropout: Dropout,
     f: &(impl Fn(Task, O) + Sync),
 ) {
     /// (first sequence, sequences, first head, heads)
@@ -123,7 +121,7 @@ fn for_each_task<O: Split>(
         }
     }
     if batch.sequences() > 0 {
-        let task = Task { batch, shape, b: 0, head: 0, dropout };
+        let task = Task { batch, shape, b: 0, head: 0 };
         recurse(outputs, (0, batch.sequences(), 0, shape.heads), task, f);
     }
 }
@@ -158,7 +156,7 @@ pub fn attention(
     let tokens = batch.tokens();
     let outputs =
         Forward { ctx: MatMut::dense(ctx, tokens, shape.hidden), lse: MatMut::dense(lse, shape.heads, tokens) };
-    for_each_task(outputs, batch, shape, dropout, &|task, mut out: Forward| {
+    for_each_task(outputs, batch, shape, &|task, mut out: Forward| {
         let length = task.length();
         let (q, k, v) = (task.part(qkv, 0), task.part(qkv, 1), task.part(qkv, 2));
         let lse = out.lse.row(0);
@@ -241,7 +239,7 @@ pub fn attention_backward(
     let (tokens, c, d) = (batch.tokens(), shape.hidden, shape.head_size);
     let (d_q, rest) = MatMut::dense(d_qkv, tokens, 3 * c).split_at_col(c);
     let (d_k, d_v) = rest.split_at_col(c);
-    for_each_task(Backward { d_q, d_k, d_v }, batch, shape, dropout, &|task, out: Backward| {
+    for_each_task(Backward { d_q, d_k, d_v }, batch, shape, &|task, out: Backward| {
         let (length, start) = (task.length(), batch.sequence(task.b).start);
         let (q, k, v) = (task.part(qkv, 0), task.part(qkv, 1), task.part(qkv, 2));
         let d_out = task.head_of(d_ctx);

@@ -48,10 +48,10 @@ fn add(row: &mut [f32], other: &[f32]) {
     }
 }
 
-/// u = x · Wᵀ + b, h = GELU(u).
+/// u = x · Wᵀ + b, h = GELU(u); without `u` both live in `h`.
 pub fn linear_gelu(
     h: &mut [f32],
-    u: &mut [f32],
+    u: Option<&mut [f32]>,
     x: &[f32],
     weights: &[f32],
     rows: usize,
@@ -60,13 +60,26 @@ pub fn linear_gelu(
 ) {
     let bias = &weights[layer.bias.range()];
     let outputs = bias.len();
+    let weight = &weights[layer.weight.range()];
+    let Some(u) = u else {
+        return product_with(h, x, weight, rows, outputs, |_, col, mut block| {
+            simd(|| {
+                block.for_each_row(|_, row| {
+                    add(row, &bias[col..]);
+                    gelu(row, activation);
+                });
+            });
+        });
+    };
     let whole = Shared::new(MatMut::dense(h, rows, outputs));
-    product_with(u, x, &weights[layer.weight.range()], rows, outputs, |first, col, mut block| {
+    product_with(u, x, weight, rows, outputs, |first, col, mut block| {
         let mut h_block = whole.block(first, col, &block);
         simd(|| {
             block.for_each_row(|i, row| {
                 add(row, &bias[col..]);
-                gelu(h_block.row(i), row, activation);
+                let h = h_block.row(i);
+                h.copy_from_slice(row);
+                gelu(h, activation);
             });
         });
     });
@@ -89,17 +102,18 @@ impl<'a> Shared<'a> {
     }
 }
 
+/// `x = GELU(x)`.
 #[inline(always)]
-fn gelu(h: &mut [f32], u: &[f32], activation: Activation) {
+fn gelu(x: &mut [f32], activation: Activation) {
     match activation {
         Activation::GeluErf => {
-            for (h, &u) in h.iter_mut().zip(u) {
-                *h = u * normal_cdf(u).0;
+            for v in x {
+                *v *= normal_cdf(*v).0;
             }
         }
         Activation::GeluTanh => {
-            for (h, &u) in h.iter_mut().zip(u) {
-                *h = 0.5 * u * (1.0 + tanh(tanh_argument(u)));
+            for v in x {
+                *v *= 0.5 * (1.0 + tanh(tanh_argument(*v)));
             }
         }
     }

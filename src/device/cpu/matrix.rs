@@ -84,10 +84,6 @@ impl<'a> MatMut<'a> {
         self.cols
     }
 
-    pub fn reborrow(&mut self) -> MatMut<'_> {
-        MatMut { borrow: PhantomData, ..*self }
-    }
-
     /// Rows `..at` and rows `at..`.
     pub fn split_at_row(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows, "a split lies inside the matrix");

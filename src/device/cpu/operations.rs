@@ -156,7 +156,7 @@ impl Device for CpuDevice {
     fn linear_gelu(
         &mut self,
         h: &mut Vec<f32>,
-        u: &mut Vec<f32>,
+        u: Option<&mut Vec<f32>>,
         x: &Vec<f32>,
         weights: &Vec<f32>,
         batch: &CpuBatch,
@@ -164,7 +164,8 @@ impl Device for CpuDevice {
         layer: Linear,
     ) -> Result<()> {
         let rows = batch.rows(rows);
-        let (h, u) = (&mut h[..rows * layer.bias.len], &mut u[..rows * layer.bias.len]);
+        let len = rows * layer.bias.len;
+        let (h, u) = (&mut h[..len], u.map(|u| &mut u[..len]));
         linear::linear_gelu(h, u, &x[..rows * inputs(layer)], weights, rows, layer, self.shape.activation);
         Ok(())
     }

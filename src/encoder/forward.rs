@@ -1,0 +1,92 @@
+//! The forward pass, layer by layer, in the order of DESIGN's table: embed; qkv, attention, output, norm; feed-forward, norm; head.
+
+use super::{Encoder, Workspace, workspace::LayerBuffers};
+use crate::{
+    Result,
+    device::{Device, Mask, Rows, Site, outputs_of},
+};
+
+impl Encoder {
+    /// Leaves the logits [B, N] in `workspace.logits`, and whatever the workspace keeps.
+    pub fn forward<D: Device>(
+        &self,
+        device: &mut D,
+        workspace: &mut Workspace<D>,
+        weights: &D::Parameters,
+        batch: &D::Batch,
+        mask: Mask,
+    ) -> Result<()> {
+        let last = self.layers() - 1;
+        let embeddings = self.dropout(mask, Site::Embeddings);
+        let (mean, rstd) = (&mut workspace.embed_mean, &mut workspace.embed_rstd);
+        device.embed(&mut workspace.x[0], mean, rstd, weights, batch, &self.layout.embeddings, embeddings)?;
+        for l in 0..=last {
+            let (input, output, set) = (workspace.input(l), workspace.input(l + 1), workspace.set(l, last));
+            let [x, x_next] =
+                workspace.x.get_disjoint_mut([input, output]).expect("input and output of a layer are two buffers");
+            self.layer_forward(device, l, x, x_next, &mut workspace.layers[set], &mut workspace.h, weights, batch, mask)?;
+        }
+        let output = workspace.input(last + 1);
+        let first = match self.rows(last) {
+            Rows::Sequences => &workspace.x[output],
+            Rows::Tokens => {
+                device.gather_first(&mut workspace.first, &workspace.x[output], batch)?;
+                &workspace.first
+            }
+        };
+        device.classify(
+            &mut workspace.pooled,
+            &mut workspace.dropped,
+            &mut workspace.logits,
+            first,
+            weights,
+            batch,
+            self.layout.pooler,
+            self.layout.classifier,
+            self.dropout(mask, Site::Classifier),
+        )
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a layer's buffers come from four places")]
+    fn layer_forward<D: Device>(
+        &self,
+        device: &mut D,
+        l: usize,
+        x: &D::Matrix,
+        x_next: &mut D::Matrix,
+        kept: &mut LayerBuffers<D>,
+        h: &mut D::Matrix,
+        weights: &D::Parameters,
+        batch: &D::Batch,
+        mask: Mask,
+    ) -> Result<()> {
+        let layer = &self.layout.layers[l];
+        let rows = self.rows(l);
+        let probabilities = self.dropout(mask, Site::AttentionProbabilities { layer: l });
+        let c = self.shape.hidden;
+        let residual = match (rows, &mut kept.first, &mut kept.q) {
+            (Rows::Sequences, Some(first), Some(q)) => {
+                device.gather_first(first, x, batch)?;
+                device.linear(q, first, weights, batch, Rows::Sequences, outputs_of(layer.qkv, c, 0, c))?;
+                device.linear(&mut kept.qkv, x, weights, batch, Rows::Tokens, outputs_of(layer.qkv, c, c, 2 * c))?;
+                device.attention_first(&mut kept.ctx, &mut kept.lse, q, &kept.qkv, batch, probabilities)?;
+                &*first
+            }
+            _ => {
+                device.linear(&mut kept.qkv, x, weights, batch, Rows::Tokens, layer.qkv)?;
+                device.attention(&mut kept.ctx, &mut kept.lse, &kept.qkv, batch, probabilities)?;
+                x
+            }
+        };
+        let attention_output = self.dropout(mask, Site::AttentionOutput { layer: l });
+        let output = self.dropout(mask, Site::Output { layer: l });
+        let out = layer.attention_output;
+        device.linear_dropout_residual(&mut kept.r1, &kept.ctx, residual, weights, batch, rows, out, attention_output)?;
+        let (mean, rstd) = (&mut kept.mean1, &mut kept.rstd1);
+        device.layer_norm(&mut kept.y, mean, rstd, &kept.r1, weights, batch, rows, layer.attention_norm)?;
+        device.linear_gelu(h, kept.u.as_mut(), &kept.y, weights, batch, rows, layer.intermediate)?;
+        device.linear_dropout_residual(&mut kept.r2, h, &kept.y, weights, batch, rows, layer.output, output)?;
+        let (mean, rstd) = (&mut kept.mean2, &mut kept.rstd2);
+        device.layer_norm(x_next, mean, rstd, &kept.r2, weights, batch, rows, layer.output_norm)
+    }
+}

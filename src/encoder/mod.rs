@@ -1,0 +1,66 @@
+//! The BERT classifier as a sequence of the seam's operations: forward and backward, written once for every device.
+//!
+//! Classification reads one row a sequence. So in the last layer keys and values are computed for all tokens, but queries,
+//! attention and everything behind it for first tokens only ([`LastLayer::FirstRows`]); the result is the same.
+
+mod backward;
+mod forward;
+mod workspace;
+
+pub use workspace::{Keep, Workspace};
+
+use crate::{
+    device::{Dropout, Mask, Rows, Shape, Site},
+    model::{BertConfig, Layout},
+};
+
+/// Which rows of the last encoder layer are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastLayer {
+    /// The first token of each sequence.
+    FirstRows,
+    /// Every token: the plain way, to check the other against.
+    AllRows,
+}
+
+/// Sizes, parameter places and drop probabilities of one classifier.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    pub shape: Shape,
+    pub layout: Layout,
+    last_layer: LastLayer,
+    hidden_drop_prob: f32,
+    attention_drop_prob: f32,
+    classifier_drop_prob: f32,
+}
+
+impl Encoder {
+    pub fn new(config: &BertConfig, last_layer: LastLayer) -> Self {
+        Self {
+            shape: Shape::new(config),
+            layout: Layout::new(config),
+            last_layer,
+            hidden_drop_prob: config.hidden_drop_prob,
+            attention_drop_prob: config.attention_drop_prob,
+            classifier_drop_prob: config.classifier_drop_prob,
+        }
+    }
+
+    fn layers(&self) -> usize {
+        self.layout.layers.len()
+    }
+
+    /// What a row of layer `l` stands for, behind its keys and values.
+    fn rows(&self, l: usize) -> Rows {
+        if l + 1 == self.layers() && self.last_layer == LastLayer::FirstRows { Rows::Sequences } else { Rows::Tokens }
+    }
+
+    fn dropout(&self, mask: Mask, site: Site) -> Dropout {
+        let drop_prob = match site {
+            Site::AttentionProbabilities { .. } => self.attention_drop_prob,
+            Site::Classifier => self.classifier_drop_prob,
+            Site::Embeddings | Site::AttentionOutput { .. } | Site::Output { .. } => self.hidden_drop_prob,
+        };
+        mask.at(site, drop_prob)
+    }
+}
