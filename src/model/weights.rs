@@ -1,0 +1,286 @@
+//! From the tensors of a checkpoint to the arena.
+//!
+//! A checkpoint's names are brought to those of `BertForSequenceClassification`: with the `bert.` prefix that headless
+//! checkpoints lack, and `LayerNorm.weight/bias` for the `gamma/beta` of the first releases. Every parameter is found, with its
+//! shape and finite, or the load fails naming it, but for the pooler and the classifier, which training may start anew.
+//! What is in the file and not used is either on a short list of known extras or reported. All checks come before the
+//! arena is allocated: a config that lies about its sizes costs nothing.
+
+use std::{collections::HashMap, path::Path};
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::Dtype;
+
+use super::{
+    BertConfig, Layout, Segment, init,
+    tensor_file::{Tensor, TensorFile},
+};
+use crate::{Error, Result};
+
+/// How many names an error or a notice spells out.
+const NAMES_SHOWN: usize = 5;
+
+/// The two linear layers that training may start anew.
+const POOLER: &str = "bert.pooler.dense";
+const CLASSIFIER: &str = "classifier";
+
+/// What the arena is read for.
+pub(super) struct Request<'a> {
+    pub directory: &'a Path,
+    pub config: &'a BertConfig,
+    pub layout: &'a Layout,
+    /// The checkpoint's `classifier` is for another task than classifying sequences.
+    pub foreign_classifier: bool,
+    /// The seed for a pooler or classifier that has to be made; without one, both must be in the files.
+    pub seed: Option<u64>,
+}
+
+/// What the files gave.
+pub(super) struct Loaded {
+    pub arena: Vec<f32>,
+    /// For the user: what was made anew, what was ignored.
+    pub notices: Vec<String>,
+    pub new_classifier: bool,
+}
+
+/// Fills an arena from the files.
+///
+/// # Errors
+/// [`Error::Model`] naming the tensor that is missing, comes twice, has another shape or type, or is not finite.
+pub(super) fn read(files: &[TensorFile], request: &Request<'_>) -> Result<Loaded> {
+    let mut notices = Vec::new();
+    let mut sources = collect(files, request, &mut notices)?;
+    drop_other_classifier(&mut sources, request, &mut notices)?;
+    let new_heads = settle_heads(&sources, request, &mut notices)?;
+    refuse_missing(&sources, request, &new_heads)?;
+    for (segment, source) in request.layout.segments.iter().zip(&sources) {
+        source.map_or(Ok(()), |tensor| check_tensor(&tensor, segment))?;
+    }
+    let mut arena = allocate(request)?;
+    let jobs: Vec<_> = init::parts_mut(request.layout, &mut arena).into_iter().zip(&sources).enumerate().collect();
+    let outcomes: Vec<Result<()>> = jobs
+        .into_par_iter()
+        .map(|(place, (part, source))| match source {
+            Some(tensor) => decode(tensor, part),
+            None => {
+                // Without a seed nothing is missing here: `settle_heads` has seen to it.
+                let seed = request.seed.unwrap_or_default();
+                let segment = &request.layout.segments[place];
+                init::fill_segment(place, segment, request.config.initializer_range, seed, part);
+                Ok(())
+            }
+        })
+        .collect();
+    outcomes.into_iter().collect::<Result<()>>()?;
+    Ok(Loaded { arena, notices, new_classifier: new_heads.contains(&CLASSIFIER) })
+}
+
+/// The tensor of each parameter, at the parameter's place in the layout.
+fn collect<'a>(
+    files: &'a [TensorFile],
+    request: &Request<'_>,
+    notices: &mut Vec<String>,
+) -> Result<Vec<Option<Tensor<'a>>>> {
+    let segments = &request.layout.segments;
+    let places: HashMap<&str, usize> = segments.iter().enumerate().map(|(i, s)| (s.name.as_str(), i)).collect();
+    let mut sources: Vec<Option<Tensor<'a>>> = vec![None; segments.len()];
+    let mut unused = Vec::new();
+    for tensor in files.iter().flat_map(TensorFile::tensors).filter(|tensor| !is_known_extra(tensor.name)) {
+        let canonical = canonical_name(tensor.name);
+        let foreign = request.foreign_classifier && canonical.starts_with("classifier.");
+        match places.get(canonical.as_str()).filter(|_| !foreign) {
+            Some(&place) => {
+                if let Some(earlier) = sources[place].replace(tensor) {
+                    let message = format!(
+                        "both '{}' ({}) and '{}' are the parameter {canonical}; remove one",
+                        earlier.name,
+                        earlier.file.display(),
+                        tensor.name
+                    );
+                    return Err(Error::model(tensor.file, message));
+                }
+            }
+            None => {
+                refuse_surplus_layer(&tensor, &canonical, request.config.layers)?;
+                unused.push(tensor.name);
+            }
+        }
+    }
+    if !unused.is_empty() {
+        notices.push(format!("ignored tensors that a BERT sequence classifier does not have: {}", listed(&unused)));
+    }
+    Ok(sources)
+}
+
+/// Buffers, and the heads of BERT's pre-training: nothing that a classifier could want.
+fn is_known_extra(name: &str) -> bool {
+    let body = name.strip_prefix("bert.").unwrap_or(name);
+    matches!(body, "embeddings.position_ids" | "embeddings.token_type_ids")
+        || name.starts_with("cls.predictions.")
+        || name.starts_with("cls.seq_relationship.")
+}
+
+/// The name that today's `BertForSequenceClassification` gives the tensor.
+fn canonical_name(name: &str) -> String {
+    let mut canonical = match name.starts_with("bert.") || name.starts_with("classifier.") {
+        true => name.to_owned(),
+        false => format!("bert.{name}"),
+    };
+    for (old, new) in [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")] {
+        if let Some(stem) = canonical.strip_suffix(old) {
+            canonical = format!("{stem}{new}");
+        }
+    }
+    canonical
+}
+
+fn refuse_surplus_layer(tensor: &Tensor<'_>, canonical: &str, layers: usize) -> Result<()> {
+    let number = canonical.strip_prefix("bert.encoder.layer.").and_then(|rest| rest.split('.').next());
+    match number.and_then(|number| number.parse::<usize>().ok()) {
+        Some(number) if number >= layers => {
+            let message = format!(
+                "holds '{}', but config.json says num_hidden_layers {layers}; the two do not belong together",
+                tensor.name
+            );
+            Err(Error::model(tensor.file, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The places of a head's weight and bias.
+fn head_places(layout: &Layout, head: &str) -> Option<(usize, usize)> {
+    let place = |suffix| layout.segments.iter().position(|s| s.name.strip_suffix(suffix) == Some(head));
+    Some((place(".weight")?, place(".bias")?))
+}
+
+/// When training, a classifier for another number of labels gives way.
+fn drop_other_classifier(
+    sources: &mut [Option<Tensor<'_>>],
+    request: &Request<'_>,
+    notices: &mut Vec<String>,
+) -> Result<()> {
+    let Some((weight, bias)) = head_places(request.layout, CLASSIFIER) else { return Ok(()) };
+    let (Some(w), Some(b)) = (sources[weight], sources[bias]) else { return Ok(()) };
+    let (c, n) = (request.config.hidden_size, request.config.labels);
+    let count = match (w.shape, b.shape) {
+        (&[rows, cols], &[len]) if rows == len && cols == c && rows != n => rows,
+        _ => return Ok(()),
+    };
+    if request.seed.is_none() {
+        let message = format!("the classifier is for {count} labels, but config.json has {n}");
+        return Err(Error::model(w.file, message));
+    }
+    notices.push(format!("the checkpoint's classifier is for {count} labels and is not used, as the data has {n}"));
+    (sources[weight], sources[bias]) = (None, None);
+    Ok(())
+}
+
+/// The heads to be made anew, each with a notice; without a seed they are an error.
+fn settle_heads(
+    sources: &[Option<Tensor<'_>>],
+    request: &Request<'_>,
+    notices: &mut Vec<String>,
+) -> Result<Vec<&'static str>> {
+    let mut new_heads = Vec::new();
+    for head in [POOLER, CLASSIFIER] {
+        let Some((weight, bias)) = head_places(request.layout, head) else { continue };
+        if sources[weight].is_some() || sources[bias].is_some() {
+            continue;
+        }
+        let title = if head == POOLER { "pooler" } else { "classifier" };
+        let Some(seed) = request.seed else {
+            let message = format!("the weights have no {title} to classify sequences with; fine-tune this model first");
+            return Err(Error::model(request.directory, message));
+        };
+        let deviation = request.config.initializer_range;
+        notices.push(format!("initialised a new {title} (normal, standard deviation {deviation}, seed {seed})"));
+        new_heads.push(head);
+    }
+    Ok(new_heads)
+}
+
+fn refuse_missing(sources: &[Option<Tensor<'_>>], request: &Request<'_>, new_heads: &[&str]) -> Result<()> {
+    let is_new = |name: &str| new_heads.iter().any(|head| name.starts_with(head));
+    let missing: Vec<&str> = (request.layout.segments.iter().zip(sources))
+        .filter(|(segment, source)| source.is_none() && !is_new(&segment.name))
+        .map(|(segment, _)| segment.name.as_str())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the weights lack {}; is this a BERT, and does config.json belong to it?", listed(&missing));
+    Err(Error::model(request.directory, message))
+}
+
+fn check_tensor(tensor: &Tensor<'_>, segment: &Segment) -> Result<()> {
+    let Tensor { file, name, dtype, shape, .. } = *tensor;
+    if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) {
+        let message = format!("tensor '{name}' is of type {dtype}; F32, F16, BF16 and F64 can be read");
+        return Err(Error::model(file, message));
+    }
+    if shape != segment.shape {
+        let message = format!(
+            "tensor '{name}' has the shape {shape:?}; config.json makes it {:?}: which is wrong?",
+            segment.shape
+        );
+        return Err(Error::model(file, message));
+    }
+    Ok(())
+}
+
+fn allocate(request: &Request<'_>) -> Result<Vec<f32>> {
+    let mut arena = Vec::new();
+    arena.try_reserve_exact(request.layout.len).map_err(|_| {
+        let gib = request.layout.len as f64 * 4.0 / f64::from(1 << 30);
+        Error::model(request.directory, format!("its weights need {gib:.1} GiB of memory, more than there is"))
+    })?;
+    arena.resize(request.layout.len, 0.0);
+    Ok(arena)
+}
+
+/// Converts a checked tensor and looks for the first number that is none.
+fn decode(tensor: &Tensor<'_>, part: &mut [f32]) -> Result<()> {
+    let filled = match tensor.dtype {
+        Dtype::F32 => convert(tensor.bytes, part, f32::from_le_bytes),
+        Dtype::F16 => convert(tensor.bytes, part, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => convert(tensor.bytes, part, |b| bf16::from_le_bytes(b).to_f32()),
+        _ => convert(tensor.bytes, part, |b| f64::from_le_bytes(b) as f32),
+    };
+    if !filled {
+        let message = format!("tensor '{}' has {} bytes for {} elements", tensor.name, tensor.bytes.len(), part.len());
+        return Err(Error::model(tensor.file, message));
+    }
+    // Without a branch an element, so that it runs at the speed of memory.
+    if part.iter().fold(true, |finite, x| finite & x.is_finite()) {
+        return Ok(());
+    }
+    let index = part.iter().position(|x| !x.is_finite()).unwrap_or_default();
+    let message = format!(
+        "tensor '{}' is {} at element {index} of {:?}; such weights classify nothing: take an earlier checkpoint",
+        tensor.name, part[index], tensor.shape
+    );
+    Err(Error::model(tensor.file, message))
+}
+
+/// Whether the lengths agreed; overwrites `part` if they did.
+fn convert<const W: usize>(bytes: &[u8], part: &mut [f32], element: impl Fn([u8; W]) -> f32) -> bool {
+    let (chunks, []) = bytes.as_chunks::<W>() else { return false };
+    if chunks.len() != part.len() {
+        return false;
+    }
+    for (x, chunk) in part.iter_mut().zip(chunks) {
+        *x = element(*chunk);
+    }
+    true
+}
+
+/// The first few names, and how many there are.
+fn listed(names: &[&str]) -> String {
+    let shown = names[..names.len().min(NAMES_SHOWN)].join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more ({} in all)", names.len()),
+    }
+}
