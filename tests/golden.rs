@@ -1,0 +1,244 @@
+//! Every device against values that Hugging Face transformers computed: forward pass, gradients, and eight steps of each method.
+
+mod common;
+
+use std::collections::HashMap;
+
+use bertsd_cuda::{
+    data::PackedBatch,
+    device::{Capacity, Device, Distance, Mask, Shape, cpu::CpuDevice},
+    distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    encoder::{Encoder, Keep, LastLayer, Workspace},
+    training::{Learner, LearningRates, step::StepSettings},
+};
+use common::{Golden, directories, tensors};
+
+/// What the golden values allow; a device of lower precision has its own.
+struct Tolerance {
+    activation: f64,
+    gradient: f64,
+    trace: f64,
+    weight: f64,
+}
+
+const FLOAT32: Tolerance = Tolerance { activation: 1e-5, gradient: 2e-5, trace: 2e-5, weight: 5e-6 };
+
+type Make<D> = fn(Shape, Capacity) -> D;
+
+fn cpu(shape: Shape, capacity: Capacity) -> CpuDevice {
+    let device = CpuDevice::new(shape, capacity);
+    eprintln!("device: {}", device.name());
+    device
+}
+
+#[test]
+fn forward_pass_on_cpu() {
+    for_each_golden(|golden| {
+        for last in [LastLayer::AllRows, LastLayer::FirstRows] {
+            check_forward(golden, last, cpu, &FLOAT32);
+        }
+    });
+}
+
+#[test]
+fn gradients_on_cpu() {
+    for_each_golden(|golden| {
+        for last in [LastLayer::AllRows, LastLayer::FirstRows] {
+            check_gradients(golden, last, cpu, &FLOAT32);
+        }
+    });
+}
+
+#[test]
+fn every_method_on_cpu() {
+    for_each_golden(|golden| check_traces(golden, cpu, &FLOAT32));
+}
+
+fn for_each_golden(check: impl Fn(&Golden)) {
+    for directory in directories() {
+        eprintln!("{}", directory.display());
+        check(&Golden::open(&directory));
+    }
+}
+
+/// Largest absolute difference.
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs()).fold(0.0, f64::max)
+}
+
+/// Real rows of a padded [B, S, C] tensor.
+fn unpad(padded: &[f32], batch: &PackedBatch, length: usize, width: usize) -> Vec<f32> {
+    let mut rows = Vec::new();
+    for b in 0..batch.sequences() {
+        let real = (batch.offsets[b + 1] - batch.offsets[b]) as usize;
+        rows.extend_from_slice(&padded[b * length * width..][..real * width]);
+    }
+    rows
+}
+
+fn check_forward<D: Device>(golden: &Golden, last: LastLayer, make: Make<D>, tolerance: &Tolerance) {
+    let encoder = Encoder::new(&golden.model.config, last);
+    let capacity = golden.capacity();
+    let mut device = make(encoder.shape, capacity);
+    let weights = device.parameters(&golden.model.weights).unwrap();
+    let mut workspace = Workspace::new(&device, &encoder, capacity, Keep::ForBackward).unwrap();
+    let packed = &golden.batches[0];
+    let mut batch = device.batch(capacity).unwrap();
+    device.upload(&mut batch, packed).unwrap();
+    encoder.forward(&mut device, &mut workspace, &weights, &batch, Mask::none()).unwrap();
+
+    let (c, layers) = (golden.model.config.hidden_size, golden.model.config.layers);
+    let close = |name: &str, values: &[f32], expected: &[f32]| {
+        let error = distance(values, expected);
+        eprintln!("  {name:12} {error:.2e}  ({last:?})");
+        assert!(error <= tolerance.activation, "{name}: {error:e}");
+    };
+    for l in 0..=layers {
+        if l == layers && last == LastLayer::FirstRows {
+            continue;
+        }
+        let name = if l == 0 { "embeddings".to_owned() } else { format!("layer.{}", l - 1) };
+        let x = device.read_matrix(&workspace.x[l]).unwrap();
+        let expected = unpad(&golden.forward[&name], packed, golden.padded, c);
+        close(&name, &x[..expected.len()], &expected);
+    }
+    let pooled = device.read_matrix(&workspace.pooled).unwrap();
+    close("pooled", &pooled[..packed.sequences() * c], &golden.forward["pooled"]);
+    let expected = &golden.forward["logits"];
+    close("logits", &device.read_vector(&workspace.logits).unwrap()[..expected.len()], expected);
+}
+
+/// A learner with the settings of the golden script.
+fn learner<D: Device>(golden: &Golden, last: LastLayer, plan: Plan, make: Make<D>) -> Learner<D> {
+    let encoder = Encoder::new(&golden.model.config, last);
+    let settings = StepSettings {
+        seed: 0,
+        plan,
+        rates: LearningRates {
+            encoder: golden.arg("lr"),
+            head: golden.arg("lr_head"),
+            layer_decay: 1.0,
+            weight_decay: 0.01,
+            warmup_steps: golden.arg("warmup") as u64,
+            total_steps: golden.arg("steps") as u64,
+        },
+        lambda: LambdaSchedule { lambda: golden.arg("lam"), ramp_steps: 0 },
+        distance: Distance::Mse,
+        teacher_dropout: true,
+        label_smoothing: 0.0,
+        class_weights: None,
+        clip: 1.0,
+        beta1: 0.9,
+        beta2: 0.999,
+        adam_eps: 1e-8,
+    };
+    let capacity = golden.capacity();
+    let device = make(encoder.shape, capacity);
+    Learner::new(device, encoder, settings, capacity, capacity, &golden.model.weights).unwrap()
+}
+
+/// The true gradient of a key bias is 0; what is stored is rounding, and Adam moves by it.
+fn is_key_bias(name: &str) -> bool {
+    name.ends_with("attention.self.key.bias")
+}
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|v| v * v).sum::<f64>().sqrt()
+}
+
+fn check_gradients<D: Device>(golden: &Golden, last: LastLayer, make: Make<D>, tolerance: &Tolerance) {
+    let plan = Plan::new(Method::Ft, TeacherKind::All, SdvMode::LookAhead, None, false);
+    let mut learner = learner(golden, last, plan, make);
+    let report = learner.step(0, &golden.batches[..1], &[]).unwrap();
+    let loss = f64::from(golden.forward["loss"][0]);
+    assert!((report.ce - loss).abs() <= tolerance.activation, "loss {} {loss}", report.ce);
+    let gradients = learner.gradients().unwrap();
+    let mut worst = (0.0, "");
+    for segment in golden.model.layout.segments.iter().filter(|segment| !is_key_bias(&segment.name)) {
+        let expected = &golden.forward[&format!("grad.{}", segment.name)];
+        let difference = gradients[segment.view.range()].iter().zip(expected).map(|(&a, &b)| f64::from(a - b));
+        let error = norm(difference) / norm(expected.iter().map(|&v| f64::from(v)));
+        assert!(error <= tolerance.gradient, "{}: {error:e}", segment.name);
+        worst = if error > worst.0 { (error, &segment.name) } else { worst };
+    }
+    eprintln!("  gradients: worst {:.2e} in {} ({last:?})", worst.0, worst.1);
+}
+
+fn plan_of(method: &str, golden: &Golden) -> Plan {
+    let window = |text: &str| TeacherKind::Window(text.parse().unwrap());
+    let (kind, teacher) = match method.split_once('_') {
+        None if method == "se" => (Method::Se, TeacherKind::All),
+        None => (Method::Ft, TeacherKind::All),
+        Some(("sda", "all")) => (Method::Sda, TeacherKind::All),
+        Some(("sda", "ema")) => (Method::Sda, TeacherKind::Ema(golden.arg("ema"))),
+        Some(("sda", k)) => (Method::Sda, window(&k[1..])),
+        Some(("sdv", k)) => (Method::Sdv, window(&k[1..])),
+        other => panic!("{other:?}"),
+    };
+    Plan::new(kind, teacher, SdvMode::LookAhead, (kind == Method::Se).then_some(1), false)
+}
+
+fn check_traces<D: Device>(golden: &Golden, make: Make<D>, tolerance: &Tolerance) {
+    assert!(golden.traces.len() >= 7, "seven methods");
+    for (method, trace) in &golden.traces {
+        let mut plans = vec![plan_of(method, golden)];
+        if method.starts_with("sdv") {
+            let window = TeacherKind::Window(plans[0].window());
+            plans.push(Plan::new(Method::Sdv, window, SdvMode::Stored, None, false));
+        }
+        if method == "sda_k1" {
+            plans.push(Plan::new(Method::Sda, TeacherKind::Window(1), SdvMode::LookAhead, None, true));
+        }
+        for plan in plans {
+            let mut learner = learner(golden, LastLayer::FirstRows, plan, make);
+            let mut worst: f64 = 0.0;
+            for (t, expected) in trace.as_array().unwrap().iter().enumerate() {
+                let end = (t + 1 + plan.look_ahead()).min(golden.batches.len());
+                let ahead: Vec<&[PackedBatch]> = golden.batches[t + 1..end].chunks(1).collect();
+                let report = learner.step(t as u64, &golden.batches[t..=t], &ahead).unwrap();
+                let pairs = [
+                    ("ce", report.ce),
+                    ("distill", report.distill),
+                    ("lr", report.lr),
+                    ("lr_head", report.lr_head),
+                    ("grad_norm", report.grad_norm),
+                ];
+                for (name, value) in pairs {
+                    let expected = expected[name].as_f64().unwrap();
+                    let error = (value - expected).abs() / expected.abs().max(1e-30);
+                    let error = if value == expected { 0.0 } else { error };
+                    // A distillation term of 1e-9 is the square of rounding differences of logits.
+                    let is_rounding = name == "distill" && expected < 1e-9 && value < 1e-9;
+                    assert!(error <= tolerance.trace || is_rounding, "{method} step {t} {name}: {value} {expected}");
+                    worst = worst.max(if is_rounding { 0.0 } else { error });
+                }
+            }
+            eprintln!("  {method:8} {:?}: worst {worst:.2e}", plan.source());
+            check_final(golden, method, &learner, tolerance);
+        }
+    }
+}
+
+fn check_final<D: Device>(golden: &Golden, method: &str, learner: &Learner<D>, tolerance: &Tolerance) {
+    let path = golden.directory.join(format!("final.{method}.safetensors"));
+    if !path.is_file() {
+        return;
+    }
+    let expected: HashMap<String, Vec<f32>> = tensors(&path);
+    let student = learner.device.read_parameters(&learner.state.student).unwrap();
+    let average = learner.state.average.as_ref().map(|mean| learner.device.read_parameters(&mean.value).unwrap());
+    assert!(!expected.is_empty());
+    let mut worst: f64 = 0.0;
+    for (name, values) in expected.iter().filter(|(name, _)| !is_key_bias(name)) {
+        let (weights, name) = match name.strip_prefix("averaged.") {
+            Some(name) => (average.as_ref().expect("se keeps an average"), name),
+            None => (&student, name.as_str()),
+        };
+        let view = golden.model.layout.segment(name).unwrap_or_else(|| panic!("{name}")).view;
+        let error = distance(&weights[view.range()], values);
+        assert!(error <= tolerance.weight, "{method} {name}: {error:e}");
+        worst = worst.max(error);
+    }
+    eprintln!("           final weights: worst {worst:.2e}");
+}
