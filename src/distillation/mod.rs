@@ -107,7 +107,8 @@ mod tests {
         for text in ["window:1", "window:5", "all", "ema:0.999"] {
             assert_eq!(text.parse::<TeacherKind>().unwrap().to_string(), text);
         }
-        for text in ["window:0", "window:-1", "window:", "window", "ema:1", "ema:nan", "ema:-0.1", "mean", "", "all:3"] {
+        for text in ["window:0", "window:-1", "window:", "window", "ema:1", "ema:nan", "ema:-0.1", "mean", "", "all:3"]
+        {
             assert!(text.parse::<TeacherKind>().is_err(), "{text}");
         }
     }

@@ -87,9 +87,7 @@ impl Plan {
             (Source::Weights, Some(TeacherKind::Window(size))) => {
                 Follow::Window { slot: (step % size as u64) as usize, filled: self.filled(step + 1) }
             }
-            (Source::Stored, Some(TeacherKind::Window(size))) => {
-                Follow::Store { slot: (step % size as u64) as usize }
-            }
+            (Source::Stored, Some(TeacherKind::Window(size))) => Follow::Store { slot: (step % size as u64) as usize },
             (Source::Weights, Some(TeacherKind::All)) => Follow::Before { weight: 1.0 / (step + 1) as f64 },
             (Source::Weights, Some(TeacherKind::Ema(decay))) => Follow::After { weight: 1.0 - decay },
             _ => Follow::Keep,

@@ -24,7 +24,17 @@ impl Encoder {
             let (input, output, set) = (workspace.input(l), workspace.input(l + 1), workspace.set(l, last));
             let [x, x_next] =
                 workspace.x.get_disjoint_mut([input, output]).expect("input and output of a layer are two buffers");
-            self.layer_forward(device, l, x, x_next, &mut workspace.layers[set], &mut workspace.h, weights, batch, mask)?;
+            self.layer_forward(
+                device,
+                l,
+                x,
+                x_next,
+                &mut workspace.layers[set],
+                &mut workspace.h,
+                weights,
+                batch,
+                mask,
+            )?;
         }
         let output = workspace.input(last + 1);
         let first = match self.rows(last) {
@@ -81,7 +91,16 @@ impl Encoder {
         let attention_output = self.dropout(mask, Site::AttentionOutput { layer: l });
         let output = self.dropout(mask, Site::Output { layer: l });
         let out = layer.attention_output;
-        device.linear_dropout_residual(&mut kept.r1, &kept.ctx, residual, weights, batch, rows, out, attention_output)?;
+        device.linear_dropout_residual(
+            &mut kept.r1,
+            &kept.ctx,
+            residual,
+            weights,
+            batch,
+            rows,
+            out,
+            attention_output,
+        )?;
         let (mean, rstd) = (&mut kept.mean1, &mut kept.rstd1);
         device.layer_norm(&mut kept.y, mean, rstd, &kept.r1, weights, batch, rows, layer.attention_norm)?;
         device.linear_gelu(h, kept.u.as_mut(), &kept.y, weights, batch, rows, layer.intermediate)?;

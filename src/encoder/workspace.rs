@@ -17,19 +17,19 @@ pub enum Keep {
 
 /// Activations of one layer.
 pub struct LayerBuffers<D: Device> {
-    pub qkv: D::Matrix,            // [T, 3C]; with first rows only: keys and values, [T, 2C]
-    pub q: Option<D::Matrix>,      // [B, C], with first rows only
-    pub first: Option<D::Matrix>,  // [B, C], the layer's input at first tokens, with first rows only
-    pub ctx: D::Matrix,            // [rows, C]
-    pub lse: D::Vector,            // [H, T] or [B, H]
-    pub r1: D::Matrix,             // [rows, C], before the first LayerNorm
-    pub mean1: D::Vector,          // [rows]
-    pub rstd1: D::Vector,          // [rows]
-    pub y: D::Matrix,              // [rows, C], after it
-    pub u: Option<D::Matrix>,      // [rows, F], before GELU; kept for the backward pass
-    pub r2: D::Matrix,             // [rows, C], before the second LayerNorm
-    pub mean2: D::Vector,          // [rows]
-    pub rstd2: D::Vector,          // [rows]
+    pub qkv: D::Matrix,           // [T, 3C]; with first rows only: keys and values, [T, 2C]
+    pub q: Option<D::Matrix>,     // [B, C], with first rows only
+    pub first: Option<D::Matrix>, // [B, C], the layer's input at first tokens, with first rows only
+    pub ctx: D::Matrix,           // [rows, C]
+    pub lse: D::Vector,           // [H, T] or [B, H]
+    pub r1: D::Matrix,            // [rows, C], before the first LayerNorm
+    pub mean1: D::Vector,         // [rows]
+    pub rstd1: D::Vector,         // [rows]
+    pub y: D::Matrix,             // [rows, C], after it
+    pub u: Option<D::Matrix>,     // [rows, F], before GELU; kept for the backward pass
+    pub r2: D::Matrix,            // [rows, C], before the second LayerNorm
+    pub mean2: D::Vector,         // [rows]
+    pub rstd2: D::Vector,         // [rows]
 }
 
 /// Gradients in flight, shared by all layers.

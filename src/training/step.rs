@@ -56,7 +56,7 @@ pub struct Learner<D: Device> {
     student: Workspace<D>,
     /// The teacher's forward pass, also used for evaluation.
     inference: Workspace<D>,
-    target: D::Vector,        // [B, N]
+    target: D::Vector,                // [B, N]
     class_weights: Option<D::Vector>, // [N]
     gradients: D::Gradients,
     batch: D::Batch,
@@ -164,7 +164,9 @@ impl<D: Device> Learner<D> {
     fn loss_scale(&self, step: u64, micro: &[PackedBatch], examples: usize) -> LossScale {
         let total: f64 = match &self.settings.class_weights {
             None => examples as f64,
-            Some(weights) => micro.iter().flat_map(|b| &b.labels).map(|&label| f64::from(weights[label as usize])).sum(),
+            Some(weights) => {
+                micro.iter().flat_map(|b| &b.labels).map(|&label| f64::from(weights[label as usize])).sum()
+            }
         };
         LossScale {
             lambda: self.settings.lambda.at(step) as f32,
@@ -276,13 +278,7 @@ impl<D: Device> Learner<D> {
             let sums = self.votes.vote(coming, examples * labels);
             for batch in *micro {
                 self.device.upload(&mut self.batch, batch)?;
-                self.encoder.forward(
-                    &mut self.device,
-                    &mut self.inference,
-                    &self.state.student,
-                    &self.batch,
-                    mask,
-                )?;
+                self.encoder.forward(&mut self.device, &mut self.inference, &self.state.student, &self.batch, mask)?;
                 let logits = self.device.read_vector(&self.inference.logits)?;
                 for (&slot, row) in batch.slots.iter().zip(logits.chunks_exact(labels)) {
                     for (sum, &z) in sums[slot as usize * labels..][..labels].iter_mut().zip(row) {

@@ -7,10 +7,12 @@
 
 use std::cell::RefCell;
 
+use multiversion::multiversion;
+
 use super::{
     batch::CpuBatch,
     dropout::fill_factors,
-    math::{exp, max, simd, sum_by, sum_by2},
+    math::{exp, max, sum_by, sum_by2},
     matrix::{Into, MatMut, MatRef, matmul},
 };
 use crate::device::{Dropout, Shape};
@@ -87,20 +89,10 @@ trait Split: Sized + Send {
 }
 
 /// Cuts the outputs into tasks, sequences first, balanced by tokens, and runs them on all threads.
-fn for_each_task<O: Split>(
-    outputs: O,
-    batch: &CpuBatch,
-    shape: &Shape,
-    f: &(impl Fn(Task, O) + Sync),
-) {
+fn for_each_task<O: Split>(outputs: O, batch: &CpuBatch, shape: &Shape, f: &(impl Fn(Task, O) + Sync)) {
     /// (first sequence, sequences, first head, heads)
     type Span = (usize, usize, usize, usize);
-    fn recurse<O: Split>(
-        outputs: O,
-        (b, sequences, head, heads): Span,
-        task: Task,
-        f: &(impl Fn(Task, O) + Sync),
-    ) {
+    fn recurse<O: Split>(outputs: O, (b, sequences, head, heads): Span, task: Task, f: &(impl Fn(Task, O) + Sync)) {
         if sequences > 1 {
             let half = sequences / 2;
             let tokens = task.batch.packed.offsets[b + half] - task.batch.packed.offsets[b];
@@ -168,24 +160,27 @@ pub fn attention(
                 let p = &mut p[..n * length];
                 let mut scores = MatMut::dense(p, n, length);
                 matmul(&mut scores, q.rows_from(first, n), k.t(), task.scale(), Into::Overwrite);
-                simd(|| {
-                    for (i, row) in p.chunks_exact_mut(length).enumerate() {
-                        lse[first + i] = softmax(row);
-                        if dropout.is_active() {
-                            let element = mask_row(length, task.head, first + i);
-                            fill_factors(factors, dropout, task.slot(), element);
-                            for (p, &f) in row.iter_mut().zip(&*factors) {
-                                *p *= f;
-                            }
-                        }
-                    }
-                });
+                softmax_rows(p, &mut lse[first..first + n], factors, task, first, dropout);
                 let (mut block, rest) = ctx.split_at_row(n);
                 matmul(&mut block, MatRef::dense(p, n, length), v, 1.0, Into::Overwrite);
                 ctx = rest;
             }
         });
     });
+}
+
+#[multiversion(targets = "simd")]
+fn softmax_rows(p: &mut [f32], lse: &mut [f32], factors: &mut [f32], task: Task, first: usize, dropout: Dropout) {
+    let length = p.len() / lse.len();
+    for (i, (row, lse)) in p.chunks_exact_mut(length).zip(lse).enumerate() {
+        *lse = softmax(row);
+        if dropout.is_active() {
+            fill_factors(factors, dropout, task.slot(), mask_row(length, task.head, first + i));
+            for (p, &f) in row.iter_mut().zip(&*factors) {
+                *p *= f;
+            }
+        }
+    }
 }
 
 /// Softmax of a row in place; returns its log-sum-exp.
@@ -255,29 +250,9 @@ pub fn attention_backward(
                 let (q, d_out) = (q.rows_from(first, n), d_out.rows_from(first, n));
                 matmul(&mut MatMut::dense(p, n, length), q, k.t(), task.scale(), Into::Overwrite);
                 matmul(&mut MatMut::dense(d_p, n, length), d_out, v.t(), 1.0, Into::Overwrite);
-                simd(|| {
-                    for i in 0..n {
-                        let at = (start + first + i) * c + task.head * d;
-                        let delta = sum_by2(&d_ctx[at..at + d], &ctx[at..at + d], |a, b| a * b);
-                        let lse = lse[first + i];
-                        let p = &mut p[i * length..(i + 1) * length];
-                        let d_p = &mut d_p[i * length..(i + 1) * length];
-                        if dropout.is_active() {
-                            let element = mask_row(length, task.head, first + i);
-                            fill_factors(factors, dropout, task.slot(), element);
-                            for ((p, d_p), &f) in p.iter_mut().zip(d_p).zip(&*factors) {
-                                let probability = exp(*p - lse);
-                                *d_p = probability * (f * *d_p - delta);
-                                *p = probability * f;
-                            }
-                        } else {
-                            for (p, d_p) in p.iter_mut().zip(d_p) {
-                                *p = exp(*p - lse);
-                                *d_p = *p * (*d_p - delta);
-                            }
-                        }
-                    }
-                });
+                let at = (start + first) * c + task.head * d;
+                let rows = Rows { d_ctx: &d_ctx[at..], ctx: &ctx[at..], lse: &lse[first..first + n], first };
+                score_gradients(p, d_p, factors, rows, task, dropout);
                 let into = if first == 0 { Into::Overwrite } else { Into::Add };
                 let (p, d_s) = (MatRef::dense(p, n, length), MatRef::dense(d_p, n, length));
                 matmul(&mut d_v, p.t(), d_out, 1.0, into);
@@ -288,4 +263,37 @@ pub fn attention_backward(
             }
         });
     });
+}
+
+/// What a block of queries reads, its first query being `first`.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    d_ctx: &'a [f32], // from the block's first row and this head's first column on, rows C apart
+    ctx: &'a [f32],   // as d_ctx
+    lse: &'a [f32],   // [n]
+    first: usize,
+}
+
+/// In: `p` scores, `d_p` = d_ctx vᵀ. Out: `p` = P ∘ f, `d_p` = d_s.
+#[multiversion(targets = "simd")]
+fn score_gradients(p: &mut [f32], d_p: &mut [f32], factors: &mut [f32], rows: Rows, task: Task, dropout: Dropout) {
+    let (c, d) = (task.shape.hidden, task.shape.head_size);
+    let length = p.len() / rows.lse.len();
+    for (i, (p, d_p)) in p.chunks_exact_mut(length).zip(d_p.chunks_exact_mut(length)).enumerate() {
+        let delta = sum_by2(&rows.d_ctx[i * c..][..d], &rows.ctx[i * c..][..d], |a, b| a * b);
+        let lse = rows.lse[i];
+        if dropout.is_active() {
+            fill_factors(factors, dropout, task.slot(), mask_row(length, task.head, rows.first + i));
+            for ((p, d_p), &f) in p.iter_mut().zip(d_p).zip(&*factors) {
+                let probability = exp(*p - lse);
+                *d_p = probability * (f * *d_p - delta);
+                *p = probability * f;
+            }
+        } else {
+            for (p, d_p) in p.iter_mut().zip(d_p) {
+                *p = exp(*p - lse);
+                *d_p = *p * (*d_p - delta);
+            }
+        }
+    }
 }

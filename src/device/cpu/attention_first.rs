@@ -3,13 +3,14 @@
 //! One task a sequence. Per head: p = softmax(k q / √D) [S], ctx = (p ∘ f) v [D]; backward as in `attention`, with d_q one
 //! row and d_k, d_v outer products. Work is T·C, bound by reading keys and values once. The dropout mask is that of query 0.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{
     attention::with_scratch,
     batch::CpuBatch,
     dropout::fill_factors,
-    math::{exp, max, simd, sum_by, sum_by2},
+    math::{exp, max, sum_by, sum_by2},
     matrix::MatMut,
 };
 use crate::device::{Dropout, Shape};
@@ -35,54 +36,71 @@ fn mask_row(length: usize, head: usize) -> usize {
 }
 
 pub fn attention_first(
-    ctx: &mut [f32],     // [B, C]
-    lse: &mut [f32],     // [B, H]
-    q: &[f32],           // [B, C]
-    kv: &[f32],          // [T, 2C]
+    ctx: &mut [f32], // [B, C]
+    lse: &mut [f32], // [B, H]
+    q: &[f32],       // [B, C]
+    kv: &[f32],      // [T, 2C]
     batch: &CpuBatch,
     shape: &Shape,
     dropout: Dropout,
 ) {
-    let Sizes { c, d, heads, scale } = Sizes::new(shape);
-    (ctx.par_chunks_exact_mut(c), lse.par_chunks_exact_mut(heads)).into_par_iter().enumerate().for_each(|(b, (ctx, lse))| {
-        let tokens = batch.sequence(b);
-        let length = tokens.len();
-        let kv = &kv[tokens.start * 2 * c..tokens.end * 2 * c];
-        with_scratch(2 * length, |scratch| {
-            let (p, factors) = scratch.split_at_mut(length);
-            simd(|| {
-                for head in 0..heads {
-                    let span = head * d..(head + 1) * d;
-                    let q = &q[b * c..][span.clone()];
-                    for (p, row) in p.iter_mut().zip(kv.chunks_exact(2 * c)) {
-                        *p = scale * sum_by2(&row[span.clone()], q, |a, b| a * b);
-                    }
-                    let largest = max(p);
-                    for v in p.iter_mut() {
-                        *v = exp(*v - largest);
-                    }
-                    let sum = sum_by(p, |v| v);
-                    lse[head] = largest + sum.ln();
-                    if dropout.is_active() {
-                        fill_factors(factors, dropout, batch.packed.slots[b], mask_row(length, head));
-                        for (p, &f) in p.iter_mut().zip(&*factors) {
-                            *p *= f;
-                        }
-                    }
-                    let out = &mut ctx[span.clone()];
-                    out.fill(0.0);
-                    for (&p, row) in p.iter().zip(kv.chunks_exact(2 * c)) {
-                        for (o, &v) in out.iter_mut().zip(&row[c..][span.clone()]) {
-                            *o = p.mul_add(v, *o);
-                        }
-                    }
-                    for o in out.iter_mut() {
-                        *o /= sum;
-                    }
-                }
+    let sizes = Sizes::new(shape);
+    let (c, heads) = (sizes.c, sizes.heads);
+    (ctx.par_chunks_exact_mut(c), lse.par_chunks_exact_mut(heads)).into_par_iter().enumerate().for_each(
+        |(b, (ctx, lse))| {
+            let tokens = batch.sequence(b);
+            let length = tokens.len();
+            let kv = &kv[tokens.start * 2 * c..tokens.end * 2 * c];
+            with_scratch(2 * length, |scratch| {
+                let (p, factors) = scratch.split_at_mut(length);
+                sequence_forward(ctx, lse, p, factors, &q[b * c..][..c], kv, &sizes, batch.packed.slots[b], dropout);
             });
-        });
-    });
+        },
+    );
+}
+
+#[multiversion(targets = "simd")]
+fn sequence_forward(
+    ctx: &mut [f32],     // [C]
+    lse: &mut [f32],     // [H]
+    p: &mut [f32],       // [S]
+    factors: &mut [f32], // [S]
+    q: &[f32],           // [C]
+    kv: &[f32],          // [S, 2C]
+    sizes: &Sizes,
+    slot: u32,
+    dropout: Dropout,
+) {
+    let &Sizes { c, d, heads, scale } = sizes;
+    for head in 0..heads {
+        let span = head * d..(head + 1) * d;
+        let q = &q[span.clone()];
+        for (p, row) in p.iter_mut().zip(kv.chunks_exact(2 * c)) {
+            *p = scale * sum_by2(&row[span.clone()], q, |a, b| a * b);
+        }
+        let largest = max(p);
+        for v in p.iter_mut() {
+            *v = exp(*v - largest);
+        }
+        let sum = sum_by(p, |v| v);
+        lse[head] = largest + sum.ln();
+        if dropout.is_active() {
+            fill_factors(factors, dropout, slot, mask_row(p.len(), head));
+            for (p, &f) in p.iter_mut().zip(&*factors) {
+                *p *= f;
+            }
+        }
+        let out = &mut ctx[span.clone()];
+        out.fill(0.0);
+        for (&p, row) in p.iter().zip(kv.chunks_exact(2 * c)) {
+            for (o, &v) in out.iter_mut().zip(&row[c..][span.clone()]) {
+                *o = p.mul_add(v, *o);
+            }
+        }
+        for o in out.iter_mut() {
+            *o /= sum;
+        }
+    }
 }
 
 /// Overwrites d_q [B, C] and d_kv [T, 2C].
@@ -96,45 +114,74 @@ pub fn attention_first_backward(
     dropout: Dropout,
 ) {
     let sizes = Sizes::new(shape);
-    let task = |b: usize, d_q: &mut [f32], mut d_kv: MatMut| {
-        let Sizes { c, d, heads, scale } = sizes;
+    let (c, heads) = (sizes.c, sizes.heads);
+    let task = |b: usize, d_q: &mut [f32], d_kv: MatMut| {
         let tokens = batch.sequence(b);
-        let length = tokens.len();
-        let kv = &kv[tokens.start * 2 * c..tokens.end * 2 * c];
-        with_scratch(length, |factors| simd(|| {
-            d_q.fill(0.0);
-            for head in 0..heads {
-                let span = head * d..(head + 1) * d;
-                let row = b * c + span.start..b * c + span.end;
-                let (q, d_ctx, ctx) = (&q[row.clone()], &d_ctx[row.clone()], &ctx[row]);
-                let delta = sum_by2(d_ctx, ctx, |a, b| a * b);
-                let lse = lse[b * heads + head];
-                factors.fill(1.0);
-                if dropout.is_active() {
-                    fill_factors(factors, dropout, batch.packed.slots[b], mask_row(length, head));
-                }
-                let d_q = &mut d_q[span.clone()];
-                for (j, row) in kv.chunks_exact(2 * c).enumerate() {
-                    let (k, v) = (&row[span.clone()], &row[c..][span.clone()]);
-                    let p = exp(scale * sum_by2(k, q, |a, b| a * b) - lse);
-                    let d_s = scale * p * (factors[j] * sum_by2(d_ctx, v, |a, b| a * b) - delta);
-                    let (d_k, d_v) = d_kv.row(j).split_at_mut(c);
-                    let dropped = p * factors[j];
-                    for i in 0..d {
-                        d_q[i] = d_s.mul_add(k[i], d_q[i]);
-                    }
-                    for (o, &x) in d_k[span.clone()].iter_mut().zip(q) {
-                        *o = d_s * x;
-                    }
-                    for (o, &x) in d_v[span.clone()].iter_mut().zip(d_ctx) {
-                        *o = dropped * x;
-                    }
-                }
-            }
-        }));
+        let row = b * c..(b + 1) * c;
+        let input = Input {
+            d_ctx: &d_ctx[row.clone()],
+            ctx: &ctx[row.clone()],
+            lse: &lse[b * heads..(b + 1) * heads],
+            q: &q[row],
+            kv: &kv[tokens.start * 2 * c..tokens.end * 2 * c],
+        };
+        with_scratch(tokens.len(), |factors| {
+            sequence_backward(d_q, d_kv, factors, input, &sizes, batch.packed.slots[b], dropout);
+        });
     };
     let d_kv = MatMut::dense(d_kv, batch.tokens(), 2 * sizes.c);
     recurse(0, batch.sequences(), d_q, d_kv, (batch, sizes.c), &task);
+}
+
+/// What the backward pass of a sequence reads.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    d_ctx: &'a [f32], // [C]
+    ctx: &'a [f32],   // [C]
+    lse: &'a [f32],   // [H]
+    q: &'a [f32],     // [C]
+    kv: &'a [f32],    // [S, 2C]
+}
+
+#[multiversion(targets = "simd")]
+fn sequence_backward(
+    d_q: &mut [f32],     // [C]
+    mut d_kv: MatMut,    // [S, 2C]
+    factors: &mut [f32], // [S]
+    input: Input,
+    sizes: &Sizes,
+    slot: u32,
+    dropout: Dropout,
+) {
+    let &Sizes { c, d, heads, scale } = sizes;
+    d_q.fill(0.0);
+    for head in 0..heads {
+        let span = head * d..(head + 1) * d;
+        let (q, d_ctx) = (&input.q[span.clone()], &input.d_ctx[span.clone()]);
+        let delta = sum_by2(d_ctx, &input.ctx[span.clone()], |a, b| a * b);
+        let lse = input.lse[head];
+        factors.fill(1.0);
+        if dropout.is_active() {
+            fill_factors(factors, dropout, slot, mask_row(factors.len(), head));
+        }
+        let d_q = &mut d_q[span.clone()];
+        for (j, row) in input.kv.chunks_exact(2 * c).enumerate() {
+            let (k, v) = (&row[span.clone()], &row[c..][span.clone()]);
+            let p = exp(scale * sum_by2(k, q, |a, b| a * b) - lse);
+            let d_s = scale * p * (factors[j] * sum_by2(d_ctx, v, |a, b| a * b) - delta);
+            let (d_k, d_v) = d_kv.row(j).split_at_mut(c);
+            let dropped = p * factors[j];
+            for (o, &x) in d_q.iter_mut().zip(k) {
+                *o = d_s.mul_add(x, *o);
+            }
+            for (o, &x) in d_k[span.clone()].iter_mut().zip(q) {
+                *o = d_s * x;
+            }
+            for (o, &x) in d_v[span.clone()].iter_mut().zip(d_ctx) {
+                *o = dropped * x;
+            }
+        }
+    }
 }
 
 /// Cuts the outputs by sequence.

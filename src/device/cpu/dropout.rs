@@ -7,7 +7,7 @@ const BLOCKS: usize = 8;
 
 /// `factors[j]` = what element `first + j` of sequence `slot` is multiplied by. `first` is a multiple of 8.
 ///
-/// Call inside [`super::math::simd`].
+/// Call from a multiversioned function.
 #[inline(always)]
 pub fn fill_factors(factors: &mut [f32], dropout: Dropout, slot: u32, first: usize) {
     debug_assert!(first.is_multiple_of(Dropout::GROUP));
@@ -24,6 +24,24 @@ pub fn fill_factors(factors: &mut [f32], dropout: Dropout, slot: u32, first: usi
         }
         chunk.copy_from_slice(&made[..chunk.len()]);
         block = block.wrapping_add(BLOCKS as u32);
+    }
+}
+
+/// Elements whose factors are made at once.
+pub const TILE: usize = 256;
+
+/// `row *= factors`, the row's first element being number `first` of the mask.
+#[inline(always)]
+pub fn drop_row(row: &mut [f32], dropout: Dropout, slot: u32, first: usize) {
+    if !dropout.is_active() {
+        return;
+    }
+    let mut factors = [0.0f32; TILE];
+    for (tile, chunk) in row.chunks_mut(TILE).enumerate() {
+        fill_factors(&mut factors[..chunk.len()], dropout, slot, first + tile * TILE);
+        for (v, &factor) in chunk.iter_mut().zip(&factors) {
+            *v *= factor;
+        }
     }
 }
 

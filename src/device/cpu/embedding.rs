@@ -3,13 +3,14 @@
 //! The backward pass gathers the sum again instead of keeping it. Each row of each table is written by one thread, which adds
 //! its tokens in order of appearance: no atomics, the same bits every time.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{
     batch::{CpuBatch, Run},
+    dropout::drop_row,
     layer_norm::{self, BLOCK},
-    linear::with_factors,
-    math::simd,
+    math::add,
     matrix::MatMut,
 };
 use crate::{
@@ -66,21 +67,32 @@ pub fn embed(
         .into_par_iter()
         .enumerate()
         .for_each(|(block, (x, mean, rstd))| {
-            simd(|| {
-                for (i, row) in x.chunks_exact_mut(width).enumerate() {
-                    let t = block * BLOCK + i;
-                    tables.gather(row, batch, t);
-                    (mean[i], rstd[i]) = layer_norm::statistics(row, eps);
-                    for ((v, &g), &b) in row.iter_mut().zip(gamma).zip(beta) {
-                        *v = ((*v - mean[i]) * rstd[i]).mul_add(g, b);
-                    }
-                    if dropout.is_active() {
-                        let (slot, position) = batch.place(Rows::Tokens, t);
-                        with_factors(dropout, slot, position * width, row, |v, _, factor| *v *= factor);
-                    }
-                }
-            });
+            block_forward(x, mean, rstd, &tables, batch, block * BLOCK, (gamma, beta), dropout, eps);
         });
+}
+
+#[multiversion(targets = "simd")]
+fn block_forward(
+    x: &mut [f32],
+    mean: &mut [f32],
+    rstd: &mut [f32],
+    tables: &Tables,
+    batch: &CpuBatch,
+    first: usize,
+    (gamma, beta): (&[f32], &[f32]),
+    dropout: Dropout,
+    eps: f32,
+) {
+    let width = tables.width;
+    for (i, row) in x.chunks_exact_mut(width).enumerate() {
+        tables.gather(row, batch, first + i);
+        (mean[i], rstd[i]) = layer_norm::statistics(row, eps);
+        for ((v, &g), &b) in row.iter_mut().zip(gamma).zip(beta) {
+            *v = ((*v - mean[i]) * rstd[i]).mul_add(g, b);
+        }
+        let (slot, position) = batch.place(Rows::Tokens, first + i);
+        drop_row(row, dropout, slot, position * width);
+    }
 }
 
 /// Buffers of the backward pass, besides the gradients.
@@ -110,21 +122,8 @@ pub fn embed_backward(
         .into_par_iter()
         .enumerate()
         .for_each(|(block, (d_sum, sums, rows))| {
-            sums.fill(0.0);
-            let (d_gamma, d_beta) = sums.split_at_mut(width);
-            let (r, d_y) = rows.split_at_mut(width);
-            simd(|| {
-                for (i, d_sum) in d_sum.chunks_exact_mut(width).enumerate() {
-                    let t = block * BLOCK + i;
-                    tables.gather(r, batch, t);
-                    d_y.copy_from_slice(&d_x[t * width..(t + 1) * width]);
-                    if dropout.is_active() {
-                        let (slot, position) = batch.place(Rows::Tokens, t);
-                        with_factors(dropout, slot, position * width, d_y, |v, _, factor| *v *= factor);
-                    }
-                    layer_norm::row_backward(d_sum, d_gamma, d_beta, d_y, r, (mean[t], rstd[t]), gamma);
-                }
-            });
+            let input = Input { first: block * BLOCK, d_x, mean, rstd, gamma };
+            block_backward(d_sum, sums, rows, &tables, batch, input, dropout);
         });
     layer_norm::fold_partials(gradients, sums, table.norm, Write::Add);
     let d_sum = &*scratch.d_sum;
@@ -132,6 +131,40 @@ pub fn embed_backward(
     scatter_words(MatMut::dense(&mut gradients[table.word.range()], vocabulary, width), 0, &batch.runs, batch, d_sum);
     scatter_positions(&mut gradients[table.position.range()], width, batch, d_sum);
     scatter_types(&mut gradients[table.kind.range()], width, batch, d_sum);
+}
+
+/// What a block of the backward pass reads, its first token being `first`.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    first: usize,
+    d_x: &'a [f32],
+    mean: &'a [f32],
+    rstd: &'a [f32],
+    gamma: &'a [f32],
+}
+
+#[multiversion(targets = "simd")]
+fn block_backward(
+    d_sum: &mut [f32],
+    sums: &mut [f32],
+    rows: &mut [f32],
+    tables: &Tables,
+    batch: &CpuBatch,
+    input: Input,
+    dropout: Dropout,
+) {
+    let width = tables.width;
+    sums.fill(0.0);
+    let (d_gamma, d_beta) = sums.split_at_mut(width);
+    let (r, d_y) = rows.split_at_mut(width);
+    for (i, d_sum) in d_sum.chunks_exact_mut(width).enumerate() {
+        let t = input.first + i;
+        tables.gather(r, batch, t);
+        d_y.copy_from_slice(&input.d_x[t * width..(t + 1) * width]);
+        let (slot, position) = batch.place(Rows::Tokens, t);
+        drop_row(d_y, dropout, slot, position * width);
+        layer_norm::row_backward(d_sum, d_gamma, d_beta, d_y, r, (input.mean[t], input.rstd[t]), input.gamma);
+    }
 }
 
 /// Rows `first..` of the word table, and the runs (ascending ids) that fall into them.
@@ -147,34 +180,29 @@ fn scatter_words(mut rows: MatMut, first: usize, runs: &[Run], batch: &CpuBatch,
         );
         return;
     }
-    let width = rows.cols();
-    simd(|| {
-        for run in runs {
-            let row = rows.row(run.id as usize - first);
-            for &t in &batch.order[run.range.clone()] {
-                add_row(row, d_sum, t as usize, width);
-            }
-        }
-    });
+    for run in runs {
+        let row = rows.row(run.id as usize - first);
+        add_rows(row, d_sum, batch.order[run.range.clone()].iter().map(|&t| t as usize));
+    }
 }
 
-#[inline(always)]
-fn add_row(sum: &mut [f32], rows: &[f32], t: usize, width: usize) {
-    for (s, &v) in sum.iter_mut().zip(&rows[t * width..(t + 1) * width]) {
-        *s += v;
+/// `sum += rows[t]` for each t.
+fn add_rows(sum: &mut [f32], rows: &[f32], tokens: impl Iterator<Item = usize>) {
+    let width = sum.len();
+    for t in tokens {
+        add_row(sum, &rows[t * width..(t + 1) * width]);
     }
+}
+
+#[multiversion(targets = "simd")]
+fn add_row(sum: &mut [f32], row: &[f32]) {
+    add(sum, row);
 }
 
 fn scatter_positions(d_position: &mut [f32], width: usize, batch: &CpuBatch, d_sum: &[f32]) {
     d_position.par_chunks_exact_mut(width).with_min_len(8).enumerate().for_each(|(position, row)| {
-        simd(|| {
-            for b in 0..batch.sequences() {
-                let tokens = batch.sequence(b);
-                if position < tokens.len() {
-                    add_row(row, d_sum, tokens.start + position, width);
-                }
-            }
-        });
+        let spans = (0..batch.sequences()).map(|b| batch.sequence(b));
+        add_rows(row, d_sum, spans.filter(|span| position < span.len()).map(|span| span.start + position));
     });
 }
 
@@ -183,23 +211,14 @@ fn scatter_types(d_kind: &mut [f32], width: usize, batch: &CpuBatch, d_sum: &[f3
     const COLS: usize = 64;
     for (kind, row) in d_kind.chunks_exact_mut(width).enumerate() {
         row.par_chunks_mut(COLS).enumerate().for_each(|(stripe, sums)| {
-            simd(|| {
-                for block in batch.packed.types.chunks(BLOCK).enumerate() {
-                    let (block, types) = block;
-                    let mut partial = [0.0f32; COLS];
-                    for (i, &of) in types.iter().enumerate() {
-                        if of as usize == kind {
-                            let start = (block * BLOCK + i) * width + stripe * COLS;
-                            for (p, &v) in partial.iter_mut().zip(&d_sum[start..start + sums.len()]) {
-                                *p += v;
-                            }
-                        }
-                    }
-                    for (sum, &p) in sums.iter_mut().zip(&partial) {
-                        *sum += p;
-                    }
+            for (block, types) in batch.packed.types.chunks(BLOCK).enumerate() {
+                let mut partial = [0.0f32; COLS];
+                for (i, _) in types.iter().enumerate().filter(|&(_, &of)| of as usize == kind) {
+                    let start = (block * BLOCK + i) * width + stripe * COLS;
+                    add_row(&mut partial, &d_sum[start..start + sums.len()]);
                 }
-            });
+                add_row(sums, &partial);
+            }
         });
     }
 }

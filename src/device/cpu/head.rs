@@ -1,24 +1,26 @@
 //! Pooler, dropout and classifier: B rows, forward and backward.
 
-use super::{
-    batch::CpuBatch,
-    linear::{self, with_factors},
-    math::{simd, tanh},
-};
+use multiversion::multiversion;
+
+use super::{batch::CpuBatch, dropout::drop_row, linear, math::tanh};
 use crate::{
     device::{Dropout, Rows, Write},
     model::layout::Linear,
 };
 
 /// `x = dropout(x)`, one row a sequence.
+#[multiversion(targets = "simd")]
 fn drop_rows(x: &mut [f32], batch: &CpuBatch, width: usize, dropout: Dropout) {
-    if dropout.is_active() {
-        simd(|| {
-            for (b, row) in x.chunks_exact_mut(width).enumerate() {
-                let (slot, _) = batch.place(Rows::Sequences, b);
-                with_factors(dropout, slot, 0, row, |v, _, factor| *v *= factor);
-            }
-        });
+    for (b, row) in x.chunks_exact_mut(width).enumerate() {
+        let (slot, _) = batch.place(Rows::Sequences, b);
+        drop_row(row, dropout, slot, 0);
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn tanh_in_place(x: &mut [f32]) {
+    for v in x {
+        *v = tanh(*v);
     }
 }
 
@@ -35,11 +37,7 @@ pub fn classify(
 ) {
     let rows = batch.sequences();
     linear::linear(pooled, first, weights, rows, pooler);
-    simd(|| {
-        for v in pooled.iter_mut() {
-            *v = tanh(*v);
-        }
-    });
+    tanh_in_place(pooled);
     dropped.copy_from_slice(pooled);
     drop_rows(dropped, batch, pooler.bias.len, dropout);
     linear::linear(logits, dropped, weights, rows, classifier);

@@ -3,12 +3,13 @@
 //! Backward, with x̂ = (r − mean)/σ and g = d_y ∘ γ: d_r = (g − mean(g) − x̂ · mean(g ∘ x̂)) / σ; d_γ = Σ d_y ∘ x̂,
 //! d_β = Σ d_y, summed first within blocks of `BLOCK` rows, then over the blocks, both in order.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{
     batch::CpuBatch,
-    linear::with_factors,
-    math::{simd, sum_by, sum_by2},
+    dropout::drop_row,
+    math::{add, sum_by, sum_by2},
 };
 use crate::{
     device::{Dropout, Rows, Write},
@@ -27,14 +28,6 @@ pub fn statistics(r: &[f32], eps: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + eps).sqrt())
 }
 
-/// `y = γ · (r − mean) · rstd + β`.
-#[inline(always)]
-pub fn normalize(y: &mut [f32], r: &[f32], mean: f32, rstd: f32, gamma: &[f32], beta: &[f32]) {
-    for (((y, &r), &g), &b) in y.iter_mut().zip(r).zip(gamma).zip(beta) {
-        *y = ((r - mean) * rstd).mul_add(g, b);
-    }
-}
-
 pub fn layer_norm(
     y: &mut [f32],    // [rows, C]
     mean: &mut [f32], // [rows]
@@ -46,16 +39,32 @@ pub fn layer_norm(
 ) {
     let width = norm.gamma.len;
     let (gamma, beta) = (&weights[norm.gamma.range()], &weights[norm.beta.range()]);
-    (y.par_chunks_mut(BLOCK * width), r.par_chunks(BLOCK * width), mean.par_chunks_mut(BLOCK), rstd.par_chunks_mut(BLOCK))
+    (
+        y.par_chunks_mut(BLOCK * width),
+        r.par_chunks(BLOCK * width),
+        mean.par_chunks_mut(BLOCK),
+        rstd.par_chunks_mut(BLOCK),
+    )
         .into_par_iter()
-        .for_each(|(y, r, mean, rstd)| {
-            simd(|| {
-                for (i, (y, r)) in y.chunks_exact_mut(width).zip(r.chunks_exact(width)).enumerate() {
-                    (mean[i], rstd[i]) = statistics(r, eps);
-                    normalize(y, r, mean[i], rstd[i], gamma, beta);
-                }
-            });
-        });
+        .for_each(|(y, r, mean, rstd)| block_forward(y, mean, rstd, r, (gamma, beta), eps));
+}
+
+#[multiversion(targets = "simd")]
+fn block_forward(
+    y: &mut [f32],
+    mean: &mut [f32],
+    rstd: &mut [f32],
+    r: &[f32],
+    (gamma, beta): (&[f32], &[f32]),
+    eps: f32,
+) {
+    let width = gamma.len();
+    for (i, (y, r)) in y.chunks_exact_mut(width).zip(r.chunks_exact(width)).enumerate() {
+        (mean[i], rstd[i]) = statistics(r, eps);
+        for (((y, &r), &g), &b) in y.iter_mut().zip(r).zip(gamma).zip(beta) {
+            *y = ((r - mean[i]) * rstd[i]).mul_add(g, b);
+        }
+    }
 }
 
 /// One row of the backward pass: `d_r` from `d_y`; adds to the partial sums `d_gamma`, `d_beta`.
@@ -115,27 +124,50 @@ pub fn layer_norm_backward(
         .into_par_iter()
         .enumerate()
         .for_each(|(block, (d_r, d_branch, partial))| {
-            partial.fill(0.0);
-            let (d_gamma, d_beta) = partial.split_at_mut(width);
-            simd(|| {
-                for (i, (d_r, d_branch)) in
-                    d_r.chunks_exact_mut(width).zip(d_branch.chunks_exact_mut(width)).enumerate()
-                {
-                    let row = block * BLOCK + i;
-                    let span = row * width..(row + 1) * width;
-                    row_backward(d_r, d_gamma, d_beta, &d_y[span.clone()], &r[span], (mean[row], rstd[row]), gamma);
-                    d_branch.copy_from_slice(d_r);
-                    if dropout.is_active() {
-                        let (slot, position) = batch.place(rows, row);
-                        with_factors(dropout, slot, position * width, d_branch, |v, _, factor| *v *= factor);
-                    }
-                }
-            });
+            let first = block * BLOCK;
+            let input = Input { first, d_y, r, mean, rstd, gamma };
+            block_backward(d_r, d_branch, partial, input, batch, rows, dropout);
         });
     fold_partials(out.gradients, &out.partial[..blocks * 2 * width], norm, write);
 }
 
+/// What a block of the backward pass reads, its first row being `first`.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    first: usize,
+    d_y: &'a [f32],
+    r: &'a [f32],
+    mean: &'a [f32],
+    rstd: &'a [f32],
+    gamma: &'a [f32],
+}
+
+#[multiversion(targets = "simd")]
+fn block_backward(
+    d_r: &mut [f32],
+    d_branch: &mut [f32],
+    partial: &mut [f32],
+    input: Input,
+    batch: &CpuBatch,
+    rows: Rows,
+    dropout: Dropout,
+) {
+    let width = input.gamma.len();
+    partial.fill(0.0);
+    let (d_gamma, d_beta) = partial.split_at_mut(width);
+    for (i, (d_r, d_branch)) in d_r.chunks_exact_mut(width).zip(d_branch.chunks_exact_mut(width)).enumerate() {
+        let row = input.first + i;
+        let span = row * width..(row + 1) * width;
+        let (d_y, r) = (&input.d_y[span.clone()], &input.r[span]);
+        row_backward(d_r, d_gamma, d_beta, d_y, r, (input.mean[row], input.rstd[row]), input.gamma);
+        d_branch.copy_from_slice(d_r);
+        let (slot, position) = batch.place(rows, row);
+        drop_row(d_branch, dropout, slot, position * width);
+    }
+}
+
 /// d_γ, d_β (+)= the sum of the blocks' partial sums, in block order.
+#[multiversion(targets = "simd")]
 pub fn fold_partials(gradients: &mut [f32], partial: &[f32], norm: Norm, write: Write) {
     let width = norm.gamma.len;
     for (view, offset) in [(norm.gamma, 0), (norm.beta, width)] {
@@ -143,12 +175,8 @@ pub fn fold_partials(gradients: &mut [f32], partial: &[f32], norm: Norm, write: 
         if write == Write::Overwrite {
             sums.fill(0.0);
         }
-        simd(|| {
-            for block in partial.chunks_exact(2 * width) {
-                for (sum, &v) in sums.iter_mut().zip(&block[offset..offset + width]) {
-                    *sum += v;
-                }
-            }
-        });
+        for block in partial.chunks_exact(2 * width) {
+            add(sums, &block[offset..offset + width]);
+        }
     }
 }

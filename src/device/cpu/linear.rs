@@ -2,12 +2,13 @@
 //!
 //! Work is cut into blocks of the output; a block's epilogue runs right behind its product, while it is in the cache.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{
     batch::CpuBatch,
-    dropout::fill_factors,
-    math::{exp, normal_cdf, simd, tanh},
+    dropout::{TILE, fill_factors},
+    math::{add, exp, normal_cdf, tanh},
     matrix::{self, MatMut, MatRef, for_each_block, matmul, pieces},
 };
 use crate::{
@@ -17,9 +18,9 @@ use crate::{
 
 /// `dst = x · Wᵀ`, block by block, each block then through `epilogue(first row, first column, block)`.
 pub fn product_with(
-    dst: &mut [f32],  // [rows, O]
-    x: &[f32],        // [rows, I]
-    weight: &[f32],   // [O, I]
+    dst: &mut [f32], // [rows, O]
+    x: &[f32],       // [rows, I]
+    weight: &[f32],  // [O, I]
     rows: usize,
     outputs: usize,
     epilogue: impl Fn(usize, usize, MatMut) + Sync,
@@ -36,15 +37,15 @@ pub fn product_with(
 /// y = x · Wᵀ + b.
 pub fn linear(y: &mut [f32], x: &[f32], weights: &[f32], rows: usize, layer: Linear) {
     let bias = &weights[layer.bias.range()];
-    product_with(y, x, &weights[layer.weight.range()], rows, bias.len(), |_, col, mut block| {
-        simd(|| block.for_each_row(|_, row| add(row, &bias[col..])));
+    product_with(y, x, &weights[layer.weight.range()], rows, bias.len(), |_, col, block| {
+        add_bias(block, &bias[col..]);
     });
 }
 
-#[inline(always)]
-fn add(row: &mut [f32], other: &[f32]) {
-    for (v, &b) in row.iter_mut().zip(other) {
-        *v += b;
+#[multiversion(targets = "simd")]
+fn add_bias(mut block: MatMut, bias: &[f32]) {
+    for i in 0..block.rows() {
+        add(block.row(i), bias);
     }
 }
 
@@ -62,27 +63,33 @@ pub fn linear_gelu(
     let outputs = bias.len();
     let weight = &weights[layer.weight.range()];
     let Some(u) = u else {
-        return product_with(h, x, weight, rows, outputs, |_, col, mut block| {
-            simd(|| {
-                block.for_each_row(|_, row| {
-                    add(row, &bias[col..]);
-                    gelu(row, activation);
-                });
-            });
+        return product_with(h, x, weight, rows, outputs, |_, col, block| {
+            bias_gelu_in_place(block, &bias[col..], activation);
         });
     };
     let whole = Shared::new(MatMut::dense(h, rows, outputs));
-    product_with(u, x, weight, rows, outputs, |first, col, mut block| {
-        let mut h_block = whole.block(first, col, &block);
-        simd(|| {
-            block.for_each_row(|i, row| {
-                add(row, &bias[col..]);
-                let h = h_block.row(i);
-                h.copy_from_slice(row);
-                gelu(h, activation);
-            });
-        });
+    product_with(u, x, weight, rows, outputs, |first, col, block| {
+        bias_gelu(whole.block(first, col, &block), block, &bias[col..], activation);
     });
+}
+
+#[multiversion(targets = "simd")]
+fn bias_gelu_in_place(mut block: MatMut, bias: &[f32], activation: Activation) {
+    for i in 0..block.rows() {
+        let row = block.row(i);
+        add(row, bias);
+        gelu(row, activation);
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn bias_gelu(mut h: MatMut, mut u: MatMut, bias: &[f32], activation: Activation) {
+    for i in 0..u.rows() {
+        let (h, u) = (h.row(i), u.row(i));
+        add(u, bias);
+        h.copy_from_slice(u);
+        gelu(h, activation);
+    }
 }
 
 /// A second output that is written block by block along with the first.
@@ -165,43 +172,45 @@ pub fn linear_dropout_residual(
 ) {
     let bias = &weights[layer.bias.range()];
     let outputs = bias.len();
-    product_with(r, x, &weights[layer.weight.range()], batch.rows(rows), outputs, |first, col, mut block| {
-        simd(|| {
-            block.for_each_row(|i, row| {
-                let start = (first + i) * outputs + col;
-                let residual = &residual[start..start + row.len()];
-                let bias = &bias[col..col + row.len()];
-                if dropout.is_active() {
-                    let (slot, position) = batch.place(rows, first + i);
-                    with_factors(dropout, slot, position * outputs + col, row, |v, j, factor| {
-                        *v = (*v + bias[j]).mul_add(factor, residual[j]);
-                    });
-                } else {
-                    for ((v, &b), &s) in row.iter_mut().zip(bias).zip(residual) {
-                        *v = (*v + b) + s;
-                    }
-                }
-            });
-        });
+    product_with(r, x, &weights[layer.weight.range()], batch.rows(rows), outputs, |first, col, block| {
+        let residual = MatRef::dense(residual, batch.rows(rows), outputs).rows_from(first, block.rows());
+        let origin = Origin { row: first, col, width: outputs };
+        bias_dropout_residual(block, &bias[col..], residual, batch, rows, origin, dropout);
     });
 }
 
-/// Calls `f(element, its index, its dropout factor)` for a row whose first element has number `first` in the mask.
-#[inline(always)]
-pub fn with_factors(
+/// Where a block lies in its matrix.
+#[derive(Clone, Copy)]
+struct Origin {
+    row: usize,
+    col: usize,
+    width: usize,
+}
+
+#[multiversion(targets = "simd")]
+fn bias_dropout_residual(
+    mut block: MatMut,
+    bias: &[f32],
+    residual: MatRef,
+    batch: &CpuBatch,
+    rows: Rows,
+    origin: Origin,
     dropout: Dropout,
-    slot: u32,
-    first: usize,
-    row: &mut [f32],
-    mut f: impl FnMut(&mut f32, usize, f32),
 ) {
-    const TILE: usize = 256;
-    let mut factors = [0.0f32; TILE];
-    for (tile, chunk) in row.chunks_mut(TILE).enumerate() {
-        let start = tile * TILE;
-        fill_factors(&mut factors[..chunk.len()], dropout, slot, first + start);
-        for (j, (v, &factor)) in chunk.iter_mut().zip(&factors).enumerate() {
-            f(v, start + j, factor);
+    let mut factors = [1.0f32; TILE];
+    for i in 0..block.rows() {
+        let row = block.row(i);
+        let residual = &residual.row(i)[origin.col..];
+        let (slot, position) = batch.place(rows, origin.row + i);
+        let element = position * origin.width + origin.col;
+        for (tile, chunk) in row.chunks_mut(TILE).enumerate() {
+            let start = tile * TILE;
+            if dropout.is_active() {
+                fill_factors(&mut factors[..chunk.len()], dropout, slot, element + start);
+            }
+            for (((v, &b), &s), &f) in chunk.iter_mut().zip(&bias[start..]).zip(&residual[start..]).zip(&factors) {
+                *v = (*v + b).mul_add(f, s);
+            }
         }
     }
 }
@@ -215,16 +224,21 @@ pub fn linear_backward_input(
     rows: usize,
     layer: Linear,
 ) {
-    input_product_with(d_x, d_y, weights, rows, layer, |first, col, inputs, mut block| {
+    let inputs = layer.weight.len / layer.bias.len;
+    let residual = residual.map(|residual| MatRef::dense(residual, rows, inputs));
+    input_product_with(d_x, d_y, weights, rows, layer, |first, col, block| {
         if let Some(residual) = residual {
-            simd(|| {
-                block.for_each_row(|i, row| {
-                    let start = (first + i) * inputs + col;
-                    add(row, &residual[start..start + row.len()]);
-                });
-            });
+            add_block(block, residual.rows_from(first, residual.rows() - first), col);
         }
     });
+}
+
+/// `block += other[.., col..]`.
+#[multiversion(targets = "simd")]
+fn add_block(mut block: MatMut, other: MatRef, col: usize) {
+    for i in 0..block.rows() {
+        add(block.row(i), &other.row(i)[col..]);
+    }
 }
 
 /// d_u = (d_y · W) ∘ GELU'(u), h = GELU(u).
@@ -240,15 +254,18 @@ pub fn linear_backward_input_gelu(
 ) {
     let width = layer.weight.len / layer.bias.len;
     let whole = Shared::new(MatMut::dense(h, rows, width));
-    input_product_with(d_u, d_y, weights, rows, layer, |first, col, inputs, mut block| {
-        let mut h_block = whole.block(first, col, &block);
-        simd(|| {
-            block.for_each_row(|i, row| {
-                let start = (first + i) * inputs + col;
-                gelu_backward(row, h_block.row(i), &u[start..start + row.len()], activation);
-            });
-        });
+    let u = MatRef::dense(u, rows, width);
+    input_product_with(d_u, d_y, weights, rows, layer, |first, col, block| {
+        let h = whole.block(first, col, &block);
+        block_gelu_backward(block, h, u.rows_from(first, rows - first), col, activation);
     });
+}
+
+#[multiversion(targets = "simd")]
+fn block_gelu_backward(mut d: MatMut, mut h: MatMut, u: MatRef, col: usize, activation: Activation) {
+    for i in 0..d.rows() {
+        gelu_backward(d.row(i), h.row(i), &u.row(i)[col..], activation);
+    }
 }
 
 fn input_product_with(
@@ -257,28 +274,25 @@ fn input_product_with(
     weights: &[f32],
     rows: usize,
     layer: Linear,
-    epilogue: impl Fn(usize, usize, usize, MatMut) + Sync,
+    epilogue: impl Fn(usize, usize, MatMut) + Sync,
 ) {
     let outputs = layer.bias.len;
     let inputs = layer.weight.len / outputs;
     let d_y = MatRef::dense(d_y, rows, outputs);
     let w = MatRef::dense(&weights[layer.weight.range()], outputs, inputs);
-    for_each_block(MatMut::dense(dst, rows, inputs), pieces(rows * layer.weight.len), &|row, col, mut block: MatMut| {
-        let (m, n) = (block.rows(), block.cols());
-        matmul(&mut block, d_y.rows_from(row, m), w.cols_from(col, n), 1.0, matrix::Into::Overwrite);
-        epilogue(row, col, inputs, block);
-    });
+    for_each_block(
+        MatMut::dense(dst, rows, inputs),
+        pieces(rows * layer.weight.len),
+        &|row, col, mut block: MatMut| {
+            let (m, n) = (block.rows(), block.cols());
+            matmul(&mut block, d_y.rows_from(row, m), w.cols_from(col, n), 1.0, matrix::Into::Overwrite);
+            epilogue(row, col, block);
+        },
+    );
 }
 
 /// d_W (+)= d_yᵀ · x, d_b (+)= column sums of d_y.
-pub fn linear_backward_weight(
-    gradients: &mut [f32],
-    d_y: &[f32],
-    x: &[f32],
-    rows: usize,
-    layer: Linear,
-    write: Write,
-) {
+pub fn linear_backward_weight(gradients: &mut [f32], d_y: &[f32], x: &[f32], rows: usize, layer: Linear, write: Write) {
     let outputs = layer.bias.len;
     let inputs = layer.weight.len / outputs;
     let d = MatRef::dense(d_y, rows, outputs);
@@ -304,14 +318,17 @@ pub fn column_sums(sums: &mut [f32], m: &[f32], write: Write) {
         if write == Write::Overwrite {
             sums.fill(0.0);
         }
-        simd(|| {
-            for rows in m.chunks(ROWS * width) {
-                let mut partial = [0.0f32; COLS];
-                for row in rows.chunks_exact(width) {
-                    add(&mut partial, &row[stripe * COLS..][..sums.len()]);
-                }
-                add(sums, &partial);
-            }
-        });
+        add_stripe::<ROWS, COLS>(sums, m, width, stripe * COLS);
     });
+}
+
+#[multiversion(targets = "simd")]
+fn add_stripe<const ROWS: usize, const COLS: usize>(sums: &mut [f32], m: &[f32], width: usize, col: usize) {
+    for rows in m.chunks(ROWS * width) {
+        let mut partial = [0.0f32; COLS];
+        for row in rows.chunks_exact(width) {
+            add(&mut partial, &row[col..][..sums.len()]);
+        }
+        add(sums, &partial);
+    }
 }

@@ -28,6 +28,17 @@ impl<'a> MatRef<'a> {
         Self::new(data, rows, cols, cols)
     }
 
+    pub fn rows(self) -> usize {
+        self.rows
+    }
+
+    /// Row i of a row-major view.
+    #[inline(always)]
+    pub fn row(self, i: usize) -> &'a [f32] {
+        assert!(i < self.rows && self.col_stride == 1, "row {i} of {}", self.rows);
+        &self.data[i * self.row_stride..][..self.cols]
+    }
+
     /// The transpose.
     pub fn t(self) -> Self {
         Self {
@@ -107,18 +118,12 @@ impl<'a> MatMut<'a> {
         MatMut { data: self.data.wrapping_add(row * self.stride + col), rows, cols, ..*self }
     }
 
+    #[inline(always)]
     pub fn row(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         // SAFETY: row i < rows lies inside the buffer that `new` checked, its `cols` elements belong to this view alone
         // (splits are disjoint), and the returned borrow ends before another row is taken.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(i * self.stride), self.cols) }
-    }
-
-    /// All rows one after another, each with its index.
-    pub fn for_each_row(&mut self, mut f: impl FnMut(usize, &mut [f32])) {
-        for i in 0..self.rows {
-            f(i, self.row(i));
-        }
     }
 }
 

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 
 use super::{
-    CpuBatch, CpuDevice, CpuGradients, attention, attention_first, embedding, head, layer_norm, linear, loss, optimizer,
+    CpuBatch, CpuDevice, CpuGradients, attention, attention_first, embedding, head, layer_norm, linear, loss, math,
+    optimizer,
 };
 use crate::{
     Result,
     data::PackedBatch,
-    device::{
-        Capacity, Device, Dropout, LossScale, ParameterRange, Rows, TrainingState, Update, Write,
-    },
+    device::{Capacity, Device, Dropout, LossScale, ParameterRange, Rows, TrainingState, Update, Write},
     model::layout::{Embeddings, Linear, Norm},
 };
 
@@ -23,7 +22,7 @@ impl Device for CpuDevice {
     type Batch = CpuBatch;
 
     fn name(&self) -> String {
-        format!("cpu ({} threads, {:?}, float32)", rayon::current_num_threads(), pulp::Arch::new())
+        format!("cpu ({} threads, {}, float32)", rayon::current_num_threads(), math::instruction_set())
     }
 
     fn matrix(&self, rows: usize, cols: usize) -> Result<Vec<f32>> {
@@ -121,10 +120,8 @@ impl Device for CpuDevice {
         gradients.touch(batch);
         let (tokens, c) = (batch.tokens(), self.shape.hidden);
         let blocks = tokens.div_ceil(layer_norm::BLOCK);
-        let scratch = embedding::Scratch {
-            d_sum: &mut self.d_sum[..tokens * c],
-            partial: &mut self.partial[..blocks * 4 * c],
-        };
+        let scratch =
+            embedding::Scratch { d_sum: &mut self.d_sum[..tokens * c], partial: &mut self.partial[..blocks * 4 * c] };
         let d_x = &d_x[..tokens * c];
         embedding::embed_backward(
             &mut gradients.arena,

@@ -4,12 +4,10 @@
 //! AdamW, teacher and average pass over them: each arena is read and written once. Rows of the word embeddings that no batch
 //! has touched have zero moments and no gradient; for them AdamW is the decay alone, which is exact and saves most of their traffic.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{
-    CpuDevice, CpuGradients,
-    math::{simd, sum_by},
-};
+use super::{CpuDevice, CpuGradients, math::sum_by};
 use crate::device::{Follow, Mean, ParameterRange, Teacher, TrainingState, Update};
 
 /// Elements a task takes.
@@ -132,11 +130,11 @@ fn recurse(stretch: Stretch, pass: &Pass) {
         let (low, high) = stretch.split_at((len / 2).next_multiple_of(LEAF).min(len - 1));
         rayon::join(|| recurse(low, pass), || recurse(high, pass));
     } else {
-        simd(|| leaf(stretch, pass));
+        leaf(stretch, pass);
     }
 }
 
-#[inline(always)]
+#[multiversion(targets = "simd")]
 fn leaf(mut stretch: Stretch, pass: &Pass) {
     let (start, end) = (stretch.start, stretch.start + stretch.student.len());
     let from = pass.ranges.partition_point(|range| range.start + range.len <= start);
@@ -196,13 +194,7 @@ fn adamw(theta: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], lr: f32, ke
 
 /// Followers of the weights before the update.
 #[inline(always)]
-fn follow_before(
-    follower: &mut Follower,
-    theta: &[f32],
-    start: usize,
-    span: &std::ops::Range<usize>,
-    follow: Follow,
-) {
+fn follow_before(follower: &mut Follower, theta: &[f32], start: usize, span: &std::ops::Range<usize>, follow: Follow) {
     match (follower, follow) {
         (Follower::Window { mean, slot, before, after }, Follow::Window { filled, .. }) => {
             let mean = &mut mean[span.clone()];
@@ -254,14 +246,18 @@ pub fn gradient_norm(partials: &mut Vec<f64>, gradients: &CpuGradients) -> f64 {
     let high = &rest[word.len..];
     let blocks = |part: &[f32]| part.len().div_ceil(NORM_BLOCK);
     partials.resize(blocks(low) + blocks(high) + gradients.rows.len(), 0.0);
-    let squares = |block: &[f32]| f64::from(simd(|| sum_by(block, |g| g * g)));
     let (low_sums, rest) = partials.split_at_mut(blocks(low));
     let (high_sums, row_sums) = rest.split_at_mut(blocks(high));
     let dense = low.par_chunks(NORM_BLOCK).chain(high.par_chunks(NORM_BLOCK));
-    low_sums.par_iter_mut().chain(high_sums).zip(dense).for_each(|(sum, block)| *sum = squares(block));
+    low_sums.par_iter_mut().chain(high_sums).zip(dense).for_each(|(sum, block)| *sum = square_sum(block));
     row_sums.par_iter_mut().zip(&gradients.rows).with_min_len(16).for_each(|(sum, &row)| {
         let start = word.start + row as usize * gradients.width;
-        *sum = squares(&gradients.arena[start..start + gradients.width]);
+        *sum = square_sum(&gradients.arena[start..start + gradients.width]);
     });
     partials.iter().sum::<f64>().sqrt()
+}
+
+#[multiversion(targets = "simd")]
+fn square_sum(block: &[f32]) -> f64 {
+    f64::from(sum_by(block, |g| g * g))
 }
