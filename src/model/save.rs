@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, BufWriter, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use safetensors::{
@@ -132,7 +132,12 @@ fn put_in_place(temporary: TempDir, target: &Path) -> Result<()> {
         // Now the temporary name leads to the older model.
         return temporary.close().map_err(Error::io("remove the older model of", target));
     }
-    let aside = aside_of(temporary.path());
+    replace_in_two_steps(temporary, target)
+}
+
+/// For systems that cannot exchange. An interruption between the steps leaves the older model beside the target, as `.old`.
+fn replace_in_two_steps(temporary: TempDir, target: &Path) -> Result<()> {
+    let aside = temporary.path().with_extension("old");
     fs::rename(target, &aside).map_err(Error::io("move aside", target))?;
     let path = temporary.keep();
     if let Err(error) = fs::rename(&path, target) {
@@ -142,10 +147,6 @@ fn put_in_place(temporary: TempDir, target: &Path) -> Result<()> {
         return Err(Error::io("replace", target)(error));
     }
     fs::remove_dir_all(&aside).map_err(Error::io("remove", aside))
-}
-
-fn aside_of(temporary: &Path) -> PathBuf {
-    temporary.with_extension("old")
 }
 
 /// Swaps two directories in one step; false where the system or the file system cannot.
@@ -170,4 +171,51 @@ fn sync_directory(directory: &Path) -> Result<()> {
     #[cfg(unix)]
     File::open(directory).and_then(|handle| handle.sync_all()).map_err(Error::io("flush", directory))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory `new` to move to `m`, in a home that has an `m` with `old` in it.
+    fn prepared() -> (TempDir, TempDir) {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("m")).unwrap();
+        fs::write(home.path().join("m/old"), "").unwrap();
+        let temporary = temporary_directory(home.path(), &home.path().join("m")).unwrap();
+        fs::write(temporary.path().join("new"), "").unwrap();
+        (home, temporary)
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn two_steps_replace_and_clean_up() {
+        let (home, temporary) = prepared();
+        replace_in_two_steps(temporary, &home.path().join("m")).unwrap();
+        assert_eq!(names(home.path()), ["m"]);
+        assert_eq!(names(&home.path().join("m")), ["new"]);
+    }
+
+    #[test]
+    fn two_steps_that_fail_leave_the_older_model() {
+        let (home, temporary) = prepared();
+        fs::remove_dir_all(temporary.path()).unwrap();
+        assert!(replace_in_two_steps(temporary, &home.path().join("m")).is_err());
+        assert_eq!(names(home.path()), ["m"]);
+        assert_eq!(names(&home.path().join("m")), ["old"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_exchange_swaps_contents() {
+        let (home, temporary) = prepared();
+        // On a file system that cannot, both stay as they are, and the two steps do the work.
+        let swapped = exchange(temporary.path(), &home.path().join("m")).unwrap();
+        assert_eq!(names(&home.path().join("m")), [if swapped { "new" } else { "old" }]);
+        assert_eq!(names(temporary.path()), [if swapped { "old" } else { "new" }]);
+    }
 }

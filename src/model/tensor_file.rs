@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The bytes are not trusted. Names are unique, every shape times its element size is exactly its range, and the ranges
-//! cover the data without gap or overlap. The crate's own reader is not used for this: of two equal names it silently
-//! keeps the last, and it adds sizes without a check, so that a crafted header passes it and panics in the slicing.
+//! cover the data without gap or overlap. The crate's own reader is not used for this: it takes a name that comes twice,
+//! its sum of sizes overflows on a crafted header (a panic in debug builds), and few of its errors name the tensor.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},

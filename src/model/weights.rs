@@ -52,8 +52,9 @@ pub(super) fn read(files: &[TensorFile], request: &Request<'_>) -> Result<Loaded
     let mut notices = Vec::new();
     let mut sources = collect(files, request, &mut notices)?;
     drop_other_classifier(&mut sources, request, &mut notices)?;
-    let new_heads = settle_heads(&sources, request, &mut notices)?;
+    let new_heads = absent_heads(&sources, request.layout);
     refuse_missing(&sources, request, &new_heads)?;
+    announce_heads(&new_heads, request, &mut notices)?;
     for (segment, source) in request.layout.segments.iter().zip(&sources) {
         source.map_or(Ok(()), |tensor| check_tensor(&tensor, segment))?;
     }
@@ -64,7 +65,7 @@ pub(super) fn read(files: &[TensorFile], request: &Request<'_>) -> Result<Loaded
         .map(|(place, (part, source))| match source {
             Some(tensor) => decode(tensor, part),
             None => {
-                // Without a seed nothing is missing here: `settle_heads` has seen to it.
+                // Without a seed nothing is missing here: `announce_heads` has seen to it.
                 let seed = request.seed.unwrap_or_default();
                 let segment = &request.layout.segments[place];
                 init::fill_segment(place, segment, request.config.initializer_range, seed, part);
@@ -177,18 +178,17 @@ fn drop_other_classifier(
     Ok(())
 }
 
-/// The heads to be made anew, each with a notice; without a seed they are an error.
-fn settle_heads(
-    sources: &[Option<Tensor<'_>>],
-    request: &Request<'_>,
-    notices: &mut Vec<String>,
-) -> Result<Vec<&'static str>> {
-    let mut new_heads = Vec::new();
-    for head in [POOLER, CLASSIFIER] {
-        let Some((weight, bias)) = head_places(request.layout, head) else { continue };
-        if sources[weight].is_some() || sources[bias].is_some() {
-            continue;
-        }
+/// The heads of which neither weight nor bias is there.
+fn absent_heads(sources: &[Option<Tensor<'_>>], layout: &Layout) -> Vec<&'static str> {
+    let absent = |&head: &&str| {
+        head_places(layout, head).is_some_and(|(weight, bias)| sources[weight].is_none() && sources[bias].is_none())
+    };
+    [POOLER, CLASSIFIER].into_iter().filter(absent).collect()
+}
+
+/// A notice for each head to be made anew; without a seed they are an error.
+fn announce_heads(new_heads: &[&str], request: &Request<'_>, notices: &mut Vec<String>) -> Result<()> {
+    for &head in new_heads {
         let title = if head == POOLER { "pooler" } else { "classifier" };
         let Some(seed) = request.seed else {
             let message = format!("the weights have no {title} to classify sequences with; fine-tune this model first");
@@ -196,9 +196,8 @@ fn settle_heads(
         };
         let deviation = request.config.initializer_range;
         notices.push(format!("initialised a new {title} (normal, standard deviation {deviation}, seed {seed})"));
-        new_heads.push(head);
     }
-    Ok(new_heads)
+    Ok(())
 }
 
 fn refuse_missing(sources: &[Option<Tensor<'_>>], request: &Request<'_>, new_heads: &[&str]) -> Result<()> {
