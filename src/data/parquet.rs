@@ -1,8 +1,14 @@
 //! Parquet: the chosen columns only, a page at a time.
 //!
 //! Columns hold strings, integers or booleans at the top level; anything else is refused by name before a row is read.
+//! The `parquet` crate panics on some damaged files (a negative offset, an impossible bit width), so every call that
+//! decodes is a boundary where a panic becomes an error.
 
-use std::{fs::File, sync::Arc};
+use std::{
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use parquet::{
     basic::{ConvertedType, LogicalType, Type as PhysicalType},
@@ -22,7 +28,7 @@ pub(super) fn read(table: &Table, file: File, rows: &mut Assembler) -> Result<()
         return Err(Error::table(path, "the file is empty"));
     }
     let damaged = |fault: ParquetError| Error::table(path, format!("not a readable Parquet file: {}", brief(&fault)));
-    let reader = SerializedFileReader::new(file).map_err(damaged)?;
+    let reader = guarded(|| SerializedFileReader::new(file)).map_err(damaged)?;
     let schema = reader.metadata().file_metadata().schema();
     let names: Vec<&str> = schema.get_fields().iter().map(|field| field.name()).collect();
     let chosen = table.columns.resolve_names(&names, path)?;
@@ -41,10 +47,12 @@ pub(super) fn read(table: &Table, file: File, rows: &mut Assembler) -> Result<()
     let mut cells: Vec<String> = vec![String::new(); projected.len()];
     let mut number = 0;
     for group in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(group).map_err(damaged)?;
-        for row in group.get_row_iter(Some(projection.clone())).map_err(damaged)? {
+        let group = guarded(|| reader.get_row_group(group)).map_err(damaged)?;
+        let mut decoded = guarded(|| group.get_row_iter(Some(projection.clone()))).map_err(damaged)?;
+        while let Some(row) =
+            guarded(|| decoded.next().transpose()).map_err(|fault| table.fault(number + 1, None, brief(&fault)))?
+        {
             number += 1;
-            let row = row.map_err(|fault| table.fault(number, None, brief(&fault)))?;
             for ((name, field), cell) in row.get_column_iter().zip(&mut cells) {
                 cell.clear();
                 match field {
@@ -72,9 +80,19 @@ pub(super) fn read(table: &Table, file: File, rows: &mut Assembler) -> Result<()
     Ok(())
 }
 
+/// Runs a part of the decoder. What it leaves behind in a panic is not used again: the error ends the reading.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+        let reason =
+            panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(|s| s.as_str()));
+        Err(ParquetError::General(format!("the file is damaged: {}", reason.unwrap_or("it cannot be decoded"))))
+    })
+}
+
 /// How many rows the file says it has; 0 where it cannot be read, which reading it will explain.
 pub(super) fn rows(file: File) -> u64 {
-    let rows = SerializedFileReader::new(file).map_or(0, |reader| reader.metadata().file_metadata().num_rows());
+    let reader = guarded(|| SerializedFileReader::new(file));
+    let rows = reader.map_or(0, |reader| reader.metadata().file_metadata().num_rows());
     u64::try_from(rows).unwrap_or(0)
 }
 
