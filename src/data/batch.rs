@@ -40,4 +40,14 @@ impl PackedBatch {
         self.labels.push(label);
         self.slots.push(slot);
     }
+
+    /// Appends one sequence whose tokens from `second_start` on have type 1.
+    pub fn push_texts(&mut self, ids: &[u32], second_start: u32, label: u32, slot: u32) {
+        self.types.resize(self.ids.len() + (second_start as usize).min(ids.len()), 0);
+        self.ids.extend_from_slice(ids);
+        self.types.resize(self.ids.len(), 1);
+        self.offsets.push(self.ids.len() as u32);
+        self.labels.push(label);
+        self.slots.push(slot);
+    }
 }

@@ -1,0 +1,190 @@
+//! Labels as names and as numbers from 0.
+//!
+//! The map is learned once, from the training rows, and fixed from then on: integers in numerical order if all labels are
+//! integers, otherwise names in byte order. Which rows come first does not matter.
+
+use std::collections::HashMap;
+
+use super::Row;
+use crate::{Error, Result};
+
+/// More labels than any classifier has; a column of texts taken for labels shows itself here, not in the memory.
+const MOST_LABELS: usize = 1 << 16;
+
+/// Names of the labels 0..N and the way back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelMap {
+    names: Vec<String>,
+    numbers: HashMap<String, u32>,
+}
+
+/// Where the labels of a set come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Labels<'a> {
+    /// From its rows: this is the training set.
+    Learn,
+    /// From training.
+    Known(&'a LabelMap),
+    /// Its labels are not read; every example has label 0.
+    Ignore,
+}
+
+impl LabelMap {
+    /// Labels numbered as listed, as `id2label` of a model gives them.
+    ///
+    /// Names that are all `LABEL_0`, `LABEL_1`, … are what `transformers` invents for a model that was never given any;
+    /// such a model also knows its labels as `0`, `1`, ….
+    pub fn from_names(names: Vec<String>) -> Result<Self> {
+        let mut numbers = HashMap::with_capacity(names.len());
+        for (number, name) in names.iter().enumerate() {
+            if numbers.insert(name.clone(), number as u32).is_some() {
+                return Err(Error::setting("labels", format!("the label '{name}' is listed twice")));
+            }
+        }
+        if names.iter().enumerate().all(|(number, name)| *name == format!("LABEL_{number}")) {
+            numbers.extend((0..names.len() as u32).map(|number| (number.to_string(), number)));
+        }
+        Ok(Self { names, numbers })
+    }
+
+    /// N.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Names in the order of their numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub fn name(&self, number: u32) -> Option<&str> {
+        self.names.get(number as usize).map(String::as_str)
+    }
+
+    pub fn number(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
+    /// The number of a row's label; a label that training has not seen is an error.
+    pub(super) fn number_of(&self, row: &Row) -> Result<u32> {
+        const SHOWN: usize = 20;
+        let label = row.label.unwrap_or_default();
+        self.number(label).ok_or_else(|| {
+            let more = self.len().saturating_sub(SHOWN);
+            let known: Vec<String> = self.names.iter().take(SHOWN).map(|name| format!("'{name}'")).collect();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let message = format!(
+                "the label '{}' does not occur in training; known are {}{more}",
+                brief(label),
+                known.join(", ")
+            );
+            Error::table_line(row.path, row.line, message)
+        })
+    }
+}
+
+/// A label as far as it is worth printing.
+fn brief(label: &str) -> String {
+    const LONGEST: usize = 60;
+    match label.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &label[..end]),
+        None => label.to_owned(),
+    }
+}
+
+/// Numbers labels as they come, and in their final order at the end.
+#[derive(Default)]
+pub(super) struct LabelLearner {
+    numbers: HashMap<String, u32>,
+}
+
+impl LabelLearner {
+    /// The provisional number of the row's label.
+    pub fn observe(&mut self, row: &Row) -> Result<u32> {
+        let label = row.label.unwrap_or_default();
+        if let Some(number) = self.numbers.get(label) {
+            return Ok(*number);
+        }
+        if self.numbers.len() == MOST_LABELS {
+            let message = format!("more than {MOST_LABELS} different labels so far; is the label column right?");
+            return Err(Error::table_line(row.path, row.line, message));
+        }
+        let number = self.numbers.len() as u32;
+        self.numbers.insert(label.to_owned(), number);
+        Ok(number)
+    }
+
+    /// The map, and the final number of each provisional one.
+    pub fn finish(self, path: &std::path::Path) -> Result<(LabelMap, Vec<u32>)> {
+        let mut labels: Vec<(String, u32)> = self.numbers.into_iter().collect();
+        if let [(only, _)] = &labels[..] {
+            let message = format!("every row has the label '{}'; training needs at least two", brief(only));
+            return Err(Error::table(path, message));
+        }
+        let integer = |name: &str| name.parse::<i64>().ok().filter(|value| value.to_string() == name);
+        if labels.iter().all(|(name, _)| integer(name).is_some()) {
+            labels.sort_unstable_by_key(|(name, _)| integer(name));
+        } else {
+            labels.sort_unstable();
+        }
+        let mut finals = vec![0; labels.len()];
+        for (number, (_, provisional)) in labels.iter().enumerate() {
+            finals[*provisional as usize] = number as u32;
+        }
+        Ok((LabelMap::from_names(labels.into_iter().map(|(name, _)| name).collect())?, finals))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn learn(labels: &[&str]) -> Result<(LabelMap, Vec<u32>)> {
+        let mut learner = LabelLearner::default();
+        let mut provisional = Vec::new();
+        for (i, label) in labels.iter().enumerate() {
+            let row =
+                Row { text: "", pair: None, label: Some(label), path: Path::new("x"), line: i as u64, position: 0 };
+            provisional.push(learner.observe(&row)?);
+        }
+        let (map, finals) = learner.finish(Path::new("x"))?;
+        Ok((map, provisional.into_iter().map(|number| finals[number as usize]).collect()))
+    }
+
+    #[test]
+    fn integers_are_ordered_as_numbers_and_names_as_names() {
+        assert_eq!(learn(&["10", "9", "-1", "9"]).unwrap().0.names(), ["-1", "9", "10"]);
+        assert_eq!(learn(&["10", "9", "-1", "9"]).unwrap().1, [2, 1, 0, 1]);
+        assert_eq!(learn(&["10", "9", "x"]).unwrap().0.names(), ["10", "9", "x"]);
+        // 01 and 1 are two labels, so these are names.
+        assert_eq!(learn(&["10", "9", "01"]).unwrap().0.names(), ["01", "10", "9"]);
+    }
+
+    #[test]
+    fn one_label_is_not_enough() {
+        assert!(learn(&["a", "a"]).unwrap_err().to_string().contains("every row has the label 'a'"));
+    }
+
+    #[test]
+    fn invented_names_are_also_known_by_their_number() {
+        let map = LabelMap::from_names(vec!["LABEL_0".into(), "LABEL_1".into()]).unwrap();
+        assert_eq!((map.number("1"), map.number("LABEL_1"), map.number("2")), (Some(1), Some(1), None));
+        let map = LabelMap::from_names(vec!["no".into(), "LABEL_1".into()]).unwrap();
+        assert_eq!(map.number("1"), None);
+        assert!(LabelMap::from_names(vec!["a".into(), "a".into()]).is_err());
+    }
+
+    #[test]
+    fn a_column_of_texts_is_not_a_column_of_labels() {
+        let labels: Vec<String> = (0..=MOST_LABELS).map(|i| i.to_string()).collect();
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        assert!(learn(&labels).unwrap_err().to_string().contains("more than 65536 different labels"));
+        assert_eq!(learn(&labels[1..]).unwrap().0.len(), MOST_LABELS);
+    }
+}
