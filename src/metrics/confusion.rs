@@ -98,9 +98,8 @@ impl ConfusionMatrix {
         }
         let (examples, correct) = (u128::from(self.examples), u128::from(self.correct));
         let covariance = (correct * examples) as f64 - label_prediction as f64;
-        let spread =
-            ((examples * examples - predictions) as f64).sqrt() * ((examples * examples - labels) as f64).sqrt();
-        ratio(covariance, spread)
+        let spread = (examples * examples - predictions) as f64 * (examples * examples - labels) as f64;
+        ratio(covariance, spread.sqrt())
     }
 
     fn margins(&self) -> Vec<Margins> {

@@ -90,14 +90,11 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
-/// The smallest of 1, 2 and 5 times a power of ten that is at least `step`.
+/// Of 1, 2 and 5 times a power of ten, the one nearest to `step`: the smallest that is at least three quarters of it.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
-    [1.0, 2.0, 5.0]
-        .into_iter()
-        .map(|factor| factor * power)
-        .find(|&round| round >= step * (1.0 - 1e-9))
-        .unwrap_or(10.0 * power)
+    let least = 0.75 * step;
+    [1.0, 2.0, 5.0].into_iter().map(|factor| factor * power).find(|&round| round >= least).unwrap_or(10.0 * power)
 }
 
 #[cfg(test)]
@@ -110,7 +107,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        assert_eq!(labels(&Axis::covering(0.0, 1512.0, 6)), ["0", "500", "1,000", "1,500"]);
+        assert_eq!(labels(&Axis::covering(0.0, 1512.0, 4)), ["0", "500", "1,000", "1,500"]);
         assert_eq!(
             labels(&Axis::covering(0.0, 1_200_000.0, 6)),
             ["0", "200,000", "400,000", "600,000", "800,000", "1,000,000", "1,200,000"]

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{Error, Result, checkpoint::write_atomically, metrics::Metric};
 
-/// Okabe and Ito's colours, told apart with every common colour blindness; their yellow is left out, being faint on white.
+/// Okabe and Ito's colours, told apart with every common colour blindness; their yellow is left out, being faint on white. The
+/// eighth run has the colour of the first again: a picture of more runs than this says little anyway.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -28,12 +29,13 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(70, 70, 70),
 ];
 
-/// The moving average looks back over this share of a run, if not told otherwise.
+/// The moving average looks back over this share of a run, if not told otherwise, and over at least so many updates.
 const SPAN_SHARE: f64 = 1.0 / 40.0;
+const LEAST_SPAN: f64 = 10.0;
 /// Share of a panel's height that stays free above and below the curves.
 const MARGIN: f64 = 0.06;
 const X_TICKS: usize = 8;
-const Y_TICKS: usize = 5;
+const Y_TICKS: usize = 6;
 const SMALLEST_WIDTH: u32 = 400;
 const LARGEST_WIDTH: u32 = 8_000;
 
@@ -45,7 +47,8 @@ pub struct CurveOptions {
     pub metric: Metric,
     /// Width in pixels, 400..=8,000; the height follows from the number of panels.
     pub width: u32,
-    /// Updates that the moving average looks back over; a fortieth of each run if not given. 1 is no smoothing.
+    /// Updates that the moving average looks back over; a fortieth of each run, but at least 10, if not given. 1 is no
+    /// smoothing.
     pub smoothing_steps: Option<u32>,
 }
 
@@ -118,7 +121,7 @@ fn loss_panel(
         if raw.iter().all(|&(_, y)| y == 0.0 || !y.is_finite()) {
             continue;
         }
-        let span = options.smoothing_steps.map_or(raw.len() as f64 * SPAN_SHARE, f64::from);
+        let span = options.smoothing_steps.map_or((raw.len() as f64 * SPAN_SHARE).max(LEAST_SPAN), f64::from);
         let smooth = series::smooth(&raw, span);
         let buckets = options.width as usize;
         let (raw, smooth) = (series::thin(&raw, buckets), series::thin(&smooth, buckets));

@@ -24,6 +24,8 @@ const SWATCH: u32 = 26;
 const Y_LABELS: u32 = 62;
 const X_LABELS: u32 = 30;
 const X_TITLE: u32 = 24;
+/// The font's box reaches further below the letters than above: what this lowers a text that is centred on its box.
+const CENTRING: u32 = 2;
 const RAW_ALPHA: f64 = 0.22;
 
 const INK: RGBColor = RGBColor(40, 40, 40);
@@ -121,7 +123,7 @@ impl Picture {
                 let ends = [(scaled(x), middle), (scaled(x + SWATCH), middle)];
                 root.draw(&PathElement::new(ends, colour.stroke_width(SCALE * 4)))?;
                 let style = text(TEXT_SIZE).pos(Pos::new(HPos::Left, VPos::Center));
-                root.draw(&Text::new(name.as_str(), (scaled(x + SWATCH + 8), middle), style))?;
+                root.draw(&Text::new(name.as_str(), (scaled(x + SWATCH + 8), middle + scaled(CENTRING)), style))?;
             }
         }
         Ok(())
@@ -186,11 +188,11 @@ impl Panel {
             return Ok(());
         }
         let mut x = MARGIN + text_width(&self.title, PANEL_TITLE_SIZE) + 36;
-        let middle = scaled(12 + PANEL_TITLE_SIZE / 2);
+        let middle = scaled(12 + PANEL_TITLE_SIZE / 2 - CENTRING);
         for (stroke, label) in used {
             area.draw(&(EmptyElement::at((scaled(x), middle)) + marker(stroke, (0, 0), INK)))?;
             let style = text(TEXT_SIZE).pos(Pos::new(HPos::Left, VPos::Center));
-            area.draw(&Text::new(label, (scaled(x + 10), middle), style))?;
+            area.draw(&Text::new(label, (scaled(x + 10), middle + scaled(CENTRING)), style))?;
             x += 10 + text_width(label, TEXT_SIZE) + 24;
         }
         Ok(())

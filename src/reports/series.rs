@@ -8,16 +8,17 @@ pub(super) type Points = Vec<(f64, f64)>;
 /// The share of extreme raw values that the range of a panel may leave out on either side.
 const OUTLIERS: f64 = 0.01;
 
-/// The bias-corrected moving average of a curve over `span` points; points that are not finite are left out.
+/// The bias-corrected moving average of a curve over `span` points; points that are not finite are left out. So is the average of the
+/// first quarter of a span, which is not smooth yet, unless the curve is hardly longer than that.
 pub(super) fn smooth(points: &[(f64, f64)], span: f64) -> Points {
     let mut average = Smoothed::over(span);
     let finite = points.iter().filter(|(_, y)| y.is_finite());
-    finite
-        .filter_map(|&(x, y)| {
-            average.add(y);
-            Some((x, average.value()?))
-        })
-        .collect()
+    let smoothed = finite.filter_map(|&(x, y)| {
+        average.add(y);
+        Some((x, average.value()?))
+    });
+    let unsettled = if points.len() as f64 > span { (span / 4.0) as usize } else { 0 };
+    smoothed.skip(unsettled).collect()
 }
 
 /// At most `2 · buckets` points that look the same at `buckets` pixels: the lowest and the highest of each stretch, in order.
@@ -54,10 +55,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn smoothing_starts_at_the_first_value_and_skips_gaps() {
+    fn smoothing_is_a_mean_from_the_start_and_skips_gaps() {
         let smoothed = smooth(&[(1.0, 4.0), (2.0, f64::NAN), (3.0, 4.0), (4.0, 1.0)], 2.0);
         // Weights ½, ¼, ⅛ from the newest back, over ⅞.
         assert_eq!(smoothed, [(1.0, 4.0), (3.0, 4.0), (4.0, (0.5 + 1.0 + 0.5) / 0.875)]);
+        let long: Points = (0..100).map(|x| (f64::from(x), 1.0)).collect();
+        assert_eq!((smooth(&long, 40.0)[0].0, smooth(&long, 40.0).len(), smooth(&long, 100.0).len()), (10.0, 90, 100));
     }
 
     #[test]
