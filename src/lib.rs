@@ -20,6 +20,7 @@
 //!
 //! The library never prints, exits or panics on input; it returns [`Error`].
 
+pub mod checkpoint;
 pub mod data;
 pub mod device;
 pub mod distillation;

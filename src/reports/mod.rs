@@ -1,1 +1,24 @@
+//! What a run tells about itself: `metrics.jsonl`, TensorBoard event files, the progress line, learning curves and a summary table.
+//!
+//! Everything is made from the two kinds of [`Event`]; `metrics.jsonl` is the record and the rest can be made again from it.
+//! Nothing here prints or reads a clock behind the caller's back except TensorBoard's wall times, which its format demands.
 
+mod axis;
+mod curves;
+mod events;
+mod font;
+mod history;
+mod picture;
+mod progress;
+mod raster;
+mod series;
+mod smoothing;
+mod summary;
+mod tensorboard;
+
+pub use curves::{CurveOptions, curves_png, curves_svg, write_curves};
+pub use events::{EvalEvent, Event, EventLog, Split, StepEvent, Weights};
+pub use history::{RunHistory, read_events};
+pub use progress::{Progress, ProgressLine};
+pub use summary::{RunSummary, Summary};
+pub use tensorboard::TensorBoardWriter;

@@ -1,0 +1,99 @@
+//! One process a run directory, and one run.
+//!
+//! The lock is the operating system's on `RUN/.lock`: it ends with the process, however that ends, so a killed run leaves nothing to
+//! clean up. The file itself stays (removing it would let two processes lock two files of the same name) and holds the id of its
+//! last owner, for the message to the next.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::{Error, Result};
+
+const LOCK: &str = ".lock";
+/// Holding one of these makes a directory a run.
+const MARKS: [&str; 3] = ["run.toml", "metrics.jsonl", "checkpoints"];
+/// What a run writes into its directory, and all that overwriting removes from it.
+pub const RUN_FILES: [&str; 5] = ["run.toml", "metrics.jsonl", "checkpoints", "tensorboard", "model"];
+
+/// The right to write into a run directory, until it is dropped.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+    directory: PathBuf,
+}
+
+impl RunLock {
+    /// Locks a directory for a new run, making it if it is missing. One that already holds a run is refused, or, with `overwrite`,
+    /// emptied of [`RUN_FILES`] and of nothing else.
+    pub fn for_new_run(directory: impl Into<PathBuf>, overwrite: bool) -> Result<Self> {
+        let directory = directory.into();
+        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+        let lock = Self::acquire(directory)?;
+        if holds_run(&lock.directory)? {
+            if !overwrite {
+                let message = "already holds a run; continue it with --resume, give another --out, or add --overwrite to \
+                               delete it";
+                return Err(Error::run(&lock.directory, message));
+            }
+            RUN_FILES.iter().try_for_each(|name| remove(&lock.directory.join(name)))?;
+        }
+        Ok(lock)
+    }
+
+    /// Locks a directory whose run is to be continued.
+    pub fn for_resume(directory: impl Into<PathBuf>) -> Result<Self> {
+        let directory = directory.into();
+        if !holds_run(&directory)? {
+            return Err(Error::run(directory, "holds no run to resume"));
+        }
+        Self::acquire(directory)
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn acquire(directory: PathBuf) -> Result<Self> {
+        let path = directory.join(LOCK);
+        let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = options.map_err(Error::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                let known = file.take(32).read_to_string(&mut owner).is_ok() && !owner.trim().is_empty();
+                let owner = if known { format!("process {}", owner.trim()) } else { "another process".to_owned() };
+                return Err(Error::run(directory, format!("is in use by {owner}; wait for it or give another --out")));
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", path)(e)),
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(Error::io("write", &path))?;
+        Ok(Self { _file: file, directory })
+    }
+}
+
+/// Whether a directory holds a run, finished or not.
+pub fn holds_run(directory: &Path) -> Result<bool> {
+    for path in MARKS.map(|name| directory.join(name)) {
+        if path.try_exists().map_err(Error::io("look for", &path))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    };
+    removed.map_err(Error::io("remove", path))
+}

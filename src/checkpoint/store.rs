@@ -1,0 +1,147 @@
+//! The checkpoints of one run: `RUN/checkpoints/step-00001234.ckpt`, the last `keep` of them, and `best.ckpt`.
+//!
+//! A checkpoint counts once it has its name, and older ones are removed only after that. `best.ckpt` is its own file, replaced
+//! atomically and never touched by the rotation. Damaged checkpoints are skipped and reported, not deleted: the caller may put them
+//! aside, after which they neither count for the rotation nor are looked at again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{AtomicFile, CheckpointReader, CheckpointWriter, Plan, atomic};
+use crate::{Error, Result};
+
+const PREFIX: &str = "step-";
+const EXTENSION: &str = ".ckpt";
+const BEST: &str = "best.ckpt";
+const ASIDE: &str = ".damaged";
+
+/// The directory `checkpoints` of a run.
+#[derive(Clone, Debug)]
+pub struct CheckpointStore {
+    directory: PathBuf,
+    keep: usize,
+}
+
+/// A checkpoint that cannot be used, and why.
+#[derive(Debug)]
+pub struct Damaged {
+    pub step: u64,
+    pub path: PathBuf,
+    pub reason: Error,
+}
+
+/// What [`CheckpointStore::latest_valid`] found.
+#[derive(Debug)]
+pub struct LatestValid {
+    /// The newest checkpoint all of whose checksums hold, with its step.
+    pub checkpoint: Option<(u64, CheckpointReader)>,
+    /// Newer ones that were skipped, newest first.
+    pub damaged: Vec<Damaged>,
+}
+
+impl CheckpointStore {
+    /// Opens the store of a run, made if it is missing, and clears what a killed process left half-written. Call it under the
+    /// run's lock. `keep` is how many checkpoints stay; at least 1.
+    pub fn open(run: impl AsRef<Path>, keep: usize) -> Result<Self> {
+        if keep == 0 {
+            return Err(Error::setting("checkpoints to keep", "must be at least 1, or the run could not be resumed"));
+        }
+        let directory = run.as_ref().join("checkpoints");
+        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+        atomic::remove_partial(&directory)?;
+        Ok(Self { directory, keep })
+    }
+
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.directory.join(format!("{PREFIX}{step:08}{EXTENSION}"))
+    }
+
+    pub fn best_path(&self) -> PathBuf {
+        self.directory.join(BEST)
+    }
+
+    /// Starts the checkpoint of `step`; its `finish`, then [`prune`](Self::prune).
+    pub fn begin(&self, step: u64, plan: Plan) -> Result<CheckpointWriter> {
+        CheckpointWriter::create(self.path(step), plan)
+    }
+
+    /// Starts a new `best.ckpt` with content of its own (the weights alone, say).
+    pub fn begin_best(&self, plan: Plan) -> Result<CheckpointWriter> {
+        CheckpointWriter::create(self.best_path(), plan)
+    }
+
+    /// Makes the checkpoint of `step` the best one. It costs no space while that checkpoint is kept: the file gets a second name,
+    /// or, on a file system without hard links, a copy.
+    pub fn mark_best(&self, step: u64) -> Result<()> {
+        let (from, best) = (self.path(step), self.best_path());
+        let file = AtomicFile::create(&best)?;
+        file.link_or_copy(&from)
+    }
+
+    /// `best.ckpt`, if there is one.
+    pub fn best(&self) -> Result<Option<CheckpointReader>> {
+        let path = self.best_path();
+        if path.try_exists().map_err(Error::io("open", &path))? {
+            CheckpointReader::open(path).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Steps of which there is a checkpoint, ascending, whether intact or not.
+    pub fn steps(&self) -> Result<Vec<u64>> {
+        let mut steps = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(Error::io("list", &self.directory))? {
+            let name = entry.map_err(Error::io("list", &self.directory))?.file_name();
+            steps.extend(name.to_str().and_then(step_of));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// Removes all but the newest checkpoints.
+    pub fn prune(&self) -> Result<()> {
+        let steps = self.steps()?;
+        for &step in &steps[..steps.len().saturating_sub(self.keep)] {
+            let path = self.path(step);
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// The newest checkpoint that is intact to the last byte, and the damaged ones that are newer. Reads those files whole.
+    pub fn latest_valid(&self) -> Result<LatestValid> {
+        let mut damaged = Vec::new();
+        for step in self.steps()?.into_iter().rev() {
+            let path = self.path(step);
+            match open_verified(&path) {
+                Ok(reader) => return Ok(LatestValid { checkpoint: Some((step, reader)), damaged }),
+                Err(reason) => damaged.push(Damaged { step, path, reason }),
+            }
+        }
+        Ok(LatestValid { checkpoint: None, damaged })
+    }
+
+    /// Renames a damaged checkpoint to `….ckpt.damaged`, so that it is out of the way but not lost. Returns its new path.
+    pub fn put_aside(&self, damaged: &Damaged) -> Result<PathBuf> {
+        let mut name = damaged.path.clone().into_os_string();
+        name.push(ASIDE);
+        let aside = PathBuf::from(name);
+        fs::rename(&damaged.path, &aside).map_err(Error::io("rename", &damaged.path))?;
+        Ok(aside)
+    }
+}
+
+fn open_verified(path: &Path) -> Result<CheckpointReader> {
+    let mut reader = CheckpointReader::open(path)?;
+    reader.verify()?;
+    Ok(reader)
+}
+
+/// The step in `step-00001234.ckpt`; `None` for every other name, also for other spellings of the same number.
+fn step_of(name: &str) -> Option<u64> {
+    let step = name.strip_prefix(PREFIX)?.strip_suffix(EXTENSION)?.parse().ok()?;
+    (name == format!("{PREFIX}{step:08}{EXTENSION}")).then_some(step)
+}

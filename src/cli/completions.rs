@@ -1,0 +1,6 @@
+//! Options of `completions`.
+
+use clap::Args;
+
+#[derive(Args)]
+pub struct CompletionsArgs {}

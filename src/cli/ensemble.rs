@@ -1,0 +1,6 @@
+//! Options of `ensemble`.
+
+use clap::Args;
+
+#[derive(Args)]
+pub struct EnsembleArgs {}

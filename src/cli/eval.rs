@@ -1,0 +1,6 @@
+//! Options of `eval`.
+
+use clap::Args;
+
+#[derive(Args)]
+pub struct EvalArgs {}

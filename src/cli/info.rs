@@ -1,0 +1,6 @@
+//! Options of `info`.
+
+use clap::Args;
+
+#[derive(Args)]
+pub struct InfoArgs {}

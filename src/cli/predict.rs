@@ -1,0 +1,6 @@
+//! Options of `predict`.
+
+use clap::Args;
+
+#[derive(Args)]
+pub struct PredictArgs {}

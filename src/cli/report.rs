@@ -1,0 +1,6 @@
+//! Options of `report`.
+
+use clap::Args;
+
+#[derive(Args)]
+pub struct ReportArgs {}

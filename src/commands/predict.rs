@@ -1,0 +1,7 @@
+//! `predict`.
+
+use crate::cli::PredictArgs;
+
+pub fn run(_args: PredictArgs) -> anyhow::Result<()> {
+    anyhow::bail!("not yet")
+}

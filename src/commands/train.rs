@@ -1,0 +1,7 @@
+//! `train`.
+
+use crate::cli::TrainArgs;
+
+pub fn run(_args: TrainArgs) -> anyhow::Result<()> {
+    anyhow::bail!("not yet")
+}

@@ -1,0 +1,42 @@
+//! The numbers themselves, flat, as they stand in `metrics.jsonl` and in `eval --json`.
+//!
+//! JSON has no NaN: what is not finite is written as `null` and read back as NaN.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Every score of one evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Share of examples whose most probable class is the label; 0..=1, as are the F1 and calibration scores.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub accuracy: f64,
+    #[serde(deserialize_with = "null_is_nan")]
+    pub macro_f1: f64,
+    #[serde(deserialize_with = "null_is_nan")]
+    pub weighted_f1: f64,
+    /// Matthews' correlation, −1..=1.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub mcc: f64,
+    /// Mean cross entropy in nats, without label smoothing or class weights.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub loss: f64,
+    /// Expected calibration error.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub ece: f64,
+    pub examples: u64,
+}
+
+/// Scores of one class against all others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassScores {
+    pub precision: f64,
+    pub recall: f64,
+    pub f1: f64,
+    /// Examples that truly are of this class.
+    pub support: u64,
+}
+
+/// For `#[serde(deserialize_with)]`: the `null` that a non-finite number was written as.
+pub(crate) fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
