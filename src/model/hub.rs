@@ -191,7 +191,7 @@ impl Hub {
         let pinned = api.repo(Repo::with_revision(model.to_owned(), RepoType::Model, commit.to_owned()));
         let get = |name: &str| match snapshot.join(name) {
             path if path.exists() => Ok(Some(path)),
-            _ => download(&api.repo(self.repo(model)), name, news),
+            _ => download(&pinned, name, news),
         };
         for name in tokenizer_files::NAMES {
             get(name)?;

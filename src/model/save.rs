@@ -76,15 +76,9 @@ fn refuse_to_lose_files(target: &Path) -> Result<()> {
 /// Beside the target, thus on its file system; removed when dropped.
 fn temporary_directory(parent: &Path, target: &Path) -> Result<TempDir> {
     let name = target.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-    let mut builder = tempfile::Builder::new();
     let prefix = format!(".{name}.");
-    builder.prefix(&prefix).suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o777)); // less the umask, as any other directory
-    }
-    builder.tempdir_in(parent).map_err(Error::io("create a directory in", parent))
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".tmp").tempdir_in(parent).map_err(Error::io("create a directory in", parent))
 }
 
 /// Creates, fills and flushes one file.
