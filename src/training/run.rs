@@ -213,11 +213,8 @@ impl<D: Device> Run<D> {
     fn finish(&mut self, observe: &mut dyn FnMut(Observation)) -> Result<Outcome> {
         let primary = self.settings.evaluate[0];
         let len = self.learner.encoder.layout.len;
-        let best = if self.settings.export_best && self.dev.is_some() {
-            state::load_best(&self.store, len)?
-        } else {
-            None
-        };
+        let best =
+            if self.settings.export_best && self.dev.is_some() { state::load_best(&self.store, len)? } else { None };
         let exported_step = best.as_ref().map_or(self.position.step, |(best, _)| best.step);
         let last = self.learner.device.read_parameters(pick(&self.learner.state, primary))?.into_owned();
         let exported = best.map_or_else(|| last.clone(), |(_, weights)| weights);

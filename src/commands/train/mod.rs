@@ -9,7 +9,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use bertsd_cuda::{
     checkpoint::RunLock,
-    device::{Device, DeviceChoice, Shape, cpu::CpuDevice},
+    device::{Backend, Capacity, Device, Shape, cpu::CpuDevice},
     training::Outcome,
 };
 
@@ -31,6 +31,7 @@ pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
         // Fails only if a pool exists already, which then has the threads of the run before.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
+    let backend = settings.device.resolve()?;
     let stop = on_signals()?;
     let lock = if resumed {
         RunLock::for_resume(&settings.directory)?
@@ -38,18 +39,18 @@ pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
         open::check_inputs(&settings)?;
         RunLock::for_new_run(&settings.directory, overwrite)?
     };
-    let outcome = match settings.device {
-        DeviceChoice::Cpu => train_on(&settings, resumed, &stop, |shape, capacity| Ok(CpuDevice::new(shape, capacity)))?,
+    let outcome = match backend {
+        Backend::Cpu => train_on(&settings, resumed, &stop, |shape, capacity| Ok(CpuDevice::new(shape, capacity))),
     };
     drop(lock);
-    Ok(outcome)
+    outcome
 }
 
 fn train_on<D: Device>(
     settings: &settings::Settings,
     resumed: bool,
     stop: &AtomicBool,
-    make: impl FnOnce(Shape, bertsd_cuda::device::Capacity) -> bertsd_cuda::Result<D>,
+    make: impl FnOnce(Shape, Capacity) -> bertsd_cuda::Result<D>,
 ) -> anyhow::Result<Outcome> {
     let mut run = open::open(settings, resumed, make)?;
     let mut screen = show::Screen::new(&run);

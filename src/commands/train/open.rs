@@ -36,10 +36,9 @@ pub fn check_inputs(settings: &Settings) -> Result<()> {
     let exists = |path: &Path| fs::metadata(path).map(drop).map_err(Error::io("open", path));
     match &settings.data {
         DataSource::Preset(_, directory) => exists(directory),
-        DataSource::Files { train, dev, test, .. } => [Some(train), dev.as_ref(), test.as_ref()]
-            .into_iter()
-            .flatten()
-            .try_for_each(|path| exists(path)),
+        DataSource::Files { train, dev, test, .. } => {
+            [Some(train), dev.as_ref(), test.as_ref()].into_iter().flatten().try_for_each(|path| exists(path))
+        }
     }
 }
 

@@ -44,7 +44,6 @@ pub struct Settings {
     pub data: DataSource,
     pub dev_fraction: Option<f64>,
     pub truncation: Truncation,
-    pub method: Method,
     pub plan: Plan,
     pub lambda: LambdaSchedule,
     pub distance: Distance,
@@ -100,11 +99,8 @@ impl Settings {
             let message = "sdv averages the logits of the last K steps and takes window:K only; use --method sda";
             return Err(Error::setting("--teacher", message));
         }
-        let mode = choice(
-            &options.sdv_mode,
-            "sdv-mode",
-            &[("look-ahead", SdvMode::LookAhead), ("stored", SdvMode::Stored)],
-        )?;
+        let mode =
+            choice(&options.sdv_mode, "sdv-mode", &[("look-ahead", SdvMode::LookAhead), ("stored", SdvMode::Stored)])?;
         let words = [("student", Weights::Student), ("teacher", Weights::Teacher), ("average", Weights::Average)];
         let evaluate: Vec<Weights> =
             options.evaluate.iter().map(|word| one_of(word, "evaluate", &words)).collect::<Result<_>>()?;
@@ -128,7 +124,6 @@ impl Settings {
             data: data_source(&options)?,
             dev_fraction: options.dev_fraction,
             truncation: parse(&options.truncate, "truncate")?,
-            method,
             plan: Plan::new(method, teacher, mode, average_from, needs_teacher),
             lambda,
             distance,

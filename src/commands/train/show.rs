@@ -63,7 +63,8 @@ impl Tokenizing {
             note(notice);
         }
         let seconds = self.started.elapsed().as_secs_f64();
-        let origin = if set.from_cache() { "from the cache".to_owned() } else { format!("tokenized in {seconds:.1} s") };
+        let origin =
+            if set.from_cache() { "from the cache".to_owned() } else { format!("tokenized in {seconds:.1} s") };
         eprintln!("{:<12} {} examples, {} tokens, {origin}", self.name, set.len(), set.tokens());
     }
 }
