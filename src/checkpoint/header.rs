@@ -72,7 +72,7 @@ impl Header {
             next = section
                 .size_bytes()
                 .and_then(|bytes| next.checked_add(bytes))
-                
+                .filter(|&section_end| section_end <= end)
                 .ok_or_else(|| {
                     format!("section '{name}' runs past the end of the file ({end} bytes); it is cut short")
                 })?;
