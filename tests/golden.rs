@@ -208,10 +208,8 @@ fn check_traces<D: Device>(golden: &Golden, make: Make<D>, tolerance: &Tolerance
                     let expected = expected[name].as_f64().unwrap();
                     let error = (value - expected).abs() / expected.abs().max(1e-30);
                     let error = if value == expected { 0.0 } else { error };
-                    // A distillation term of 1e-9 is the square of rounding differences of logits.
-                    let is_rounding = name == "distill" && expected < 1e-9 && value < 1e-9;
-                    assert!(error <= tolerance.trace || is_rounding, "{method} step {t} {name}: {value} {expected}");
-                    worst = worst.max(if is_rounding { 0.0 } else { error });
+                    assert!(error <= tolerance.trace, "{method} step {t} {name}: {value} {expected}");
+                    worst = worst.max(error);
                 }
             }
             eprintln!("  {method:8} {:?}: worst {worst:.2e}", plan.source());
