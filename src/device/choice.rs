@@ -19,7 +19,6 @@ pub enum DeviceChoice {
 
 /// A device that this build can run on. Static dispatch starts from a match on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Backend {
     Cpu,
 }
