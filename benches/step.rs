@@ -3,52 +3,22 @@
 //! Throughput is real tokens. The floor of a step is its multiply-adds, `3 · 2 · T · parameters of the encoder's matrices`, over what
 //! `gemm` reaches alone (bench `matmul`).
 
+mod shapes;
+
 use std::{hint::black_box, time::Duration};
 
 use bertsd_cuda::{
-    data::PackedBatch,
     device::{Capacity, Distance, cpu::CpuDevice},
     distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
-    model::{Activation, BertConfig, Model},
-    random::Philox,
+    model::Model,
     training::{Learner, LearningRates, step::StepSettings},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-
-fn config() -> BertConfig {
-    BertConfig {
-        vocab_size: 30_522,
-        hidden_size: 384,
-        layers: 6,
-        heads: 12,
-        intermediate_size: 1536,
-        max_positions: 512,
-        type_vocab_size: 2,
-        labels: 2,
-        activation: Activation::GeluErf,
-        layer_norm_eps: 1e-12,
-        hidden_drop_prob: 0.1,
-        attention_drop_prob: 0.1,
-        classifier_drop_prob: 0.1,
-        initializer_range: 0.02,
-    }
-}
-
-fn batch(sequences: usize, lengths: std::ops::RangeInclusive<u64>) -> PackedBatch {
-    let mut stream = Philox::new(1).stream(99, 0);
-    let mut batch = PackedBatch::default();
-    batch.clear();
-    for b in 0..sequences {
-        let length = (lengths.start() + stream.below(lengths.end() - lengths.start() + 1)) as usize;
-        let ids: Vec<u32> = (0..length).map(|_| 1000 + stream.below(20_000) as u32).collect();
-        batch.push(&ids, &vec![0; length], b as u32 % 2, b as u32);
-    }
-    batch
-}
+use shapes::{batches, capacity, minilm};
 
 fn learner(plan: Plan, capacity: Capacity) -> Learner<CpuDevice> {
-    let config = config();
+    let config = minilm();
     let encoder = Encoder::new(&config, LastLayer::FirstRows);
     let model = Model::random(config, vec!["negative".into(), "positive".into()], 1);
     let settings = StepSettings {
@@ -77,13 +47,13 @@ fn learner(plan: Plan, capacity: Capacity) -> Learner<CpuDevice> {
 }
 
 fn steps(c: &mut Criterion) {
-    for (shape, batch) in [("b32_l16-64", batch(32, 16..=64)), ("b8_l512", batch(8, 512..=512))] {
+    for (shape, batch) in batches() {
         let mut group = c.benchmark_group(format!("step/{shape}"));
         group
             .sample_size(10)
             .warm_up_time(Duration::from_secs(1))
             .throughput(Throughput::Elements(batch.tokens() as u64));
-        let capacity = Capacity { tokens: batch.tokens(), sequences: batch.sequences(), length: 512 };
+        let capacity = capacity(&batch);
         for (name, method, teacher) in [
             ("ft", Method::Ft, TeacherKind::All),
             ("se", Method::Se, TeacherKind::All),

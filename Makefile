@@ -1,0 +1,45 @@
+# The project's commands. `make` alone lists them.
+
+CARGO ?= cargo
+
+# Read by scripts/demo.sh: a model and data of one's own, and how to train.
+export MODEL DATA TEXT TEXT_PAIR LABEL EPOCHS BATCH_SIZE LR SEED OUT
+# Read by scripts/bench-peer.sh.
+export PEER_PYTHON PEER_PIP_ARGS PEER_ARGS
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test soak lint bench bench-peer
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: | cargo-is-there ## build target/release/bertsd-cuda
+	$(CARGO) build --release --locked
+
+demo: | cargo-is-there ## fine-tune a real BERT with ft and with sda, and compare (MODEL= DATA= TEXT= LABEL=: your own)
+	./scripts/demo.sh
+
+test: | cargo-is-there ## fetch what the tests need, and run every test
+	./scripts/fetch-demo-model.sh
+	$(CARGO) test --release --locked --workspace
+
+soak: | cargo-is-there ## run the long tests that `make test` leaves out
+	./scripts/fetch-demo-model.sh
+	$(CARGO) test --release --locked --workspace -- --ignored
+
+lint: | cargo-is-there ## check formatting, and lints with warnings as errors
+	@$(CARGO) fmt --version >/dev/null 2>&1 || { echo "make lint: rustfmt is missing; install it with: rustup component add rustfmt" >&2; exit 1; }
+	@$(CARGO) clippy --version >/dev/null 2>&1 || { echo "make lint: clippy is missing; install it with: rustup component add clippy" >&2; exit 1; }
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+bench: | cargo-is-there ## time the hot paths of a training step (criterion)
+	./scripts/fetch-demo-model.sh
+	$(CARGO) bench --locked --benches
+
+bench-peer: | cargo-is-there ## time training against transformers and PyTorch, alternately (see benches/peer/README.md)
+	./scripts/bench-peer.sh
+
+.PHONY: cargo-is-there
+cargo-is-there:
+	@command -v $(CARGO) >/dev/null || { echo "make: cargo is missing; install Rust $$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer (rustup)" >&2; exit 1; }

@@ -1,0 +1,85 @@
+//! The optimizer pass: clip, AdamW and the teacher in one sweep over the arenas, and the gradient norm before it.
+//!
+//! Bound by memory. A pass for `ft` reads θ, g and both moments and writes θ and both moments: 28 bytes a parameter. A window
+//! of K adds reading the K − 1 other slots and writing one slot and the mean: 4 · (K + 1) more. Moments of word embeddings that
+//! no batch has touched are skipped, so a pass may beat that floor.
+
+mod shapes;
+
+use std::time::Duration;
+
+use bertsd_cuda::{
+    device::{Device, Update, cpu::CpuDevice},
+    distillation::{Method, Plan, SdvMode, TeacherKind},
+    encoder::{Encoder, LastLayer},
+    training::LearningRates,
+};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use shapes::{batches, capacity, mask, minilm, noise};
+
+const RATES: LearningRates = LearningRates {
+    encoder: 2e-5,
+    head: 1e-3,
+    layer_decay: 1.0,
+    weight_decay: 0.01,
+    warmup_steps: 0,
+    total_steps: 1_000_000,
+};
+const WINDOW: usize = 5;
+
+fn optimizer(c: &mut Criterion) {
+    let config = minilm();
+    let encoder = Encoder::new(&config, LastLayer::FirstRows);
+    let layout = &encoder.layout;
+    let [(_, source), _] = batches();
+    let mut device = CpuDevice::new(encoder.shape, capacity(&source));
+    let weights = noise(layout.len, 1);
+
+    // Gradients that touch the word embeddings of one batch; the other rows and parameters hold zeros, which cost the same.
+    let mut batch = device.batch(capacity(&source)).expect("memory for the bench");
+    device.upload(&mut batch, &source).expect("a batch that fits");
+    let mut gradients = device.gradients(layout.len, &layout.embeddings).expect("memory for the bench");
+    let d_x = noise(source.tokens() * config.hidden_size, 2); // [T, C]
+    let (mean, rstd) = (vec![0.0; source.tokens()], vec![1.0; source.tokens()]);
+    device.begin_step(&mut gradients, &layout.embeddings).expect("gradients");
+    let table = &layout.embeddings;
+    let dropout = mask().at(bertsd_cuda::device::Site::Embeddings, config.hidden_drop_prob);
+    device.embed_backward(&mut gradients, &d_x, &mean, &rstd, &weights, &batch, table, dropout).expect("gradients");
+
+    let parameters = layout.parameters() as u64;
+    let mut group = c.benchmark_group("optimizer");
+    group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    group.throughput(Throughput::Bytes(4 * parameters));
+    group.bench_function("gradient_norm", |b| b.iter(|| device.gradient_norm(&gradients).expect("a norm")));
+    for (name, method, teacher, bytes) in [
+        ("ft", Method::Ft, TeacherKind::All, 28),
+        ("window5", Method::Sda, TeacherKind::Window(WINDOW), 28 + 4 * (WINDOW as u64 + 1)),
+        ("ema", Method::Sda, TeacherKind::Ema(0.999), 28 + 16),
+    ] {
+        let plan = Plan::new(method, teacher, SdvMode::LookAhead, None, false);
+        let mut state = plan.initial_state(&device, layout, &weights).expect("memory for the bench");
+        let mut ranges = Vec::new();
+        let mut t = 0;
+        group.throughput(Throughput::Bytes(bytes * parameters));
+        group.bench_function(format!("update/{name}"), |b| {
+            b.iter(|| {
+                RATES.fill_ranges(&mut ranges, layout, t);
+                let update = Update {
+                    number: t + 1,
+                    beta1: 0.9,
+                    beta2: 0.999,
+                    eps: 1e-8,
+                    gradient_scale: 0.5,
+                    teacher: plan.teacher_follow(t),
+                    average: plan.average_follow(t),
+                };
+                device.update(&mut state, &gradients, &ranges, &update).expect("an update");
+                t += 1;
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, optimizer);
+criterion_main!(benches);
