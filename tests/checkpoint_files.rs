@@ -117,12 +117,15 @@ fn truncation_anywhere_is_found() {
     write_sample(&path);
     let bytes = fs::read(&path).unwrap();
     let boundaries: Vec<u64> = CheckpointReader::open(&path).unwrap().sections().iter().map(|s| s.offset).collect();
+    let header = 24..boundaries[0] as usize;
     let every = (0..200).chain(boundaries.into_iter().flat_map(|b| [b as usize - 1, b as usize, b as usize + 1]));
     let mut cut_count = 0;
     for length in every.chain([bytes.len() - 1]).filter(|&length| length < bytes.len()) {
         fs::write(&path, &bytes[..length]).unwrap();
         let error = CheckpointReader::open(&path).map(|_| ()).unwrap_err();
         assert!(matches!(&error, Error::Run { path: named, .. } if *named == path), "{length}: {error}");
+        let in_header = header.contains(&length);
+        assert_eq!(error.to_string().contains("header runs past the end"), in_header, "{length}: {error}");
         cut_count += 1;
     }
     assert!(cut_count > 200);

@@ -3,8 +3,15 @@
 use bertsd_cuda::data::{OrderSettings, StepPlan, micro_batches};
 use proptest::prelude::*;
 
-const SETTINGS: OrderSettings =
-    OrderSettings { seed: 5, batch_size: 4, grad_accum: 2, max_tokens: None, bucket_steps: 0, drop_last: false };
+const SETTINGS: OrderSettings = OrderSettings {
+    seed: 5,
+    batch_size: 4,
+    grad_accum: 2,
+    max_tokens: None,
+    shuffle: true,
+    bucket_steps: 0,
+    drop_last: false,
+};
 
 fn lengths(count: usize) -> Vec<u32> {
     (0..count as u32).map(|i| 3 + i * 7919 % 61).collect()

@@ -208,8 +208,9 @@ fn check_traces<D: Device>(golden: &Golden, make: Make<D>, tolerance: &Tolerance
                     let expected = expected[name].as_f64().unwrap();
                     let error = (value - expected).abs() / expected.abs().max(1e-30);
                     let error = if value == expected { 0.0 } else { error };
-                    // A distillation term of 1e-9 is the square of rounding differences of logits.
-                    let is_rounding = name == "distill" && expected < 1e-9 && value < 1e-9;
+                    // With θ_1 = θ_0 (lr is 0 at step 0) the distillation term is 0; what is stored may be the square of
+                    // the rounding of a logit, which is at most (3e-6)².
+                    let is_rounding = name == "distill" && expected.max(value) < 1e-11;
                     assert!(error <= tolerance.trace || is_rounding, "{method} step {t} {name}: {value} {expected}");
                     worst = worst.max(if is_rounding { 0.0 } else { error });
                 }

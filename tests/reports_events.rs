@@ -97,6 +97,10 @@ fn resuming_cuts_zeros_but_never_good_events() {
     fs::write(&path, [&whole[..], &[0; 64], b"\nnonsense\n", &whole[..5]].concat()).unwrap();
     EventLog::resume(&path, 2).unwrap();
     assert_eq!(fs::read(&path).unwrap(), whole);
+    // An event without its end of line is half a line: the next one would be written behind it.
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    EventLog::resume(&path, 2).unwrap().write(&step(2)).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), whole);
     // Damage before events that are to be kept is not healed by deleting them.
     let damaged = [b"nonsense\n", &whole[..]].concat();
     fs::write(&path, &damaged).unwrap();

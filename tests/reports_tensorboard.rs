@@ -17,7 +17,7 @@ fn masked_crc(data: &[u8]) -> u32 {
         }
     }
     let crc = !crc;
-    (crc >> 15 | crc << 17).wrapping_add(0xa282ead8)
+    crc.rotate_left(17).wrapping_add(0xa282ead8)
 }
 
 fn records(mut bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -81,8 +81,10 @@ fn fields(bytes: &[u8]) -> Vec<(u64, Value)> {
     fields
 }
 
-/// Step and (tag, value) of each summary record; other records as their only other field.
-fn decode(path: &Path) -> (Vec<(u64, Value)>, Vec<(u64, Vec<(String, f32)>)>) {
+/// What a file holds: records other than summaries as their step and only other field, and summaries as their step and scalars.
+type Decoded = (Vec<(u64, Value)>, Vec<(u64, Vec<(String, f32)>)>);
+
+fn decode(path: &Path) -> Decoded {
     let (mut others, mut summaries) = (Vec::new(), Vec::new());
     for record in records(&fs::read(path).unwrap()) {
         let mut event = fields(&record).into_iter();

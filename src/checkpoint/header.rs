@@ -69,9 +69,13 @@ impl Header {
             if section.offset != next {
                 return Err(format!("section '{name}' starts at byte {}, not at {next}", section.offset));
             }
-            next = section.size_bytes().and_then(|bytes| next.checked_add(bytes)).ok_or_else(|| {
-                format!("section '{name}' runs past the end of the file ({end} bytes); it is cut short")
-            })?;
+            next = section
+                .size_bytes()
+                .and_then(|bytes| next.checked_add(bytes))
+                .filter(|&section_end| section_end <= end)
+                .ok_or_else(|| {
+                    format!("section '{name}' runs past the end of the file ({end} bytes); it is cut short")
+                })?;
         }
         if next != end {
             return Err(format!("{} bytes follow the last section", end - next));

@@ -1,6 +1,43 @@
 //! Options of `eval`.
 
+use std::path::PathBuf;
+
+use bertsd_cuda::data::Preset;
 use clap::Args;
 
-#[derive(Args)]
-pub struct EvalArgs {}
+use super::scoring::{ComputeOptions, DataOptions, EncodeOptions, PredictionsOption};
+
+#[derive(Args, Clone, Debug)]
+pub struct EvalArgs {
+    /// Model to score: a Hugging Face directory, a run's directory, or owner/name on the hub (cached)
+    #[arg(long, value_name = "DIR|NAME", help_heading = "Model")]
+    pub model: String,
+
+    #[command(flatten)]
+    pub encode: EncodeOptions,
+
+    /// Labelled examples: .csv, .tsv, .jsonl or .parquet; with --preset, the directory of its files
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub data: PathBuf,
+
+    #[command(flatten)]
+    pub options: DataOptions,
+
+    /// The data is one of imdb, ag-news, dbpedia, yelp-p, yelp-f, snli, mnli, as it is distributed [default: a single file]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["text", "text_pair", "label", "format", "no_header"], help_heading = "Data")]
+    pub preset: Option<Preset>,
+
+    /// Part of the preset: train, dev, test, or its own name for it [default: test]
+    #[arg(long, value_name = "PART", requires = "preset", help_heading = "Data")]
+    pub split: Option<String>,
+
+    /// Print one JSON object instead of tables
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub output: PredictionsOption,
+
+    #[command(flatten)]
+    pub compute: ComputeOptions,
+}

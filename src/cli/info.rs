@@ -1,6 +1,51 @@
 //! Options of `info`.
 
+use bertsd_cuda::distillation::{Method, TeacherKind};
 use clap::Args;
 
-#[derive(Args)]
-pub struct InfoArgs {}
+use super::scoring::at_least_one;
+
+#[derive(Args, Clone, Debug)]
+pub struct InfoArgs {
+    /// Model to describe: a Hugging Face directory, a run's directory, or owner/name on the hub (cached) [default: none]
+    #[arg(long, value_name = "DIR|NAME", help_heading = "Model")]
+    pub model: Option<String>,
+
+    /// Sequences of a micro-batch to plan memory for
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one, help_heading = "Memory plan")]
+    pub batch_size: usize,
+
+    /// Tokens of each sequence to plan memory for [default: 512, or what the model knows]
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one, help_heading = "Memory plan")]
+    pub max_length: Option<usize>,
+
+    /// Method to plan memory for: ft, se, sda, sdv
+    #[arg(long, value_name = "METHOD", default_value = "sda", value_parser = method, help_heading = "Memory plan")]
+    pub method: Method,
+
+    /// Teacher to plan memory for: window:K, all, ema:D
+    #[arg(long, value_name = "TEACHER", default_value = "window:5", help_heading = "Memory plan")]
+    pub teacher: TeacherKind,
+
+    /// Plan memory for the mean of the iterates too (se always keeps it)
+    #[arg(long, help_heading = "Memory plan")]
+    pub average: bool,
+
+    /// Print one JSON object instead of tables
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// CPU threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Computing")]
+    pub threads: Option<usize>,
+}
+
+fn method(text: &str) -> Result<Method, String> {
+    match text {
+        "ft" => Ok(Method::Ft),
+        "se" => Ok(Method::Se),
+        "sda" => Ok(Method::Sda),
+        "sdv" => Ok(Method::Sdv),
+        _ => Err("is none of ft, se, sda, sdv".to_owned()),
+    }
+}

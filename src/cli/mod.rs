@@ -1,11 +1,12 @@
 //! The command line: what can be asked, with help for every option. Nothing is opened here.
 
 mod completions;
-mod ensemble;
+pub mod ensemble;
 mod eval;
 mod info;
-mod predict;
+pub mod predict;
 mod report;
+pub mod scoring;
 pub mod train;
 
 pub use completions::CompletionsArgs;

@@ -1,6 +1,99 @@
 //! Options of `predict`.
 
-use clap::Args;
+use std::{fmt, path::PathBuf, str::FromStr};
 
-#[derive(Args)]
-pub struct PredictArgs {}
+use bertsd_cuda::{Error, data::Format, inference::PredictionFormat};
+use clap::{Args, ValueEnum};
+
+use super::scoring::{ColumnOptions, ComputeOptions, EncodeOptions, at_least_one};
+
+#[derive(Args, Clone, Debug)]
+pub struct PredictArgs {
+    /// Model to classify with: a Hugging Face directory, a run's directory, or owner/name on the hub (cached)
+    #[arg(long, value_name = "DIR|NAME", help_heading = "Model")]
+    pub model: String,
+
+    #[command(flatten)]
+    pub encode: EncodeOptions,
+
+    /// Texts to classify; - is standard input
+    #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Data")]
+    pub input: PathBuf,
+
+    /// Format of the input: lines (one text a line), csv, tsv, tsv-quoted, jsonl, parquet [default: by the file's extension; lines from standard input and .txt]
+    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
+    pub format: Option<InputFormat>,
+
+    #[command(flatten)]
+    pub columns: ColumnOptions,
+
+    /// Where the answers go, in the order of the texts; - is standard output; a file appears when it is complete
+    #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Output")]
+    pub output: PathBuf,
+
+    /// Format of the answers: csv, tsv, jsonl [default: by the output's extension, else csv]
+    #[arg(long, value_name = "FORMAT", help_heading = "Output")]
+    pub output_format: Option<PredictionFormat>,
+
+    /// Which probabilities are written: top, that of the predicted label; all, those of every label too
+    #[arg(long, value_name = "WHICH", default_value = "top", help_heading = "Output")]
+    pub probabilities: Probabilities,
+
+    /// Write every label's logit too
+    #[arg(long, help_heading = "Output")]
+    pub logits: bool,
+
+    /// Write the token ids too (jsonl only)
+    #[arg(long, help_heading = "Output")]
+    pub input_ids: bool,
+
+    /// Write the texts too, before the label
+    #[arg(long, help_heading = "Output")]
+    pub echo: bool,
+
+    /// Texts that are read, classified and answered together; 1 answers each at once [default: 4096; 1 from a terminal]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Computing")]
+    pub chunk: Option<usize>,
+
+    #[command(flatten)]
+    pub compute: ComputeOptions,
+}
+
+/// Which probabilities are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Probabilities {
+    /// That of the predicted label
+    Top,
+    /// Those of every label too
+    All,
+}
+
+/// How the input is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputFormat {
+    Lines,
+    Table(Format),
+}
+
+impl FromStr for InputFormat {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "lines" => Ok(Self::Lines),
+            _ => text.parse().map(Self::Table).map_err(|_| {
+                let names = Format::ALL.map(|(name, _)| name).join(", ");
+                Error::setting("format", format!("'{text}' is none of lines, {names}"))
+            }),
+        }
+    }
+}
+
+impl fmt::Display for InputFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lines => f.write_str("lines"),
+            Self::Table(format) => format.fmt(f),
+        }
+    }
+}

@@ -1,7 +1,277 @@
-//! `ensemble`.
+//! `ensemble`: several finished runs as one classifier.
 
-use crate::cli::EnsembleArgs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-pub fn run(_args: EnsembleArgs) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
+use bertsd_cuda::{
+    Error, Result,
+    data::{Examples, LabelMap},
+    device::DeviceChoice,
+    ensemble::{ClassOrder, Vote, average},
+    inference::{OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter},
+    metrics::{Accumulator, Scores},
+    model::ConfigFile,
+};
+use serde_json::{Map, Value};
+
+use super::{
+    console, score_table,
+    scoring::{self, Compute, Loaded},
+    train,
+};
+use crate::cli::{
+    EnsembleArgs,
+    ensemble::Combine,
+    scoring::{ColumnOptions, DataOptions, EncodeOptions},
+    train::TrainArgs,
+};
+
+/// Batches of the evaluation where the user says nothing.
+const BATCH_SIZE: usize = 64;
+const MAX_TOKENS: usize = 4096;
+
+/// What the ensemble makes of the data.
+struct Outcome {
+    /// Scores of each member alone; only a vote runs them.
+    members: Vec<Scores>,
+    scored: Option<Accumulator>,
+    device: String,
+}
+
+pub fn run(args: EnsembleArgs) -> anyhow::Result<()> {
+    let data = args.data.clone().or_else(|| args.options.test.clone());
+    require_purpose(&args, data.as_deref())?;
+    scoring::set_threads(args.options.threads);
+    let compute = compute(&args)?;
+    let members = if args.seeds.is_empty() {
+        let named = if args.members.is_empty() { &args.models } else { &args.members };
+        named.iter().map(|name| scoring::find(name)).collect::<Result<Vec<_>>>()?
+    } else {
+        train_seeds(&args)?
+    };
+    let labels = ConfigFile::read(&members[0])?.labels;
+    let output = args.output.predictions.as_deref().map(|path| OutputFile::create(path).map(|file| (path, file)));
+    let output = output.transpose()?;
+    let mut saved = None;
+    let examined = match (args.method, data) {
+        (Combine::Vote, Some(data)) => Some(vote(&args, &members, &labels, data, compute)?),
+        (Combine::Vote, None) => None,
+        (Combine::Avg, data) => {
+            let directory = save_average(&args, &members)?;
+            saved = Some(directory.clone());
+            let directory = vec![directory];
+            // The mean alone, as a vote of one.
+            data.map(|data| vote(&args, &directory, &labels, data, compute))
+                .transpose()?
+                .map(|(outcome, vote, examples)| (Outcome { members: Vec::new(), ..outcome }, vote, examples))
+        }
+    };
+    if let (Some((path, file)), Some((_, vote, examples))) = (output, &examined) {
+        write_predictions(path, file, vote, examples, &labels, args.unlabelled)?;
+    }
+    Ok(console::print(&report(&args, &members, &labels, examined.as_ref().map(|(outcome, ..)| outcome), saved))?)
+}
+
+/// What can be known to be wrong before anything is loaded or trained.
+fn require_purpose(args: &EnsembleArgs, data: Option<&Path>) -> Result<()> {
+    let named = args.members.len() + args.models.len();
+    let count = if args.seeds.is_empty() { named } else { args.seeds.len() };
+    if count < 2 {
+        return Err(Error::setting("ensemble", format!("takes two or more runs or --seeds, not {count}")));
+    }
+    let mut seeds = args.seeds.clone();
+    seeds.sort_unstable();
+    if let Some(pair) = seeds.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::setting("seeds", format!("{} comes twice; the same seed gives the same run", pair[0])));
+    }
+    if data.is_none() && args.method == Combine::Vote {
+        return Err(Error::setting("data", "a vote classifies examples; give them with --data FILE"));
+    }
+    if data.is_none() && args.output.predictions.is_some() {
+        return Err(Error::setting("predictions", "there are no examples to classify; give them with --data FILE"));
+    }
+    if args.options.out.is_none() && (args.method == Combine::Avg || !args.seeds.is_empty()) {
+        return Err(Error::setting("out", "give the directory in which the result is to lie: --out DIR"));
+    }
+    Ok(())
+}
+
+fn compute(args: &EnsembleArgs) -> Result<Compute> {
+    let device: DeviceChoice = args.options.device.as_deref().unwrap_or("auto").parse()?;
+    device.resolve()?;
+    let at_least_one = |name: &str, given: Option<usize>, default| match given {
+        Some(0) => Err(Error::setting(name, "must be at least 1")),
+        given => Ok(given.unwrap_or(default)),
+    };
+    Ok(Compute {
+        device,
+        batch_size: at_least_one("eval-batch-size", args.options.eval_batch_size, BATCH_SIZE)?,
+        max_tokens: at_least_one("max-tokens", args.options.max_tokens, MAX_TOKENS)?,
+    })
+}
+
+fn out(args: &EnsembleArgs) -> Result<&Path> {
+    args.options.out.as_deref().ok_or_else(|| Error::setting("out", "give a directory: --out DIR"))
+}
+
+/// One run a seed, each in its own directory; returns their models.
+fn train_seeds(args: &EnsembleArgs) -> anyhow::Result<Vec<PathBuf>> {
+    let mut members = Vec::new();
+    for seed in &args.seeds {
+        let run = out(args)?.join(format!("seed-{seed}"));
+        console::note(format_args!("training {}", run.display()));
+        let mut options = args.options.clone();
+        options.seed = Some(*seed);
+        options.out = Some(run.clone());
+        train::run(TrainArgs {
+            config: args.config.clone(),
+            overwrite: args.overwrite,
+            options,
+            ..TrainArgs::default()
+        })?;
+        members.push(run.join("model"));
+    }
+    Ok(members)
+}
+
+fn save_average(args: &EnsembleArgs, members: &[PathBuf]) -> Result<PathBuf> {
+    let directory = out(args)?.join("model");
+    if directory.exists() && !args.overwrite {
+        let message = "is there already; choose another --out, or replace it with --overwrite";
+        return Err(Error::run(&directory, message));
+    }
+    let parent = out(args)?;
+    fs::create_dir_all(parent).map_err(Error::io("create directory", parent))?;
+    let model = average(members, &mut |member, notice| console::note(format_args!("{}: {notice}", member.display())))?;
+    model.save(&directory, &model.weights)?;
+    Ok(directory)
+}
+
+/// Every member on every example, one member at a time.
+fn vote(
+    args: &EnsembleArgs,
+    members: &[PathBuf],
+    labels: &[String],
+    data: PathBuf,
+    compute: Compute,
+) -> Result<(Outcome, Vote, Examples)> {
+    let known = LabelMap::from_names(labels.to_vec())?;
+    let classes = labels.len();
+    let mut sum: Option<(Vote, Examples)> = None;
+    let mut outcome = Outcome { members: Vec::new(), scored: None, device: String::new() };
+    for member in members {
+        let mut loaded = Loaded::open(&member.display().to_string())?;
+        let order = ClassOrder::new(labels, &loaded.model.labels, member)?;
+        let source = loaded.source(data.clone(), &data_options(args), !args.unlabelled)?;
+        let examples = loaded.examples(&source, &encode_options(args)?, (!args.unlabelled).then_some(&known))?;
+        let mut logits = vec![0.0f32; examples.len() * classes];
+        outcome.device = loaded.sweep(&examples, compute, &mut |numbers, batch| {
+            for (&number, row) in numbers.iter().zip(batch.chunks_exact(classes)) {
+                logits[number as usize * classes..][..classes].copy_from_slice(row);
+            }
+            Ok(())
+        })?;
+        if !args.unlabelled {
+            let mut alone = Accumulator::new(classes)?;
+            let mut row = vec![0.0; classes];
+            for (i, theirs) in logits.chunks_exact(classes).enumerate() {
+                row.iter_mut().zip(order.numbers()).for_each(|(ours, &number)| *ours = theirs[number]);
+                alone.add_logits(&row, &[examples.label(i)])?;
+            }
+            outcome.members.push(alone.scores());
+        }
+        let (vote, _) = sum.get_or_insert_with(|| (Vote::new(examples.len(), classes), examples));
+        vote.add(&logits, &order)?;
+    }
+    let (vote, examples) = sum.ok_or_else(|| Error::setting("ensemble", "there are no members"))?;
+    if !args.unlabelled {
+        let mut scored = Accumulator::new(classes)?;
+        for i in 0..examples.len() {
+            let row: Vec<f32> = vote.probabilities(i).iter().map(|&p| p as f32).collect();
+            scored.add_probabilities(&row, &[examples.label(i)])?;
+        }
+        outcome.scored = Some(scored);
+    }
+    Ok((outcome, vote, examples))
+}
+
+fn data_options(args: &EnsembleArgs) -> DataOptions {
+    let options = &args.options;
+    let columns = ColumnOptions {
+        text: options.text.clone(),
+        text_pair: options.text_pair.clone(),
+        no_header: options.no_header.unwrap_or(false),
+    };
+    DataOptions { columns, label: options.label.clone(), format: None }
+}
+
+fn encode_options(args: &EnsembleArgs) -> Result<EncodeOptions> {
+    let truncate = args.options.truncate.as_deref().map(str::parse).transpose()?;
+    Ok(EncodeOptions { max_length: args.options.max_length, truncate })
+}
+
+fn write_predictions(
+    path: &Path,
+    file: OutputFile,
+    vote: &Vote,
+    examples: &Examples,
+    labels: &[String],
+    unlabelled: bool,
+) -> Result<()> {
+    let fields = PredictionFields { truth: !unlabelled, probabilities: true, ..PredictionFields::default() };
+    let mut writer = PredictionWriter::new(file, PredictionFormat::of(path), fields, labels)?;
+    for i in 0..examples.len() {
+        let truth = labels.get(examples.label(i) as usize).map_or("", String::as_str);
+        writer.write(&Prediction { truth, probabilities: &vote.probabilities(i), ..Prediction::default() })?;
+    }
+    writer.finish()
+}
+
+fn report(
+    args: &EnsembleArgs,
+    members: &[PathBuf],
+    labels: &[String],
+    outcome: Option<&Outcome>,
+    saved: Option<PathBuf>,
+) -> String {
+    let method = if args.method == Combine::Vote { "vote" } else { "avg" };
+    let names: Vec<String> = members.iter().map(|member| member.display().to_string()).collect();
+    let scored = outcome.and_then(|outcome| outcome.scored.as_ref());
+    let alone = outcome.map_or(&[][..], |outcome| &outcome.members);
+    if args.json {
+        let mut object = Map::new();
+        object.insert("method".to_owned(), method.into());
+        object.extend(saved.map(|directory| ("model".to_owned(), directory.display().to_string().into())));
+        object.extend(outcome.map(|outcome| ("device".to_owned(), outcome.device.as_str().into())));
+        let member = |(i, name): (usize, &String)| {
+            let mut member = Map::new();
+            member.insert("model".to_owned(), name.as_str().into());
+            member.extend(alone.get(i).map(score_table::scores_json).unwrap_or_default());
+            Value::Object(member)
+        };
+        object.insert("members".to_owned(), names.iter().enumerate().map(member).collect());
+        if let Some(scored) = scored {
+            score_table::add_json(&mut object, scored, labels);
+        }
+        return format!("{}\n", Value::Object(object));
+    }
+    let mut text = String::new();
+    if let Some(directory) = saved {
+        text.push_str(&format!("the mean of {} models is in {}\n", members.len(), directory.display()));
+    }
+    if let Some(scored) = scored {
+        let together = scored.scores();
+        let mut rows: Vec<(&str, &Scores)> = names.iter().map(String::as_str).zip(alone).collect();
+        rows.push((method, &together));
+        let head = outcome.map_or("", |outcome| &outcome.device);
+        let table = score_table::comparison(rows);
+        text.push_str(&format!(
+            "{} examples; {head}\n\n{table}\n{}",
+            together.examples,
+            score_table::by_class(scored, labels)
+        ));
+    }
+    text
 }

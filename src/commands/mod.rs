@@ -1,11 +1,14 @@
 //! What the subcommands do: they open files and devices, call the library, and print.
 
 mod completions;
+mod console;
 mod ensemble;
 mod eval;
 mod info;
 mod predict;
 mod report;
+mod score_table;
+mod scoring;
 pub mod train;
 
 use std::process::ExitCode;

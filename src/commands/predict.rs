@@ -1,7 +1,130 @@
-//! `predict`.
+//! `predict`: labels for texts as they come.
 
-use crate::cli::PredictArgs;
+use std::{
+    io::{self, IsTerminal},
+    path::Path,
+};
 
-pub fn run(_args: PredictArgs) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
+use bertsd_cuda::{
+    Result,
+    data::{Conventions, EncodeSettings, Format, Table},
+    device::{Backend, Capacity, Device, Shape, cpu::CpuDevice},
+    inference::{
+        Classifier, Event, OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter,
+        STANDARD_INPUT, StreamSettings, TextInput, classify_stream, softmax,
+    },
+};
+use indicatif::ProgressBar;
+
+use super::{
+    console,
+    scoring::{self, Compute, Loaded},
+};
+use crate::cli::{
+    PredictArgs,
+    predict::{InputFormat, Probabilities},
+};
+
+/// Texts of a chunk, unless somebody waits at a terminal.
+const CHUNK: usize = 4096;
+
+pub fn run(args: PredictArgs) -> anyhow::Result<()> {
+    scoring::set_threads(args.compute.threads);
+    let backend = args.compute.device.resolve()?;
+    let mut loaded = Loaded::open(&args.model)?;
+    let input = input(&args, &loaded)?;
+    let encode = loaded.encode_settings(&args.encode, input.is_paired())?;
+    let labels = loaded.model.labels.clone();
+    let fields = PredictionFields {
+        text: args.echo,
+        pair: args.echo && input.is_paired(),
+        truth: false,
+        probabilities: args.probabilities == Probabilities::All,
+        logits: args.logits,
+        input_ids: args.input_ids,
+    };
+    let format = args.output_format.unwrap_or_else(|| PredictionFormat::of(&args.output));
+    let file = OutputFile::create(&args.output)?;
+    let settings = settings(&args, encode);
+    // A bar between the answers would spoil both.
+    let talks = args.output.as_os_str() == "-" && io::stdout().is_terminal();
+    let bar = if talks { ProgressBar::hidden() } else { console::bar("classifying", input.size()) };
+    let outcome = PredictionWriter::new(file, format, fields, &labels).and_then(|writer| match backend {
+        Backend::Cpu => {
+            let capacity = capacity(settings);
+            let device = CpuDevice::new(Shape::new(&loaded.model.config), capacity);
+            let classifier = Classifier::new(device, &loaded.model, capacity)?;
+            loaded.model.weights = Vec::new();
+            answer(classifier, &loaded, input, settings, writer, &bar)
+        }
+    });
+    bar.finish_and_clear();
+    Ok(console::forgive_broken_pipe(outcome)?)
+}
+
+fn answer<D: Device>(
+    mut classifier: Classifier<D>,
+    loaded: &Loaded,
+    input: TextInput,
+    settings: StreamSettings,
+    mut writer: PredictionWriter<'_>,
+    bar: &ProgressBar,
+) -> Result<()> {
+    classify_stream(&mut classifier, &loaded.tokenizer, input, settings, &mut |event| match event {
+        Event::Row(row) => writer.write(&Prediction {
+            text: row.text,
+            pair: row.pair.unwrap_or_default(),
+            truth: "",
+            probabilities: &softmax(row.logits),
+            logits: row.logits,
+            input_ids: row.input_ids,
+        }),
+        Event::Chunk { position } => {
+            bar.set_position(position);
+            writer.flush()
+        }
+    })?;
+    writer.finish()
+}
+
+fn input(args: &PredictArgs, loaded: &Loaded) -> Result<TextInput> {
+    let stdin = args.input.as_os_str() == "-";
+    let path = if stdin { Path::new(STANDARD_INPUT).to_owned() } else { args.input.clone() };
+    let format = match args.format {
+        Some(format) => format,
+        None if stdin || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) => {
+            InputFormat::Lines
+        }
+        None => InputFormat::Table(Format::of(&path)?),
+    };
+    let columns = loaded.columns(&args.columns);
+    Ok(match format {
+        InputFormat::Lines => TextInput::Lines { path, paired: columns.pair.is_some(), stdin },
+        InputFormat::Table(format) => {
+            let header = !args.columns.no_header;
+            TextInput::Table {
+                table: Table { path, format, header, columns, conventions: Conventions::default() },
+                stdin,
+            }
+        }
+    })
+}
+
+fn settings(args: &PredictArgs, encode: EncodeSettings) -> StreamSettings {
+    let at_terminal = args.input.as_os_str() == "-" && io::stdin().is_terminal();
+    let Compute { batch_size, max_tokens, .. } = Compute::from(&args.compute);
+    StreamSettings {
+        encode,
+        chunk_rows: args.chunk.unwrap_or(if at_terminal { 1 } else { CHUNK }),
+        max_sequences: batch_size,
+        max_tokens,
+    }
+}
+
+/// The largest batch that can come: nothing is known of the texts beforehand.
+fn capacity(settings: StreamSettings) -> Capacity {
+    let StreamSettings { encode, chunk_rows, max_sequences, max_tokens } = settings;
+    let sequences = max_sequences.min(chunk_rows);
+    let tokens = max_tokens.max(encode.max_length).min(sequences.saturating_mul(encode.max_length));
+    Capacity { tokens, sequences, length: encode.max_length }
 }

@@ -15,7 +15,7 @@ const MOST_ROWS: usize = 8192;
 const MOST_BYTES: usize = 4 << 20;
 
 #[derive(Default)]
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     text: String,
     rows: Vec<Place>,
     /// [`Row::position`] of its last row.
@@ -44,6 +44,16 @@ impl Chunk {
         self.rows.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The texts of row `i`.
+    pub fn row(&self, i: usize) -> (&str, Option<&str>) {
+        let Place { start, first_end, end, paired } = self.rows[i];
+        (&self.text[start..first_end], paired.then(|| &self.text[first_end..end]))
+    }
+
     pub fn is_full(&self) -> bool {
         self.rows.len() >= MOST_ROWS || self.text.len() >= MOST_BYTES
     }
@@ -51,13 +61,13 @@ impl Chunk {
 
 /// Some sequences of a chunk: their ids, and for each its length and where its second text starts.
 #[derive(Default)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     pub ids: Vec<u32>,
     pub rows: Vec<(u32, u32)>,
 }
 
 /// Tokenizes chunks, keeping one encoder a thread with the words it has met.
-pub(super) struct ChunkEncoder<'t> {
+pub(crate) struct ChunkEncoder<'t> {
     tokenizer: &'t BertTokenizer,
     settings: EncodeSettings,
     idle: Mutex<Vec<SequenceEncoder<'t>>>,

@@ -16,7 +16,7 @@ pub(super) const LONGEST_LINE: usize = 64 << 20;
 /// Bytes asked from the operating system at once.
 const BUFFER_BYTES: usize = 256 << 10;
 
-pub(super) struct LineReader<R> {
+pub(crate) struct LineReader<R> {
     reader: BufReader<R>,
     path: PathBuf,
     line: u64,
@@ -64,13 +64,13 @@ impl<R: Read> LineReader<R> {
 }
 
 /// `line` without its terminator, `\n` or `\r\n`.
-pub(super) fn without_terminator(line: &[u8]) -> &[u8] {
+pub(crate) fn without_terminator(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// `bytes` as text; `column` names the place if they are not UTF-8.
-pub(super) fn utf8<'a>(bytes: &'a [u8], path: &Path, line: u64, column: Option<&str>) -> Result<&'a str> {
+pub(crate) fn utf8<'a>(bytes: &'a [u8], path: &Path, line: u64, column: Option<&str>) -> Result<&'a str> {
     std::str::from_utf8(bytes).map_err(|fault| Error::Table {
         path: path.into(),
         line: Some(line + bytes[..fault.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() as u64),

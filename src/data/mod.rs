@@ -6,7 +6,7 @@
 
 pub mod batch;
 mod cache;
-mod chunk;
+pub(crate) mod chunk;
 mod columns;
 mod delimited;
 mod encoder;
@@ -15,7 +15,7 @@ mod examples;
 mod folders;
 mod jsonl;
 mod labels;
-mod lines;
+pub(crate) mod lines;
 mod order;
 mod parquet;
 mod preset;

@@ -22,6 +22,8 @@ pub struct OrderSettings {
     pub grad_accum: usize,
     /// Most tokens of a micro-batch; a step is cut into more of them where need be. A single longer sequence still goes.
     pub max_tokens: Option<usize>,
+    /// False: every epoch goes through the examples as they stand in the file.
+    pub shuffle: bool,
     /// Steps in a pool of length bucketing; 0: no bucketing. 50 is a good number.
     pub bucket_steps: usize,
     /// Leave out the examples that do not fill the last step of an epoch; otherwise that step is smaller.
@@ -103,7 +105,9 @@ impl StepPlan {
         // Streams are numbered by 32 bits; epochs beyond them exist on paper only, and differ by their seed.
         let mut stream = Philox::new(seed ^ (epoch >> 32)).stream(PURPOSE, epoch as u32);
         let mut order: Vec<u32> = (0..self.lengths.len() as u32).collect();
-        stream.shuffle(&mut order);
+        if self.settings.shuffle {
+            stream.shuffle(&mut order);
+        }
         if drop_last {
             order.truncate(order.len() / size * size);
         }

@@ -82,7 +82,7 @@ pub(super) fn read(table: &Table, file: File, rows: &mut Assembler) -> Result<()
 
 /// Runs a part of the decoder. What it leaves behind in a panic is not used again: the error ends the reading.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    Ok(decode()).unwrap_or_else(|panic: Box<dyn std::any::Any>| {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
         let reason =
             panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(|s| s.as_str()));
         Err(ParquetError::General(format!("the file is damaged: {}", reason.unwrap_or("it cannot be decoded"))))

@@ -6,12 +6,16 @@
 //! says how many that is. Backward operations that write parameter gradients take [`Write`]: the first micro-batch of a step
 //! overwrites, the others add.
 
+mod choice;
 pub mod cpu;
+mod cuda_driver;
 mod dropout;
 mod optimizer;
 
 use std::borrow::Cow;
 
+pub use choice::{Backend, DeviceChoice};
+pub use cuda_driver::{CudaDevice, cuda_devices};
 pub use dropout::{Dropout, Mask, Site};
 pub use optimizer::{Follow, Mean, ParameterRange, Teacher, TrainingState, Update};
 

@@ -4,9 +4,11 @@
 //! attention and everything behind it for first tokens only ([`LastLayer::FirstRows`]); the result is the same.
 
 mod backward;
+mod footprint;
 mod forward;
 mod workspace;
 
+pub use footprint::Footprint;
 pub use workspace::{Keep, Workspace};
 
 use crate::{

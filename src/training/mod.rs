@@ -1,7 +1,12 @@
 //! Training: the step, the schedule, the loop around them, and what a stopped run needs to go on.
 
+mod evaluate;
+mod run;
 pub mod schedule;
+pub mod state;
 pub mod step;
 
+pub use evaluate::{EvaluationSet, evaluate, pick};
+pub use run::{LoopSettings, Observation, Outcome, Run};
 pub use schedule::LearningRates;
-pub use step::{Learner, StepReport};
+pub use step::{Learner, StepReport, StepSettings};

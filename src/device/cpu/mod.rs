@@ -36,16 +36,26 @@ pub struct CpuDevice {
 
 impl CpuDevice {
     pub fn new(shape: Shape, capacity: Capacity) -> Self {
-        let c = shape.hidden;
-        let blocks = capacity.tokens.max(capacity.sequences).div_ceil(layer_norm::BLOCK);
-        Self {
-            shape,
-            partial: vec![0.0; blocks * 4 * c],
-            d_sum: vec![0.0; capacity.tokens * c],
-            d_pooled: vec![0.0; capacity.sequences * c],
-            norm_partials: Vec::new(),
-        }
+        let [partial, d_sum, d_pooled] = scratch_sizes(shape, capacity).map(|len| vec![0.0; len]);
+        Self { shape, partial, d_sum, d_pooled, norm_partials: Vec::new() }
     }
+
+    /// Bytes of the scratch that [`CpuDevice::new`] allocates.
+    pub fn scratch_bytes(shape: Shape, capacity: Capacity) -> usize {
+        scratch_sizes(shape, capacity).iter().sum::<usize>() * size_of::<f32>()
+    }
+
+    /// What the processor offers: threads, vector instructions, precision.
+    pub fn description() -> String {
+        format!("cpu ({} threads, {}, float32)", rayon::current_num_threads(), math::instruction_set())
+    }
+}
+
+/// Elements of `partial`, `d_sum` and `d_pooled`.
+fn scratch_sizes(shape: Shape, capacity: Capacity) -> [usize; 3] {
+    let c = shape.hidden;
+    let blocks = capacity.tokens.max(capacity.sequences).div_ceil(layer_norm::BLOCK);
+    [blocks * 4 * c, capacity.tokens * c, capacity.sequences * c]
 }
 
 /// Gradients, and which rows of the word embeddings this step has touched.

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    CpuBatch, CpuDevice, CpuGradients, attention, attention_first, embedding, head, layer_norm, linear, loss, math,
-    optimizer,
+    CpuBatch, CpuDevice, CpuGradients, attention, attention_first, embedding, head, layer_norm, linear, loss, optimizer,
 };
 use crate::{
     Result,
@@ -22,7 +21,7 @@ impl Device for CpuDevice {
     type Batch = CpuBatch;
 
     fn name(&self) -> String {
-        format!("cpu ({} threads, {}, float32)", rayon::current_num_threads(), math::instruction_set())
+        Self::description()
     }
 
     fn matrix(&self, rows: usize, cols: usize) -> Result<Vec<f32>> {

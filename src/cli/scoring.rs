@@ -1,0 +1,89 @@
+//! Options that every command which runs a finished model has.
+
+use std::path::PathBuf;
+
+use bertsd_cuda::{
+    data::{Format, Truncation},
+    device::DeviceChoice,
+};
+use clap::Args;
+
+/// How texts become sequences.
+#[derive(Args, Clone, Debug)]
+pub struct EncodeOptions {
+    /// Longest sequence in tokens, special tokens included; longer texts are cut [default: as trained, else 512 or what the model knows]
+    #[arg(long, value_name = "TOKENS", help_heading = "Model")]
+    pub max_length: Option<usize>,
+
+    /// Which part of a text that is too long stays: head, tail, head+tail [default: as trained, else head]
+    #[arg(long, value_name = "PART", help_heading = "Model")]
+    pub truncate: Option<Truncation>,
+}
+
+/// Which columns of a table are read.
+#[derive(Args, Clone, Debug)]
+pub struct ColumnOptions {
+    /// Column of the text, by name or by number from 0; give several to join them [default: as trained, else text]
+    #[arg(long, value_name = "COL", help_heading = "Data")]
+    pub text: Vec<String>,
+
+    /// Column of the second text of a pair; "none" for single texts [default: as trained, else none]
+    #[arg(long, value_name = "COL", help_heading = "Data")]
+    pub text_pair: Option<String>,
+
+    /// The file has no header; columns are numbers from 0 [default: its first row is one]
+    #[arg(long, help_heading = "Data")]
+    pub no_header: bool,
+}
+
+/// Labelled examples.
+#[derive(Args, Clone, Debug)]
+pub struct DataOptions {
+    #[command(flatten)]
+    pub columns: ColumnOptions,
+
+    /// Column of the label [default: as trained, else label]
+    #[arg(long, value_name = "COL", help_heading = "Data")]
+    pub label: Option<String>,
+
+    /// Format of the data: csv, tsv, tsv-quoted, jsonl, parquet [default: by the file's extension]
+    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
+    pub format: Option<Format>,
+}
+
+/// Where and in what portions to compute.
+#[derive(Args, Clone, Debug)]
+pub struct ComputeOptions {
+    /// Most sequences of a batch
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one, help_heading = "Computing")]
+    pub batch_size: usize,
+
+    /// Most tokens of a batch, unless it is a single longer text
+    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = at_least_one, help_heading = "Computing")]
+    pub max_tokens: usize,
+
+    /// Where to compute: auto, cpu, cuda, cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, help_heading = "Computing")]
+    pub device: DeviceChoice,
+
+    /// CPU threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Computing")]
+    pub threads: Option<usize>,
+}
+
+/// Where predictions go beside what a command prints.
+#[derive(Args, Clone, Debug)]
+pub struct PredictionsOption {
+    /// Write each example's true label, predicted label and probability here: .csv, .tsv or .jsonl [default: nowhere]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub predictions: Option<PathBuf>,
+}
+
+/// A count of which there must be one.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("is not a whole number".to_owned()),
+    }
+}

@@ -1,0 +1,182 @@
+//! What `eval`, `predict` and `ensemble` share: opening a model, deciding how it is fed, and sweeping a set with it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use bertsd_cuda::{
+    Error, Result,
+    data::{
+        BertTokenizer, Columns, EncodeSettings, EvaluationPlan, Examples, LabelMap, Labels, Source, Table,
+        TokenizeRequest, TokenizedSet, Truncation,
+    },
+    device::{Backend, Capacity, Device, DeviceChoice, Shape, cpu::CpuDevice},
+    inference::{Classifier, TrainedWith, locate},
+    model::{Model, Purpose},
+};
+
+use super::console::{self, DownloadBar};
+use crate::cli::scoring::{ColumnOptions, ComputeOptions, DataOptions, EncodeOptions};
+
+/// Longest sequence where neither the user nor the model says one.
+const MAX_LENGTH: usize = 512;
+
+/// The value of `--text-pair` that says that there is no second text.
+const NO_PAIR: &str = "none";
+
+/// Rayon's threads, from which the device takes its own. A second call in one process leaves the first one's.
+pub fn set_threads(threads: Option<usize>) {
+    if let Some(threads) = threads {
+        // Fails only where the threads are there already.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+}
+
+/// The directory of a model by any of its names.
+pub fn find(name: &str) -> Result<PathBuf> {
+    let mut bar = DownloadBar::default();
+    let found = locate(name, &mut |news| bar.hear(news));
+    bar.clear();
+    found
+}
+
+/// A model with what is needed to feed it.
+pub struct Loaded {
+    pub model: Model,
+    pub trained: TrainedWith,
+    pub tokenizer: BertTokenizer,
+}
+
+impl Loaded {
+    pub fn open(name: &str) -> Result<Self> {
+        let directory = find(name)?;
+        let (model, notices) = Model::load(&directory, Purpose::Inference)?;
+        notices.iter().for_each(|notice| console::note(format_args!("{}: {notice}", directory.display())));
+        Self::of(model)
+    }
+
+    pub fn of(model: Model) -> Result<Self> {
+        let tokenizer = BertTokenizer::from_dir(&model.source, model.config.vocab_size)?;
+        Ok(Self { trained: TrainedWith::of(&model)?, tokenizer, model })
+    }
+
+    /// How texts become sequences: as the user says, else as in training.
+    pub fn encode_settings(&self, options: &EncodeOptions, paired: bool) -> Result<EncodeSettings> {
+        let config = &self.model.config;
+        let trained = match &self.trained.truncate {
+            None => Truncation::default(),
+            Some(part) => part
+                .parse()
+                .map_err(|fault: Error| Error::model(self.model.source.join("config.json"), fault.to_string()))?,
+        };
+        let longest = || self.trained.max_length.unwrap_or(MAX_LENGTH).min(config.max_positions);
+        let settings = EncodeSettings {
+            max_length: options.max_length.unwrap_or_else(longest),
+            truncation: options.truncate.unwrap_or(trained),
+        };
+        settings.check(config.max_positions, config.type_vocab_size, paired)?;
+        Ok(settings)
+    }
+
+    /// The columns of the texts: as the user says, else as in training, else `text`.
+    pub fn columns(&self, options: &ColumnOptions) -> Columns {
+        let text = match (&options.text[..], &self.trained.text[..]) {
+            ([], []) => vec!["text".into()],
+            ([], trained) => trained.iter().map(|column| column.as_str().into()).collect(),
+            (given, _) => given.iter().map(|column| column.as_str().into()).collect(),
+        };
+        let pair = options.text_pair.as_ref().or(self.trained.text_pair.as_ref());
+        Columns {
+            text,
+            pair: pair.filter(|column| *column != NO_PAIR).map(|column| column.as_str().into()),
+            label: None,
+        }
+    }
+
+    /// One file of labelled examples, or of unlabelled ones.
+    pub fn source(&self, data: PathBuf, options: &DataOptions, labelled: bool) -> Result<Source> {
+        let mut columns = self.columns(&options.columns);
+        let label = options.label.as_deref().or(self.trained.label.as_deref()).unwrap_or("label");
+        columns.label = labelled.then(|| label.into());
+        let mut table = match options.format {
+            Some(format) => Table { path: data, format, header: true, columns, conventions: Default::default() },
+            None => Table::new(data, columns)?,
+        };
+        table.header = !options.columns.no_header;
+        Ok(Source::Table(table))
+    }
+
+    /// All examples of a source, tokenized. `labels`: the classes that its labels name; none: it has no labels.
+    pub fn examples(&self, source: &Source, encode: &EncodeOptions, labels: Option<&LabelMap>) -> Result<Examples> {
+        let settings = self.encode_settings(encode, source.is_paired())?;
+        let bar = console::bar("tokenizing", source.size());
+        let set = TokenizedSet::open(
+            source,
+            TokenizeRequest {
+                tokenizer: &self.tokenizer,
+                settings,
+                labels: labels.map_or(Labels::Ignore, Labels::Known),
+                cache: None,
+                progress: &mut |progress| bar.set_position(progress.done),
+            },
+        );
+        bar.finish_and_clear();
+        Ok(Examples::all(Arc::new(set?)))
+    }
+
+    /// Logits of every example: `visit` gets the numbers of some \[B\] and their logits \[B, N\]. Returns the device's name.
+    ///
+    /// The model's own copy of the weights is given up once the device has one.
+    pub fn sweep(
+        &mut self,
+        examples: &Examples,
+        compute: Compute,
+        visit: &mut dyn FnMut(&[u32], &[f32]) -> Result<()>,
+    ) -> Result<String> {
+        let lengths = examples.lengths();
+        let plan = EvaluationPlan::new(&lengths, compute.batch_size, compute.max_tokens);
+        let capacity = Capacity {
+            tokens: plan.token_capacity(),
+            sequences: plan.sequence_capacity(),
+            length: lengths.iter().copied().max().unwrap_or(0) as usize,
+        };
+        match compute.device.resolve()? {
+            Backend::Cpu => {
+                let device = CpuDevice::new(Shape::new(&self.model.config), capacity);
+                self.sweep_on(device, examples, &plan, capacity, visit)
+            }
+        }
+    }
+
+    fn sweep_on<D: Device>(
+        &mut self,
+        device: D,
+        examples: &Examples,
+        plan: &EvaluationPlan,
+        capacity: Capacity,
+        visit: &mut dyn FnMut(&[u32], &[f32]) -> Result<()>,
+    ) -> Result<String> {
+        let mut classifier = Classifier::new(device, &self.model, capacity)?;
+        self.model.weights = Vec::new();
+        let bar = console::bar("classifying", examples.tokens());
+        let lengths = examples.lengths();
+        classifier.sweep(examples, plan, &mut |members, logits| {
+            bar.inc(members.iter().map(|&member| u64::from(lengths[member as usize])).sum());
+            visit(members, logits)
+        })?;
+        bar.finish_and_clear();
+        Ok(classifier.device_name())
+    }
+}
+
+/// Where and in what portions to compute.
+#[derive(Clone, Copy, Debug)]
+pub struct Compute {
+    pub device: DeviceChoice,
+    pub batch_size: usize,
+    pub max_tokens: usize,
+}
+
+impl From<&ComputeOptions> for Compute {
+    fn from(options: &ComputeOptions) -> Self {
+        Self { device: options.device, batch_size: options.batch_size, max_tokens: options.max_tokens }
+    }
+}

@@ -1,7 +1,0 @@
-//! `train`.
-
-use crate::cli::TrainArgs;
-
-pub fn run(_args: TrainArgs) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
-}

@@ -1,0 +1,73 @@
+//! `train`: options → settings → an open run → training → what came of it.
+
+mod open;
+mod options;
+mod settings;
+mod show;
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use bertsd_cuda::{
+    checkpoint::RunLock,
+    device::{Backend, Capacity, Device, Shape, cpu::CpuDevice},
+    training::Outcome,
+};
+
+use crate::cli::TrainArgs;
+
+/// Trains, and prints the result.
+pub fn run(args: TrainArgs) -> anyhow::Result<()> {
+    train(args).map(|_| ())
+}
+
+/// Trains one run; `ensemble` uses it for each of its seeds.
+pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
+    let resumed = args.resume.is_some();
+    let stop_after = args.stop_after;
+    let overwrite = args.overwrite;
+    let options = options::resolve(args)?;
+    let settings = settings::Settings::new(options, stop_after)?;
+    if let Some(threads) = settings.threads {
+        // Fails only if a pool exists already, which then has the threads of the run before.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+    let backend = settings.device.resolve()?;
+    let stop = on_signals()?;
+    let lock = if resumed {
+        RunLock::for_resume(&settings.directory)?
+    } else {
+        open::check_inputs(&settings)?;
+        RunLock::for_new_run(&settings.directory, overwrite)?
+    };
+    let outcome = match backend {
+        Backend::Cpu => train_on(&settings, resumed, &stop, |shape, capacity| Ok(CpuDevice::new(shape, capacity))),
+    };
+    drop(lock);
+    outcome
+}
+
+fn train_on<D: Device>(
+    settings: &settings::Settings,
+    resumed: bool,
+    stop: &AtomicBool,
+    make: impl FnOnce(Shape, Capacity) -> bertsd_cuda::Result<D>,
+) -> anyhow::Result<Outcome> {
+    let mut run = open::open(settings, resumed, make)?;
+    let mut screen = show::Screen::new(&run);
+    let result = run.run(stop, &mut |observation| screen.observe(observation));
+    screen.finish();
+    let outcome = result?;
+    show::print_outcome(&outcome);
+    Ok(outcome)
+}
+
+/// A flag that SIGINT and SIGTERM set; a second signal ends the process at once.
+fn on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    use signal_hook::{consts::TERM_SIGNALS, flag};
+    let stop = Arc::new(AtomicBool::new(false));
+    for &signal in TERM_SIGNALS {
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}

@@ -1,0 +1,330 @@
+//! Opens everything a run needs: model, tokenizer, data, memory, logs, and the state to go on from.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bertsd_cuda::{
+    Error, Result,
+    checkpoint::{CheckpointStore, write_atomically},
+    data::{
+        BertTokenizer, EncodeSettings, Examples, LabelMap, Labels, OrderSettings, Source, Splits, StepPlan, Table,
+        TokenizeRequest, TokenizedSet,
+    },
+    device::{Capacity, Device, Shape},
+    encoder::{Encoder, LastLayer},
+    model::{ConfigFile, Hub, Model, Purpose},
+    reports::{EventLog, TensorBoardWriter},
+    training::{EvaluationSet, Learner, LearningRates, LoopSettings, Run, StepSettings, state, state::Position},
+};
+
+use super::{
+    settings::{ClassWeights, DataSource, Order, Settings, given},
+    show,
+};
+use crate::cli::train::TrainOptions;
+
+/// Evaluation batches hold at least this many tokens, however small the training batches are.
+const EVALUATION_TOKENS: usize = 4096;
+/// Steps that length bucketing sorts together.
+const BUCKET_STEPS: usize = 50;
+
+/// Before a run directory is made: are the files there?
+pub fn check_inputs(settings: &Settings) -> Result<()> {
+    let exists = |path: &Path| fs::metadata(path).map(drop).map_err(Error::io("open", path));
+    match &settings.data {
+        DataSource::Preset(_, directory) => exists(directory),
+        DataSource::Files { train, dev, test, .. } => {
+            [Some(train), dev.as_ref(), test.as_ref()].into_iter().flatten().try_for_each(|path| exists(path))
+        }
+    }
+}
+
+/// All examples of a run.
+struct Data {
+    train: Examples,
+    dev: Option<Examples>,
+    tests: Vec<(String, Examples)>,
+    labels: LabelMap,
+}
+
+pub fn open<D: Device>(
+    settings: &Settings,
+    resumed: bool,
+    make: impl FnOnce(Shape, Capacity) -> Result<D>,
+) -> Result<Run<D>> {
+    let options = &settings.options;
+    let source = Hub::from_env()?.resolve(&settings.model, &mut show::download)?;
+    let config = ConfigFile::read(&source)?.config;
+    let splits = splits(settings)?;
+    let encode = EncodeSettings {
+        max_length: options.max_length.unwrap_or(config.max_positions.min(512)),
+        truncation: settings.truncation,
+    };
+    encode.check(config.max_positions, config.type_vocab_size, splits.train.is_paired())?;
+    let cache = token_cache(options);
+    let data = read_data(splits, &BertTokenizer::from_dir(&source, config.vocab_size)?, encode, &cache, settings)?;
+    let purpose = Purpose::Train { labels: data.labels.names().to_vec(), seed: settings.seed };
+    let (mut model, notices) = Model::load(&source, purpose)?;
+    notices.iter().for_each(|notice| show::note(notice));
+    if let Some(drop_prob) = options.dropout {
+        model.config.hidden_drop_prob = drop_prob;
+        model.config.classifier_drop_prob = drop_prob;
+    }
+    if let Some(drop_prob) = options.attention_dropout {
+        model.config.attention_drop_prob = drop_prob;
+    }
+    model.raw.insert("bertsd_cuda".into(), serving(settings, encode));
+
+    let steps = StepPlan::new(
+        data.train.lengths(),
+        OrderSettings {
+            seed: settings.seed,
+            batch_size: given(&options.batch_size, "batch-size")?,
+            grad_accum: given(&options.grad_accum, "grad-accum")?,
+            max_tokens: options.max_tokens,
+            shuffle: settings.order != Order::File,
+            bucket_steps: if settings.order == Order::Bucketed { BUCKET_STEPS } else { 0 },
+            drop_last: false,
+        },
+    )?;
+    let total_steps = match (options.max_steps, options.epochs) {
+        (Some(steps), _) => steps,
+        (None, epochs) => steps.steps_per_epoch().saturating_mul(given(&epochs, "epochs")?),
+    };
+    let capacity =
+        Capacity { tokens: steps.token_capacity(), sequences: steps.sequence_capacity(), length: encode.max_length };
+    let eval_sequences = given(&options.eval_batch_size, "eval-batch-size")?;
+    let eval_tokens = capacity.tokens.max(EVALUATION_TOKENS);
+    let evaluation = |examples| EvaluationSet::new(examples, eval_sequences, eval_tokens);
+    let dev = data.dev.map(evaluation);
+    let tests: Vec<_> = data.tests.into_iter().map(|(name, examples)| (name, evaluation(examples))).collect();
+    let inference = dev.iter().chain(tests.iter().map(|(_, set)| set)).fold(capacity, |largest, set| Capacity {
+        tokens: largest.tokens.max(set.plan.token_capacity()),
+        sequences: largest.sequences.max(set.plan.sequence_capacity()),
+        length: largest.length,
+    });
+
+    let class_weights = class_weights(&settings.class_weights, &data.labels, &data.train)?;
+    let encoder = Encoder::new(&model.config, LastLayer::FirstRows);
+    let step_settings = step_settings(settings, total_steps, class_weights)?;
+    let device = make(encoder.shape, inference)?;
+    let weights = std::mem::take(&mut model.weights);
+    let mut learner = Learner::new(device, encoder, step_settings, capacity, inference, &weights)?;
+    drop(weights);
+
+    let keep = given(&options.keep_checkpoints, "keep-checkpoints")?;
+    let store = CheckpointStore::open(&settings.directory, keep.max(1))?;
+    let position = if resumed { restore(&store, &mut learner, settings)? } else { Position::default() };
+    let (metrics, board) = (settings.directory.join("metrics.jsonl"), settings.directory.join("tensorboard"));
+    let (log, board) = if resumed {
+        (EventLog::resume(metrics, position.step)?, TensorBoardWriter::resume(board, position.step)?)
+    } else {
+        write_run_file(settings, encode, &cache)?;
+        (EventLog::create(metrics)?, TensorBoardWriter::create(board)?)
+    };
+    let mut loop_settings = loop_settings(settings, total_steps, keep > 0)?;
+    loop_settings.export_best &= dev.is_some();
+    Ok(Run {
+        directory: settings.directory.clone(),
+        model,
+        learner,
+        steps,
+        train: data.train,
+        dev,
+        tests,
+        settings: loop_settings,
+        store,
+        log,
+        board,
+        position,
+    })
+}
+
+/// The files of the run, as sources.
+fn splits(settings: &Settings) -> Result<Splits> {
+    match &settings.data {
+        DataSource::Preset(preset, directory) => preset.open(directory),
+        DataSource::Files { train, dev, test, columns, header } => {
+            let source = |path: &PathBuf| -> Result<Source> {
+                Ok(Source::Table(Table { header: *header, ..Table::new(path, columns.clone())? }))
+            };
+            Ok(Splits {
+                train: source(train)?,
+                dev: dev.as_ref().map(|path| Ok::<_, Error>(("dev".to_owned(), source(path)?))).transpose()?,
+                tests: test.iter().map(|path| Ok(("test".to_owned(), source(path)?))).collect::<Result<_>>()?,
+                labels: None,
+            })
+        }
+    }
+}
+
+fn read_data(
+    splits: Splits,
+    tokenizer: &BertTokenizer,
+    encode: EncodeSettings,
+    cache: &Option<PathBuf>,
+    settings: &Settings,
+) -> Result<Data> {
+    let read = |name: &str, source: &Source, labels: Labels| -> Result<Arc<TokenizedSet>> {
+        let mut bar = show::Tokenizing::new(name);
+        let request = TokenizeRequest {
+            tokenizer,
+            settings: encode,
+            labels,
+            cache: cache.as_deref(),
+            progress: &mut |progress| bar.update(progress),
+        };
+        let set = TokenizedSet::open(source, request)?;
+        bar.finish(&set);
+        Ok(Arc::new(set))
+    };
+    let learn = splits.labels.as_ref().map_or(Labels::Learn, Labels::Known);
+    let train_set = read("train", &splits.train, learn)?;
+    let labels = match (&splits.labels, train_set.labels()) {
+        (Some(labels), _) | (None, Some(labels)) => labels.clone(),
+        (None, None) => return Err(Error::table(splits.train.path(), "has no labels")),
+    };
+    let known = Labels::Known(&labels);
+    let dev = splits.dev.map(|(name, source)| read(&name, &source, known)).transpose()?.map(Examples::all);
+    let tests = splits
+        .tests
+        .iter()
+        .map(|(name, source)| Ok((name.clone(), Examples::all(read(name, source, known)?))))
+        .collect::<Result<_>>()?;
+    let (train, dev) = match (settings.dev_fraction, dev) {
+        (Some(share), None) => {
+            let (train, dev) = Examples::all(train_set).split(share, settings.seed)?;
+            (train, Some(dev))
+        }
+        (_, dev) => (Examples::all(train_set), dev),
+    };
+    Ok(Data { train, dev, tests, labels })
+}
+
+/// Where tokenized data is kept: as asked, or below the user's cache directory.
+fn token_cache(options: &TrainOptions) -> Option<PathBuf> {
+    match &options.token_cache {
+        Some(path) if path.as_os_str() == "none" => None,
+        Some(path) => Some(path.clone()),
+        None => {
+            let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+            let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+            Some(base.join("bertsd-cuda"))
+        }
+    }
+}
+
+/// What `eval` and `predict` need to read data as training did.
+fn serving(settings: &Settings, encode: EncodeSettings) -> serde_json::Value {
+    let options = &settings.options;
+    serde_json::json!({
+        "text": options.text,
+        "text_pair": options.text_pair,
+        "label": options.label,
+        "max_length": encode.max_length,
+        "truncate": encode.truncation.to_string(),
+    })
+}
+
+fn class_weights(choice: &ClassWeights, labels: &LabelMap, train: &Examples) -> Result<Option<Vec<f32>>> {
+    match choice {
+        ClassWeights::None => Ok(None),
+        ClassWeights::Balanced => {
+            let even = train.len() as f64 / labels.len() as f64;
+            Ok(Some(train.label_counts().iter().map(|&count| (even / count.max(1) as f64) as f32).collect()))
+        }
+        ClassWeights::Given(pairs) => {
+            let mut weights = vec![1.0; labels.len()];
+            for (label, weight) in pairs {
+                let Some(number) = labels.number(label) else {
+                    let message = format!("'{label}' is none of the labels {}", labels.names().join(", "));
+                    return Err(Error::setting("--class-weights", message));
+                };
+                weights[number as usize] = *weight;
+            }
+            Ok(Some(weights))
+        }
+    }
+}
+
+fn step_settings(settings: &Settings, total_steps: u64, class_weights: Option<Vec<f32>>) -> Result<StepSettings> {
+    let options = &settings.options;
+    let clip = given(&options.clip, "clip")?;
+    Ok(StepSettings {
+        seed: settings.seed,
+        plan: settings.plan,
+        rates: LearningRates {
+            encoder: given(&options.lr, "lr")?,
+            head: given(&options.head_lr, "head-lr")?,
+            layer_decay: given(&options.layer_decay, "layer-decay")?,
+            weight_decay: given(&options.weight_decay, "weight-decay")?,
+            warmup_steps: (given(&options.warmup, "warmup")? * total_steps as f64).ceil() as u64,
+            total_steps,
+        },
+        lambda: settings.lambda,
+        distance: settings.distance,
+        teacher_dropout: settings.teacher_dropout,
+        label_smoothing: given(&options.label_smoothing, "label-smoothing")?,
+        class_weights,
+        clip: if clip == 0.0 { f64::INFINITY } else { clip },
+        beta1: 0.9,
+        beta2: 0.999,
+        adam_eps: 1e-8,
+    })
+}
+
+fn loop_settings(settings: &Settings, total_steps: u64, save: bool) -> Result<LoopSettings> {
+    let options = &settings.options;
+    Ok(LoopSettings {
+        total_steps,
+        eval_every: given(&options.eval_every, "eval-every")?,
+        save_every: given(&options.save_every, "save-every")?,
+        log_every: given(&options.log_every, "log-every")?,
+        patience: given(&options.patience, "patience")?,
+        best_metric: settings.best_metric,
+        evaluate: settings.evaluate.clone(),
+        export_best: settings.export_best,
+        save,
+        stop_after: settings.stop_after,
+    })
+}
+
+/// Goes on from the newest checkpoint that is intact; without one, from the start.
+fn restore<D: Device>(store: &CheckpointStore, learner: &mut Learner<D>, settings: &Settings) -> Result<Position> {
+    let found = store.latest_valid()?;
+    for damaged in &found.damaged {
+        let aside = store.put_aside(damaged)?;
+        show::note(&format!("{} (moved to {})", damaged.reason, aside.display()));
+    }
+    match found.checkpoint {
+        Some((step, mut reader)) => {
+            show::note(&format!("going on after step {step}"));
+            state::restore(&mut reader, learner)
+        }
+        None => {
+            show::note(&format!("{} has no usable checkpoint; starting over", settings.directory.display()));
+            Ok(Position::default())
+        }
+    }
+}
+
+/// `run.toml`: every setting, with the places of files made absolute, so that it means the same from anywhere.
+fn write_run_file(settings: &Settings, encode: EncodeSettings, cache: &Option<PathBuf>) -> Result<()> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let mut options = settings.options.clone();
+    for path in [&mut options.train, &mut options.dev, &mut options.test, &mut options.data_dir, &mut options.out] {
+        *path = path.as_ref().map(absolute);
+    }
+    let model = PathBuf::from(&settings.model);
+    if model.is_dir() {
+        options.model = Some(absolute(&model).display().to_string());
+    }
+    options.max_length = Some(encode.max_length);
+    options.token_cache = Some(cache.as_ref().map_or_else(|| PathBuf::from("none"), absolute));
+    let text = toml::to_string(&options).map_err(|error| Error::run(&settings.directory, error.to_string()))?;
+    let header = "# Every setting of this run. `bertsd-cuda train --config FILE --out DIR` repeats it.\n";
+    write_atomically(settings.directory.join("run.toml"), format!("{header}{text}").as_bytes())
+}

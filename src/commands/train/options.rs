@@ -1,0 +1,129 @@
+//! Options from three places: the command line, a configuration file, and the defaults, in this order.
+
+use std::{fs, path::Path};
+
+use bertsd_cuda::{Error, Result};
+use serde_json::Value;
+
+use crate::cli::{TrainArgs, train::TrainOptions};
+
+/// The options of a run, all that have a default filled in.
+pub fn resolve(args: TrainArgs) -> Result<TrainOptions> {
+    if let Some(directory) = args.resume {
+        if args.options != TrainOptions::default() || args.config.is_some() || args.overwrite {
+            let message = "continues a run with the settings it has; other options cannot be given with it";
+            return Err(Error::setting("--resume", message));
+        }
+        let path = directory.join("run.toml");
+        if !path.is_file() {
+            return Err(Error::run(directory, "holds no run.toml, so there is no run to continue here"));
+        }
+        let stored = read(&path)?;
+        return Ok(TrainOptions { out: Some(directory), ..stored });
+    }
+    let mut options = args.options;
+    if let Some(path) = &args.config {
+        let mut stored = read(path)?;
+        drop_rivals(&options, &mut stored);
+        options = overlay(options, stored)?;
+    }
+    Ok(with_defaults(options))
+}
+
+/// Reads a configuration file; unknown or misspelt keys are errors with line and column.
+fn read(path: &Path) -> Result<TrainOptions> {
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    toml::from_str(&text).map_err(|error| Error::run(path, format!("is no valid configuration: {error}")))
+}
+
+/// An option on the command line also overrides the options of the file that say the same thing in another way.
+fn drop_rivals(given: &TrainOptions, stored: &mut TrainOptions) {
+    if given.epochs.is_some() {
+        stored.max_steps = None;
+    }
+    if given.max_steps.is_some() {
+        stored.epochs = None;
+    }
+    if given.dev.is_some() {
+        stored.dev_fraction = None;
+    }
+    if given.dev_fraction.is_some() {
+        stored.dev = None;
+    }
+    if given.preset.is_some() {
+        (stored.train, stored.dev, stored.test) = (None, None, None);
+    }
+}
+
+/// `over` where it says something, else `under`.
+fn overlay(over: TrainOptions, under: TrainOptions) -> Result<TrainOptions> {
+    let json = |options: &TrainOptions| {
+        serde_json::to_value(options).map_err(|error| Error::setting("--config", error.to_string()))
+    };
+    let (mut merged, over) = (json(&under)?, json(&over)?);
+    if let (Value::Object(merged), Value::Object(over)) = (&mut merged, over) {
+        merged.extend(over.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    serde_json::from_value(merged).map_err(|error| Error::setting("--config", error.to_string()))
+}
+
+/// The paper's settings where nothing else is said.
+fn with_defaults(mut options: TrainOptions) -> TrainOptions {
+    let text = |value: &str| Some(value.to_owned());
+    macro_rules! default {
+        ($($field:ident = $value:expr;)*) => { $(if options.$field.is_none() { options.$field = $value; })* };
+    }
+    let has_dev = options.dev.is_some() || options.dev_fraction.is_some() || options.preset.is_some();
+    default! {
+        truncate = text("head");
+        method = text("sda");
+        teacher = text("window:5");
+        lambda = Some(1.0);
+        lambda_ramp = Some(0);
+        distill = text("mse");
+        temperature = Some(1.0);
+        teacher_dropout = text("on");
+        sdv_mode = text("look-ahead");
+        average_from = Some(1);
+        epochs = if options.max_steps.is_some() { None } else { Some(3) };
+        batch_size = Some(16);
+        grad_accum = Some(1);
+        order = text("shuffled");
+        lr = Some(2e-5);
+        head_lr = Some(1e-3);
+        layer_decay = Some(1.0);
+        warmup = Some(0.1);
+        weight_decay = Some(0.01);
+        clip = Some(1.0);
+        label_smoothing = Some(0.0);
+        class_weights = text("none");
+        seed = Some(42);
+        device = text("auto");
+        eval_every = Some(0);
+        eval_batch_size = Some(64);
+        best_metric = text("accuracy");
+        export = text(if has_dev { "best" } else { "last" });
+        patience = Some(0);
+        save_every = Some(0);
+        keep_checkpoints = Some(2);
+        log_every = Some(1);
+        no_header = Some(false);
+    }
+    let is_se = options.method.as_deref() == Some("se");
+    if options.evaluate.is_empty() {
+        options.evaluate = vec![if is_se { "average" } else { "student" }.to_owned()];
+    }
+    let wants_average = is_se || options.evaluate.iter().any(|weights| weights == "average");
+    default! {
+        average = Some(wants_average);
+    }
+    if options.preset.is_none() {
+        if options.text.is_empty() {
+            options.text = vec!["text".to_owned()];
+        }
+        default! {
+            label = text("label");
+        }
+    }
+    options
+}

@@ -1,0 +1,46 @@
+//! Scoring weights on a set of examples, without dropout.
+
+use super::Learner;
+use crate::{
+    Result,
+    data::{EvaluationPlan, Examples, PackedBatch},
+    device::{Device, Teacher, TrainingState},
+    metrics::{Accumulator, Scores},
+    reports::Weights,
+};
+
+/// Examples with their fixed division into batches.
+pub struct EvaluationSet {
+    pub examples: Examples,
+    pub plan: EvaluationPlan,
+}
+
+impl EvaluationSet {
+    /// Batches of at most `max_sequences` sequences and `max_tokens` tokens (or of a single longer sequence).
+    pub fn new(examples: Examples, max_sequences: usize, max_tokens: usize) -> Self {
+        let plan = EvaluationPlan::new(&examples.lengths(), max_sequences, max_tokens);
+        Self { examples, plan }
+    }
+}
+
+/// The arena that `weights` names; the student's where the run has no such weights.
+pub fn pick<D: Device>(state: &TrainingState<D>, weights: Weights) -> &D::Parameters {
+    match (weights, &state.teacher, &state.average) {
+        (Weights::Teacher, Some(Teacher::Window { mean, .. }), _) => mean,
+        (Weights::Teacher, Some(Teacher::Mean(mean)), _) | (Weights::Average, _, Some(mean)) => &mean.value,
+        _ => &state.student,
+    }
+}
+
+/// Scores of `weights` on `set`. Batches and the order of sums are fixed.
+pub fn evaluate<D: Device>(learner: &mut Learner<D>, set: &EvaluationSet, weights: Weights) -> Result<Scores> {
+    let labels = learner.encoder.shape.labels;
+    let mut accumulator = Accumulator::new(labels)?;
+    let mut batch = PackedBatch::default();
+    for examples in set.plan.batches() {
+        set.examples.fill(examples, 0, &mut batch);
+        let logits = learner.logits(&batch, |state| pick(state, weights))?;
+        accumulator.add_logits(&logits[..batch.sequences() * labels], &batch.labels)?;
+    }
+    Ok(accumulator.scores())
+}

@@ -1,0 +1,263 @@
+//! The loop around the step: data order, evaluation, best weights, early stopping, logs, checkpoints, signals.
+//!
+//! After update t, in this order: the step is logged; if due, dev is scored and logged; if due, the state is saved. So a
+//! checkpoint stands behind everything its log says, and a resumed run repeats whatever came later.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{
+    EvaluationSet, Learner, StepReport, evaluate, pick,
+    state::{self, Best, Position},
+};
+use crate::{
+    Error, Result,
+    checkpoint::CheckpointStore,
+    data::{Examples, PackedBatch, StepPlan},
+    device::Device,
+    metrics::{Metric, Scores},
+    model::Model,
+    reports::{EvalEvent, Event, EventLog, Split, StepEvent, TensorBoardWriter, Weights},
+};
+
+/// When things happen in the loop; 0 steps: never, or at the end of an epoch only.
+#[derive(Clone, Debug)]
+pub struct LoopSettings {
+    pub total_steps: u64,
+    pub eval_every: u64,
+    pub save_every: u64,
+    pub log_every: u64,
+    /// Stop after this many evaluations without improvement; 0: never.
+    pub patience: u64,
+    pub best_metric: Metric,
+    /// Weights that are scored; the first is exported.
+    pub evaluate: Vec<Weights>,
+    /// Export the best weights on dev rather than the last.
+    pub export_best: bool,
+    /// Whether checkpoints are written at all.
+    pub save: bool,
+    /// Save and stop after so many updates in all.
+    pub stop_after: Option<u64>,
+}
+
+/// Something to show.
+pub enum Observation<'a> {
+    Step { event: &'a StepEvent, tokens: u64, elapsed: Duration },
+    Evaluation(&'a EvalEvent),
+    Saved { step: u64 },
+    StoppedEarly { step: u64, best: Best },
+}
+
+/// A run, ready to go.
+pub struct Run<D: Device> {
+    pub directory: PathBuf,
+    pub model: Model,
+    pub learner: Learner<D>,
+    pub steps: StepPlan,
+    pub train: Examples,
+    pub dev: Option<EvaluationSet>,
+    pub tests: Vec<(String, EvaluationSet)>,
+    pub settings: LoopSettings,
+    pub store: CheckpointStore,
+    pub log: EventLog,
+    pub board: TensorBoardWriter,
+    pub position: Position,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub steps: u64,
+    /// Step whose weights are in `model/`.
+    pub exported_step: u64,
+    pub model: PathBuf,
+    /// Scores of the exported weights, test set by test set.
+    pub tests: Vec<(String, Scores)>,
+}
+
+impl<D: Device> Run<D> {
+    /// Trains to the end, or until `stop` is set.
+    pub fn run(&mut self, stop: &AtomicBool, observe: &mut dyn FnMut(Observation)) -> Result<Outcome> {
+        let mut coming: VecDeque<Vec<PackedBatch>> = VecDeque::new();
+        let ahead = self.learner.settings.plan.look_ahead() as u64;
+        while self.position.step < self.settings.total_steps && !self.position.stopped {
+            let t = self.position.step;
+            let horizon = (t + ahead + 1).min(self.settings.total_steps);
+            while t + (coming.len() as u64) < horizon {
+                coming.push_back(self.pack(t + coming.len() as u64));
+            }
+            let started = Instant::now();
+            let current = coming.pop_front().unwrap_or_default();
+            let next: Vec<&[PackedBatch]> = coming.iter().map(Vec::as_slice).collect();
+            let report = self.learner.step(t, &current, &next).map_err(|error| self.explain(error))?;
+            self.position.step = t + 1;
+            self.log_step(&report, started.elapsed(), observe)?;
+            self.after_step(stop, observe)?;
+        }
+        self.finish(observe)
+    }
+
+    /// The micro-batches of a step.
+    fn pack(&mut self, step: u64) -> Vec<PackedBatch> {
+        let examples = self.steps.examples(step).to_vec();
+        let pieces: Vec<_> = self.steps.micro_batches(&examples).collect();
+        pieces
+            .into_iter()
+            .map(|piece| {
+                let mut batch = PackedBatch::default();
+                self.train.fill(&examples[piece.clone()], piece.start as u32, &mut batch);
+                batch
+            })
+            .collect()
+    }
+
+    fn is_epoch_end(&self) -> bool {
+        let step = self.position.step;
+        step.is_multiple_of(self.steps.steps_per_epoch()) || step == self.settings.total_steps
+    }
+
+    fn is_due(&self, every: u64) -> bool {
+        self.is_epoch_end() || (every > 0 && self.position.step.is_multiple_of(every))
+    }
+
+    fn log_step(&mut self, report: &StepReport, elapsed: Duration, observe: &mut dyn FnMut(Observation)) -> Result<()> {
+        let step = report.step + 1;
+        let event = StepEvent {
+            step,
+            loss: report.loss,
+            ce: report.ce,
+            distill: report.distill,
+            lr: report.lr,
+            grad_norm: report.grad_norm,
+            tokens_per_s: report.tokens as f64 / elapsed.as_secs_f64(),
+            epoch: Some(step as f64 / self.steps.steps_per_epoch() as f64),
+            lr_head: Some(report.lr_head),
+            lambda: Some(report.lambda),
+            ..StepEvent::default()
+        };
+        observe(Observation::Step { event: &event, tokens: report.tokens, elapsed });
+        if step.is_multiple_of(self.settings.log_every) || self.is_epoch_end() {
+            self.record(Event::Step(event))?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, event: Event) -> Result<()> {
+        self.log.write(&event)?;
+        self.board.write(&event)
+    }
+
+    fn after_step(&mut self, stop: &AtomicBool, observe: &mut dyn FnMut(Observation)) -> Result<()> {
+        if self.dev.is_some() && self.is_due(self.settings.eval_every) {
+            self.evaluate_dev(observe)?;
+        }
+        let step = self.position.step;
+        let asked = stop.load(Ordering::Relaxed) || self.settings.stop_after.is_some_and(|after| step >= after);
+        let interrupted = asked && step < self.settings.total_steps && !self.position.stopped;
+        if self.settings.save && (interrupted || self.position.stopped || self.is_due(self.settings.save_every)) {
+            self.log.sync()?;
+            state::save(&self.store, &self.learner, &self.position)?;
+            observe(Observation::Saved { step });
+        }
+        if !interrupted {
+            return Ok(());
+        }
+        let resume = if self.settings.save {
+            format!("bertsd-cuda train --resume {}", self.directory.display())
+        } else {
+            "nothing: --keep-checkpoints 0 saves no state".to_owned()
+        };
+        Err(Error::Interrupted { step, resume })
+    }
+
+    fn evaluate_dev(&mut self, observe: &mut dyn FnMut(Observation)) -> Result<()> {
+        let Some(dev) = &self.dev else { return Ok(()) };
+        let step = self.position.step;
+        let mut events = Vec::new();
+        for &weights in &self.settings.evaluate {
+            let scores = evaluate(&mut self.learner, dev, weights)?;
+            events.push(EvalEvent::new(Split::Dev, weights, step, scores));
+        }
+        let (primary, metric) = (events[0].weights, self.settings.best_metric);
+        let value = metric.of(&events[0].scores);
+        for event in events {
+            observe(Observation::Evaluation(&event));
+            self.record(Event::Eval(event))?;
+        }
+        if self.position.best.is_none_or(|best| metric.improves(value, best.value)) {
+            let best = Best { step, value };
+            let weights = self.learner.device.read_parameters(pick(&self.learner.state, primary))?;
+            if self.settings.export_best {
+                state::save_best(&self.store, best, &weights)?;
+            }
+            self.position.best = Some(best);
+            self.position.stale = 0;
+        } else {
+            self.position.stale += 1;
+        }
+        if let Some(best) = self.position.best
+            && self.settings.patience > 0
+            && self.position.stale >= self.settings.patience
+        {
+            self.position.stopped = true;
+            observe(Observation::StoppedEarly { step, best });
+        }
+        Ok(())
+    }
+
+    /// Exports the chosen weights and scores them on the test sets.
+    fn finish(&mut self, observe: &mut dyn FnMut(Observation)) -> Result<Outcome> {
+        let primary = self.settings.evaluate[0];
+        let len = self.learner.encoder.layout.len;
+        let best =
+            if self.settings.export_best && self.dev.is_some() { state::load_best(&self.store, len)? } else { None };
+        let exported_step = best.as_ref().map_or(self.position.step, |(best, _)| best.step);
+        let last = self.learner.device.read_parameters(pick(&self.learner.state, primary))?.into_owned();
+        let exported = best.map_or_else(|| last.clone(), |(_, weights)| weights);
+        let path = self.directory.join("model");
+        self.model.save(&path, &exported)?;
+        let mut tests = Vec::new();
+        for (name, set) in &self.tests {
+            for &weights in &self.settings.evaluate {
+                let scores = if weights == primary {
+                    // The exported weights take the student's place for this pass; it gets its own back at once.
+                    let student = self.learner.device.read_parameters(&self.learner.state.student)?.into_owned();
+                    self.learner.device.write_parameters(&mut self.learner.state.student, &exported)?;
+                    let scores = evaluate(&mut self.learner, set, Weights::Student);
+                    self.learner.device.write_parameters(&mut self.learner.state.student, &student)?;
+                    let scores = scores?;
+                    tests.push((name.clone(), scores));
+                    scores
+                } else {
+                    evaluate(&mut self.learner, set, weights)?
+                };
+                let step = if weights == primary { exported_step } else { self.position.step };
+                let mut event = EvalEvent::new(Split::Test, weights, step, scores);
+                event.extra.insert("set".into(), name.as_str().into());
+                observe(Observation::Evaluation(&event));
+                self.log.write(&Event::Eval(event.clone()))?;
+                self.board.write(&Event::Eval(event))?;
+            }
+        }
+        self.log.sync()?;
+        Ok(Outcome { steps: self.position.step, exported_step, model: path, tests })
+    }
+
+    /// Adds where the last good state is to an error that ends the run.
+    fn explain(&self, error: Error) -> Error {
+        match error {
+            Error::NotFinite { step, what, advice } => {
+                let kept = self.store.steps().ok().and_then(|steps| steps.last().copied());
+                let kept = kept.map_or("no checkpoint had been written yet".to_owned(), |last| {
+                    format!("the last good checkpoint is {}", self.store.path(last).display())
+                });
+                Error::NotFinite { step: step + 1, what, advice: format!("{advice}; {kept}") }
+            }
+            error => error,
+        }
+    }
+}

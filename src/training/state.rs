@@ -1,0 +1,154 @@
+//! A training state in a checkpoint: every arena, the logits that wait for coming batches, and where the run stands.
+//!
+//! All randomness and the data order are functions of seed and step, so nothing else is needed to go on to the bit.
+
+use serde::{Deserialize, Serialize};
+
+use super::Learner;
+use crate::{
+    Error, Result,
+    checkpoint::{CheckpointReader, CheckpointStore, Plan},
+    device::{Device, Mean, Teacher},
+    distillation::look_ahead::{Pending, Votes},
+};
+
+/// Where a run stands after `step` updates.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Position {
+    pub step: u64,
+    pub best: Option<Best>,
+    /// Evaluations since the best one.
+    pub stale: u64,
+    /// Early stopping has ended the run.
+    pub stopped: bool,
+}
+
+/// The best evaluation so far.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Best {
+    pub step: u64,
+    pub value: f64,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Metadata {
+    position: Position,
+    votes: Vec<Waiting>,
+}
+
+/// A section of logits that wait for their step.
+#[derive(Deserialize, Serialize)]
+struct Waiting {
+    step: u64,
+    votes: u32,
+}
+
+/// An arena of the state, by what kind of buffer holds it.
+enum Arena<'a, D: Device> {
+    Parameters(&'a D::Parameters),
+    Plain(&'a D::Arena),
+}
+
+enum ArenaMut<'a, D: Device> {
+    Parameters(&'a mut D::Parameters),
+    Plain(&'a mut D::Arena),
+}
+
+/// All arenas of a state with their section names, in one fixed order.
+macro_rules! arenas {
+    ($kind:ident, $state:expr, $iter:ident, $($mutable:tt)?) => {{
+        let state = $state;
+        let mut arenas = vec![
+            ("student".to_owned(), $kind::Parameters(&$($mutable)? state.student)),
+            ("first-moment".to_owned(), $kind::Plain(&$($mutable)? state.first_moment)),
+            ("second-moment".to_owned(), $kind::Plain(&$($mutable)? state.second_moment)),
+        ];
+        match &$($mutable)? state.teacher {
+            None => {}
+            Some(Teacher::Window { mean, ring }) => {
+                arenas.push(("teacher".to_owned(), $kind::Parameters(mean)));
+                arenas.extend(ring.$iter().enumerate().map(|(k, slot)| (format!("ring-{k}"), $kind::Plain(slot))));
+            }
+            Some(Teacher::Mean(Mean { value, rest })) => {
+                arenas.push(("teacher".to_owned(), $kind::Parameters(value)));
+                arenas.push(("teacher-rest".to_owned(), $kind::Plain(rest)));
+            }
+            Some(Teacher::Stored { ring }) => {
+                arenas.extend(ring.$iter().enumerate().map(|(k, slot)| (format!("ring-{k}"), $kind::Parameters(slot))));
+            }
+        }
+        if let Some(Mean { value, rest }) = &$($mutable)? state.average {
+            arenas.push(("average".to_owned(), $kind::Parameters(value)));
+            arenas.push(("average-rest".to_owned(), $kind::Plain(rest)));
+        }
+        arenas
+    }};
+}
+
+/// Writes a checkpoint and removes those that are too old.
+pub fn save<D: Device>(store: &CheckpointStore, learner: &Learner<D>, position: &Position) -> Result<()> {
+    let votes = learner.votes.iter().map(|pending| Waiting { step: pending.step, votes: pending.votes }).collect();
+    let mut plan = Plan::new(&Metadata { position: position.clone(), votes })?;
+    let arenas: Vec<(String, Arena<D>)> = arenas!(Arena, &learner.state, iter,);
+    for (name, _) in &arenas {
+        plan = plan.section::<f32>(name, learner.encoder.layout.len);
+    }
+    for (i, pending) in learner.votes.iter().enumerate() {
+        plan = plan.section::<f32>(&format!("votes-{i}"), pending.sums.len());
+    }
+    let mut writer = store.begin(position.step, plan)?;
+    for (name, arena) in &arenas {
+        let values = match arena {
+            Arena::Parameters(parameters) => learner.device.read_parameters(parameters)?,
+            Arena::Plain(arena) => learner.device.read_arena(arena)?,
+        };
+        writer.write(name, &values)?;
+    }
+    for (i, pending) in learner.votes.iter().enumerate() {
+        writer.write(&format!("votes-{i}"), &pending.sums)?;
+    }
+    writer.finish()?;
+    store.prune()
+}
+
+/// Restores a state of the same settings; the learner was made as for a new run.
+pub fn restore<D: Device>(reader: &mut CheckpointReader, learner: &mut Learner<D>) -> Result<Position> {
+    let Metadata { position, votes } = reader.metadata()?;
+    let mut values = vec![0.0f32; learner.encoder.layout.len];
+    let device = &learner.device;
+    let arenas: Vec<(String, ArenaMut<D>)> = arenas!(ArenaMut, &mut learner.state, iter_mut, mut);
+    for (name, arena) in arenas {
+        if !reader.contains(&name) {
+            let message = format!("holds no '{name}'; it was written by a run with other settings");
+            return Err(Error::run(reader.path(), message));
+        }
+        reader.read_into(&name, &mut values)?;
+        match arena {
+            ArenaMut::Parameters(parameters) => device.write_parameters(parameters, &values)?,
+            ArenaMut::Plain(arena) => device.write_arena(arena, &values)?,
+        }
+    }
+    let mut pending = Vec::new();
+    for (i, Waiting { step, votes }) in votes.into_iter().enumerate() {
+        pending.push(Pending { step, votes, sums: reader.read(&format!("votes-{i}"))? });
+    }
+    learner.votes = Votes::restore(pending);
+    Ok(position)
+}
+
+/// Keeps `weights` as the best of the run.
+pub fn save_best(store: &CheckpointStore, best: Best, weights: &[f32]) -> Result<()> {
+    let plan = Plan::new(&best)?.section::<f32>("weights", weights.len());
+    let mut writer = store.begin_best(plan)?;
+    writer.write("weights", weights)?;
+    writer.finish()
+}
+
+/// The best weights of the run, if an evaluation has chosen any.
+pub fn load_best(store: &CheckpointStore, len: usize) -> Result<Option<(Best, Vec<f32>)>> {
+    let Some(mut reader) = store.best()? else { return Ok(None) };
+    let best = reader.metadata()?;
+    let mut weights = vec![0.0; len];
+    reader.read_into("weights", &mut weights)?;
+    Ok(Some((best, weights)))
+}
