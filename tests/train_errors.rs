@@ -58,9 +58,9 @@ fn settings() {
 #[test]
 fn tables() {
     let toy = Toy::new();
-    toy.write("bad.csv", "text,label\nw1 w2,a\nw3\nw4,b\n");
+    toy.write("bad.csv", "text,label\nw1 w2,pos\nw3\nw4,neg\n");
     bad(&toy, "--dev bad.csv", 3, &["bad.csv, line 3", "complete the row"]);
-    toy.write("bad.csv", b"text,label\nw1,a\nw\xff3,b\n");
+    toy.write("bad.csv", b"text,label\nw1,pos\nw\xff3,neg\n");
     bad(&toy, "--dev bad.csv", 3, &["bad.csv, line 3, column 'text'", "0xFF"]);
     toy.write("bad.csv", "");
     bad(&toy, "--dev bad.csv", 3, &["bad.csv: the file is empty"]);

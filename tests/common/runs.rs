@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The smaller golden model: 3 layers of 64, no dropout of its own.
+/// The smaller golden model: 3 layers of 64, its own drop probabilities 0.
 pub fn golden_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/head32/model")
 }
@@ -56,10 +56,25 @@ impl Toy {
         command
     }
 
-    /// A new run with settings at which the toy task is learnt; words of `arguments` go last.
+    /// A new run, with dropout, at settings at which the toy task is learnt; `arguments` replace them.
     pub fn start(&self, arguments: &str) -> Command {
-        let mut command = self.command("--train train.csv --token-cache none --batch-size 8 --lr 2e-3 --head-lr 2e-3");
-        command.arg("--model").arg(golden_model()).args(arguments.split_whitespace());
+        let defaults = [
+            ("--train", "train.csv"),
+            ("--token-cache", "none"),
+            ("--batch-size", "8"),
+            ("--lr", "2e-3"),
+            ("--head-lr", "2e-3"),
+            ("--dropout", "0.1"),
+            ("--attention-dropout", "0.1"),
+        ];
+        let given: Vec<&str> = arguments.split_whitespace().collect();
+        let mut command = self.command(arguments);
+        for (name, value) in defaults.into_iter().filter(|(name, _)| !given.contains(name)) {
+            command.args([name, value]);
+        }
+        if !given.contains(&"--model") {
+            command.arg("--model").arg(golden_model());
+        }
         command
     }
 
