@@ -12,7 +12,11 @@ fn main() -> ExitCode {
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // The library's errors name their cause themselves; others are told with theirs.
+            match error.downcast_ref::<bertsd_cuda::Error>() {
+                Some(error) => eprintln!("error: {error}"),
+                None => eprintln!("error: {error:#}"),
+            }
             commands::exit_code(&error)
         }
     }
