@@ -1,0 +1,117 @@
+//! The README against the program: every option, command and make target it names exists, and no option is left out.
+
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a file of the project")
+}
+
+fn help(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_bertsd-cuda")).args(arguments).output().expect("the binary runs");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("help is UTF-8")
+}
+
+/// The part of the README below a heading of the second level.
+fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
+    let start = readme.find(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no section '{heading}'"));
+    let body = &readme[start + 1..];
+    &body[..body[2..].find("\n## ").map_or(body.len(), |end| end + 2)]
+}
+
+/// Every `--option` of a text.
+fn options(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in text.match_indices("--") {
+        let starts = text[..at].chars().next_back().is_none_or(|before| !before.is_alphanumeric() && before != '-');
+        let name: String =
+            text[at + 2..].chars().take_while(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-').collect();
+        if starts && name.starts_with(|c: char| c.is_ascii_lowercase()) {
+            found.insert(format!("--{name}"));
+        }
+    }
+    found
+}
+
+/// The options that `help` defines: those that begin a line.
+fn defined(help: &str) -> BTreeSet<String> {
+    let begins = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("-h, ").or_else(|| line.strip_prefix("-V, ")).unwrap_or(line);
+        line.starts_with("--").then(|| options(line).into_iter().next()).flatten()
+    };
+    // A line with several options is prose that happens to wrap there; its first is then defined elsewhere too.
+    help.lines().filter_map(begins).collect()
+}
+
+#[test]
+fn the_options_of_train_are_all_there_and_all_told() {
+    let readme = read("README.md");
+    let told = options(section(&readme, "Options of `train`"));
+    let mut defined = defined(&help(&["train", "--help"]));
+    defined.remove("--help");
+    let unknown: Vec<_> = told.difference(&defined).collect();
+    assert!(unknown.is_empty(), "README names options that train does not have: {unknown:?}");
+    let untold: Vec<_> = defined.difference(&told).collect();
+    assert!(untold.is_empty(), "README leaves out options of train: {untold:?}");
+}
+
+#[test]
+fn every_example_line_uses_options_that_its_command_has() {
+    let readme = read("README.md");
+    let mut lines = 0;
+    for line in readme.lines() {
+        let Some((_, call)) = line.split_once("bertsd-cuda ") else { continue };
+        let Some(command) = call.split_whitespace().next().filter(|_| !line.starts_with('|')) else { continue };
+        let asked = options(call);
+        if asked.is_empty() {
+            continue;
+        }
+        let mut known = defined(&help(&[command, "--help"]));
+        known.insert("--help".into());
+        let unknown: Vec<_> = asked.difference(&known).collect();
+        assert!(unknown.is_empty(), "{line}\n{command} does not have {unknown:?}");
+        lines += 1;
+    }
+    assert!(lines >= 5, "only {lines} example lines were found");
+}
+
+#[test]
+fn every_command_is_told() {
+    let readme = read("README.md");
+    let told = section(&readme, "Commands");
+    let help = help(&["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let mut count = 0;
+    for command in commands.filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
+        let name = command.split_whitespace().next().expect("a command has a name");
+        assert!(name == "help" || told.contains(&format!("| `{name}` |")), "README leaves out the command {name}");
+        count += 1;
+    }
+    assert!(count >= 7, "only {count} commands were found in --help");
+}
+
+#[test]
+fn every_make_target_and_file_that_is_named_exists() {
+    let makefile = read("Makefile");
+    for document in ["README.md", "benches/peer/README.md"] {
+        let text = read(document);
+        for (at, found) in text.match_indices("make ") {
+            let starts = text[..at].ends_with(['`', '\n']);
+            let name: String =
+                text[at + found.len()..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            if starts && !name.is_empty() {
+                assert!(
+                    makefile.contains(&format!("\n{name}:")),
+                    "{document} names make {name}, the Makefile does not"
+                );
+            }
+        }
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_path = ["benches/", "data/", "tests/", "scripts/"].iter().any(|root| name.starts_with(root));
+            if is_path {
+                assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(name).exists(), "{document} names {name}");
+            }
+        }
+    }
+}
