@@ -44,3 +44,41 @@ pub enum Command {
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// clap's own checks: no name twice, every reference to an argument resolves.
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_help_and_says_its_default() {
+        let mut cli = Cli::command();
+        cli.build();
+        let commands: Vec<_> = cli.get_subcommands().filter(|command| command.get_name() != "help").collect();
+        assert_eq!(commands.len(), 7);
+        for command in commands {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for arg in command.get_arguments() {
+                let place = format!("{} --{}", command.get_name(), arg.get_id());
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.len() > 10 || arg.get_id() == "help", "{place} has no help");
+                let optional = arg.get_action().takes_values() && !arg.is_required_set();
+                // A switch that may be given as `--no-header false` has a value if it is given without one.
+                let switch = arg.get_num_args().is_some_and(|values| values.min_values() == 0);
+                let told = help.contains("[default: ") || !arg.get_default_values().is_empty();
+                let excepted = EXCEPTED.contains(&arg.get_id().as_str());
+                assert!(told || !optional || switch || excepted, "{place} does not say its default");
+            }
+        }
+    }
+
+    /// What `train` needs unless it resumes, so that there is no default, and what makes it another command.
+    const EXCEPTED: [&str; 8] = ["resume", "config", "stop_after", "model", "train", "data_dir", "out", "models"];
+}

@@ -125,7 +125,7 @@ fn train_seeds(args: &EnsembleArgs) -> anyhow::Result<Vec<PathBuf>> {
         let mut options = args.options.clone();
         options.seed = Some(*seed);
         options.out = Some(run.clone());
-        train::run(TrainArgs {
+        train::train(TrainArgs {
             config: args.config.clone(),
             overwrite: args.overwrite,
             options,

@@ -9,7 +9,7 @@ use bertsd_cuda::{
         TokenizeRequest, TokenizedSet, Truncation,
     },
     device::{Backend, Capacity, Device, DeviceChoice, Shape, cpu::CpuDevice},
-    inference::{Classifier, TrainedWith, locate},
+    inference::{Classifier, TrainedWith, Visit, locate},
     model::{Model, Purpose},
 };
 
@@ -122,15 +122,10 @@ impl Loaded {
         Ok(Examples::all(Arc::new(set?)))
     }
 
-    /// Logits of every example: `visit` gets the numbers of some \[B\] and their logits \[B, N\]. Returns the device's name.
+    /// Logits of every example, in batches of the device's liking. Returns the device's name.
     ///
     /// The model's own copy of the weights is given up once the device has one.
-    pub fn sweep(
-        &mut self,
-        examples: &Examples,
-        compute: Compute,
-        visit: &mut dyn FnMut(&[u32], &[f32]) -> Result<()>,
-    ) -> Result<String> {
+    pub fn sweep(&mut self, examples: &Examples, compute: Compute, visit: &mut Visit<'_>) -> Result<String> {
         let lengths = examples.lengths();
         let plan = EvaluationPlan::new(&lengths, compute.batch_size, compute.max_tokens);
         let capacity = Capacity {
@@ -152,7 +147,7 @@ impl Loaded {
         examples: &Examples,
         plan: &EvaluationPlan,
         capacity: Capacity,
-        visit: &mut dyn FnMut(&[u32], &[f32]) -> Result<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<String> {
         let mut classifier = Classifier::new(device, &self.model, capacity)?;
         self.model.weights = Vec::new();

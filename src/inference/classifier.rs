@@ -10,6 +10,9 @@ use crate::{
     model::Model,
 };
 
+/// What a sweep calls: with the numbers of a batch's examples \[B\] and their logits \[B, N\].
+pub type Visit<'a> = dyn FnMut(&[u32], &[f32]) -> Result<()> + 'a;
+
 /// Memory is planned once, for the capacity; classifying allocates nothing on the device.
 pub struct Classifier<D: Device> {
     device: D,
@@ -75,14 +78,8 @@ impl<D: Device> Classifier<D> {
         })
     }
 
-    /// Every example once, in the batches of `plan`: `visit` gets the numbers of a batch's examples \[B\] and their logits
-    /// \[B, N\].
-    pub fn sweep(
-        &mut self,
-        examples: &Examples,
-        plan: &EvaluationPlan,
-        visit: &mut dyn FnMut(&[u32], &[f32]) -> Result<()>,
-    ) -> Result<()> {
+    /// Every example once, in the batches of `plan`.
+    pub fn sweep(&mut self, examples: &Examples, plan: &EvaluationPlan, visit: &mut Visit<'_>) -> Result<()> {
         let mut packed = std::mem::take(&mut self.packed);
         for batch in plan.batches() {
             examples.fill(batch, 0, &mut packed);

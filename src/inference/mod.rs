@@ -17,7 +17,7 @@ mod stream;
 mod text_input;
 mod trained_with;
 
-pub use classifier::Classifier;
+pub use classifier::{Classifier, Visit};
 pub use located::locate;
 pub use output_file::{OutputFile, STANDARD_OUTPUT};
 pub use prediction::{Prediction, PredictionFields, PredictionFormat, PredictionWriter};

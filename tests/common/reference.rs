@@ -162,16 +162,16 @@ pub fn attention(qkv: &[Vec<f64>], heads: usize, masks: Option<(Masks, u32, f32,
     let mut ctx = vec![vec![0.0; c]; length];
     for head in 0..heads {
         let part = |row: usize, which: usize| &qkv[row][which * c + head * d..which * c + (head + 1) * d];
-        for query in 0..length {
+        for (query, ctx) in ctx.iter_mut().enumerate() {
             let scores: Vec<f64> =
                 (0..length).map(|key| dot(part(query, 0), part(key, 1)) / (d as f64).sqrt()).collect();
             let lse = log_sum_exp(&scores);
-            for key in 0..length {
+            for (key, score) in scores.iter().enumerate() {
                 let factor = masks.map_or(1.0, |(masks, site, drop_prob, slot)| {
                     masks.factor(site, drop_prob, slot, attention_element(length, head, query, key))
                 });
-                let p = (scores[key] - lse).exp() * factor;
-                for (out, v) in ctx[query][head * d..(head + 1) * d].iter_mut().zip(part(key, 2)) {
+                let p = (score - lse).exp() * factor;
+                for (out, v) in ctx[head * d..(head + 1) * d].iter_mut().zip(part(key, 2)) {
                     *out += p * v;
                 }
             }
