@@ -38,9 +38,21 @@ impl RunLock {
                                delete it";
                 return Err(Error::run(&lock.directory, message));
             }
-            RUN_FILES.iter().try_for_each(|name| remove(&lock.directory.join(name)))?;
+            lock.clear()?;
         }
         Ok(lock)
+    }
+
+    /// Locks a directory whose run a new one will replace, once [`clear`](Self::clear) is called: not before all else is known to work.
+    pub fn for_overwriting(directory: impl Into<PathBuf>) -> Result<Self> {
+        let directory = directory.into();
+        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+        Self::acquire(directory)
+    }
+
+    /// Removes [`RUN_FILES`].
+    pub fn clear(&self) -> Result<()> {
+        RUN_FILES.iter().try_for_each(|name| remove(&self.directory.join(name)))
     }
 
     /// Locks a directory whose run is to be continued.

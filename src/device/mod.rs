@@ -101,10 +101,6 @@ pub struct Capacity {
     pub length: usize,
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "an operation of the seam lists its outputs, inputs and sizes one by one"
-)]
 pub trait Device: Sized {
     /// A matrix of activations in the device's working precision.
     type Matrix;

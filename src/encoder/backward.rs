@@ -58,7 +58,6 @@ impl Encoder {
     }
 
     /// `flow.d_out`: the gradient of the layer's output on entry, of its input on return.
-    #[expect(clippy::too_many_arguments, reason = "a layer's buffers come from four places")]
     fn layer_backward<D: Device>(
         &self,
         device: &mut D,

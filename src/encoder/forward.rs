@@ -57,7 +57,6 @@ impl Encoder {
         )
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a layer's buffers come from four places")]
     fn layer_forward<D: Device>(
         &self,
         device: &mut D,

@@ -38,13 +38,14 @@ impl Philox {
         }
         let [mut k0, mut k1] = self.key;
         for _ in 0..ROUNDS {
-            for i in 0..N {
-                let p0 = u64::from(M0) * u64::from(c[0][i]);
-                let p1 = u64::from(M1) * u64::from(c[2][i]);
-                c[0][i] = (p1 >> 32) as u32 ^ c[1][i] ^ k0;
-                c[1][i] = p1 as u32;
-                c[2][i] = (p0 >> 32) as u32 ^ c[3][i] ^ k1;
-                c[3][i] = p0 as u32;
+            let [c0, c1, c2, c3] = &mut c;
+            for (((c0, c1), c2), c3) in c0.iter_mut().zip(c1).zip(c2).zip(c3) {
+                let p0 = u64::from(M0) * u64::from(*c0);
+                let p1 = u64::from(M1) * u64::from(*c2);
+                *c0 = (p1 >> 32) as u32 ^ *c1 ^ k0;
+                *c1 = p1 as u32;
+                *c2 = (p0 >> 32) as u32 ^ *c3 ^ k1;
+                *c3 = p0 as u32;
             }
             k0 = k0.wrapping_add(W0);
             k1 = k1.wrapping_add(W1);

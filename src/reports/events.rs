@@ -183,10 +183,12 @@ impl EventLog {
     }
 }
 
-/// Only the step of a line, which is all that cutting needs.
+/// What cutting needs of a line. Tests are scored behind the last step, whichever step they score: a resumed run repeats them.
 #[derive(Deserialize)]
 struct StepOnly {
     step: u64,
+    #[serde(default)]
+    split: Option<Split>,
 }
 
 /// The byte behind the last line of a step `≤ step`.
@@ -207,7 +209,9 @@ fn end_of_step(file: &File, path: &Path, step: u64) -> Result<u64> {
         let found = serde_json::from_slice::<StepOnly>(&line).ok().filter(|_| whole);
         match (&found, cut) {
             (None, None) => cut = Some((position, Some(line_number))),
-            (Some(event), None) if event.step > step => cut = Some((position, None)),
+            (Some(event), None) if event.step > step || event.split == Some(Split::Test) => {
+                cut = Some((position, None))
+            }
             (Some(event), Some((_, Some(damaged)))) if event.step <= step => {
                 let message = "is damaged, but later lines are not; repair or delete this line";
                 return Err(Error::table_line(path, damaged, message));

@@ -209,42 +209,52 @@ impl<D: Device> Run<D> {
         Ok(())
     }
 
-    /// Exports the chosen weights and scores them on the test sets.
+    /// Exports the chosen weights and scores them on the test sets. They take the student's place, whose own state is in the
+    /// last checkpoint by now.
     fn finish(&mut self, observe: &mut dyn FnMut(Observation)) -> Result<Outcome> {
-        let primary = self.settings.evaluate[0];
-        let len = self.learner.encoder.layout.len;
-        let best =
-            if self.settings.export_best && self.dev.is_some() { state::load_best(&self.store, len)? } else { None };
-        let exported_step = best.as_ref().map_or(self.position.step, |(best, _)| best.step);
-        let last = self.learner.device.read_parameters(pick(&self.learner.state, primary))?.into_owned();
-        let exported = best.map_or_else(|| last.clone(), |(_, weights)| weights);
+        let step = self.position.step;
+        let (primary, others) = (self.settings.evaluate[0], self.settings.evaluate[1..].to_vec());
+        for weights in others {
+            self.score_tests(weights, weights, step, observe)?;
+        }
+        let best = if self.settings.export_best {
+            state::load_best(&self.store, self.learner.encoder.layout.len)?
+        } else {
+            None
+        };
+        let (exported_step, exported) = match best {
+            Some((best, weights)) => (best.step, weights),
+            None => (step, self.learner.device.read_parameters(pick(&self.learner.state, primary))?.into_owned()),
+        };
         let path = self.directory.join("model");
         self.model.save(&path, &exported)?;
-        let mut tests = Vec::new();
-        for (name, set) in &self.tests {
-            for &weights in &self.settings.evaluate {
-                let scores = if weights == primary {
-                    // The exported weights take the student's place for this pass; it gets its own back at once.
-                    let student = self.learner.device.read_parameters(&self.learner.state.student)?.into_owned();
-                    self.learner.device.write_parameters(&mut self.learner.state.student, &exported)?;
-                    let scores = evaluate(&mut self.learner, set, Weights::Student);
-                    self.learner.device.write_parameters(&mut self.learner.state.student, &student)?;
-                    let scores = scores?;
-                    tests.push((name.clone(), scores));
-                    scores
-                } else {
-                    evaluate(&mut self.learner, set, weights)?
-                };
-                let step = if weights == primary { exported_step } else { self.position.step };
-                let mut event = EvalEvent::new(Split::Test, weights, step, scores);
-                event.extra.insert("set".into(), name.as_str().into());
-                observe(Observation::Evaluation(&event));
-                self.log.write(&Event::Eval(event.clone()))?;
-                self.board.write(&Event::Eval(event))?;
-            }
-        }
+        self.learner.device.write_parameters(&mut self.learner.state.student, &exported)?;
+        drop(exported);
+        let tests = self.score_tests(Weights::Student, primary, exported_step, observe)?;
         self.log.sync()?;
-        Ok(Outcome { steps: self.position.step, exported_step, model: path, tests })
+        Ok(Outcome { steps: step, exported_step, model: path, tests })
+    }
+
+    /// Scores on every test set, logged under the name of `logged`.
+    fn score_tests(
+        &mut self,
+        weights: Weights,
+        logged: Weights,
+        step: u64,
+        observe: &mut dyn FnMut(Observation),
+    ) -> Result<Vec<(String, Scores)>> {
+        let mut all = Vec::new();
+        for (name, set) in &self.tests {
+            let scores = evaluate(&mut self.learner, set, weights)?;
+            let mut event = EvalEvent::new(Split::Test, logged, step, scores);
+            event.extra.insert("set".into(), name.as_str().into());
+            observe(Observation::Evaluation(&event));
+            let event = Event::Eval(event);
+            self.log.write(&event)?;
+            self.board.write(&event)?;
+            all.push((name.clone(), scores));
+        }
+        Ok(all)
     }
 
     /// Adds where the last good state is to an error that ends the run.

@@ -13,6 +13,7 @@ use bertsd_cuda::{
     training::Outcome,
 };
 
+use self::open::Start;
 use crate::cli::TrainArgs;
 
 /// Trains, and prints the result.
@@ -37,10 +38,18 @@ pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
         RunLock::for_resume(&settings.directory)?
     } else {
         open::check_inputs(&settings)?;
-        RunLock::for_new_run(&settings.directory, overwrite)?
+        match overwrite {
+            true => RunLock::for_overwriting(&settings.directory)?,
+            false => RunLock::for_new_run(&settings.directory, false)?,
+        }
+    };
+    let start = match (resumed, overwrite) {
+        (true, _) => Start::Resume,
+        (false, true) => Start::Overwrite(&lock),
+        (false, false) => Start::New,
     };
     let outcome = match backend {
-        Backend::Cpu => train_on(&settings, resumed, &stop, |shape, capacity| Ok(CpuDevice::new(shape, capacity))),
+        Backend::Cpu => train_on(&settings, start, &stop, |shape, capacity| Ok(CpuDevice::new(shape, capacity))),
     };
     drop(lock);
     outcome
@@ -48,11 +57,11 @@ pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
 
 fn train_on<D: Device>(
     settings: &settings::Settings,
-    resumed: bool,
+    start: Start,
     stop: &AtomicBool,
     make: impl FnOnce(Shape, Capacity) -> bertsd_cuda::Result<D>,
 ) -> anyhow::Result<Outcome> {
-    let mut run = open::open(settings, resumed, make)?;
+    let mut run = open::open(settings, start, make)?;
     let mut screen = show::Screen::new(&run);
     let result = run.run(stop, &mut |observation| screen.observe(observation));
     screen.finish();

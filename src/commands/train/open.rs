@@ -8,7 +8,7 @@ use std::{
 
 use bertsd_cuda::{
     Error, Result,
-    checkpoint::{CheckpointStore, write_atomically},
+    checkpoint::{CheckpointStore, RunLock, write_atomically},
     data::{
         BertTokenizer, EncodeSettings, Examples, LabelMap, Labels, OrderSettings, Source, Splits, StepPlan, Table,
         TokenizeRequest, TokenizedSet,
@@ -42,6 +42,16 @@ pub fn check_inputs(settings: &Settings) -> Result<()> {
     }
 }
 
+/// What is in the run's directory.
+pub enum Start<'a> {
+    /// Nothing of a run.
+    New,
+    /// A run that is replaced once everything the new one needs is open.
+    Overwrite(&'a RunLock),
+    /// A run that goes on.
+    Resume,
+}
+
 /// All examples of a run.
 struct Data {
     train: Examples,
@@ -52,7 +62,7 @@ struct Data {
 
 pub fn open<D: Device>(
     settings: &Settings,
-    resumed: bool,
+    start: Start,
     make: impl FnOnce(Shape, Capacity) -> Result<D>,
 ) -> Result<Run<D>> {
     let options = &settings.options;
@@ -116,13 +126,20 @@ pub fn open<D: Device>(
     drop(weights);
 
     let keep = given(&options.keep_checkpoints, "keep-checkpoints")?;
+    let resumed = matches!(start, Start::Resume);
+    if let Start::Overwrite(lock) = start {
+        lock.clear()?;
+    }
+    if !resumed {
+        // First of all: from here on the directory is a run that --resume can go on with.
+        write_run_file(settings, encode, &cache)?;
+    }
     let store = CheckpointStore::open(&settings.directory, keep.max(1))?;
     let position = if resumed { restore(&store, &mut learner, settings)? } else { Position::default() };
     let (metrics, board) = (settings.directory.join("metrics.jsonl"), settings.directory.join("tensorboard"));
     let (log, board) = if resumed {
         (EventLog::resume(metrics, position.step)?, TensorBoardWriter::resume(board, position.step)?)
     } else {
-        write_run_file(settings, encode, &cache)?;
         (EventLog::create(metrics)?, TensorBoardWriter::create(board)?)
     };
     let mut loop_settings = loop_settings(settings, total_steps, keep > 0)?;

@@ -33,7 +33,10 @@ pub fn resolve(args: TrainArgs) -> Result<TrainOptions> {
 /// Reads a configuration file; unknown or misspelt keys are errors with line and column.
 fn read(path: &Path) -> Result<TrainOptions> {
     let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-    toml::from_str(&text).map_err(|error| Error::run(path, format!("is no valid configuration: {error}")))
+    toml::from_str(&text).map_err(|error| {
+        let message = format!("is no valid configuration: {}", error.to_string().trim_end());
+        Error::setting(path.display().to_string(), message)
+    })
 }
 
 /// An option on the command line also overrides the options of the file that say the same thing in another way.

@@ -71,8 +71,8 @@ fn sequence_forward(
     slot: u32,
     dropout: Dropout,
 ) {
-    let &Sizes { c, d, heads, scale } = sizes;
-    for head in 0..heads {
+    let &Sizes { c, d, scale, .. } = sizes;
+    for (head, lse) in lse.iter_mut().enumerate() {
         let span = head * d..(head + 1) * d;
         let q = &q[span.clone()];
         for (p, row) in p.iter_mut().zip(kv.chunks_exact(2 * c)) {
@@ -83,7 +83,7 @@ fn sequence_forward(
             *v = exp(*v - largest);
         }
         let sum = sum_by(p, |v| v);
-        lse[head] = largest + sum.ln();
+        *lse = largest + sum.ln();
         if dropout.is_active() {
             fill_factors(factors, dropout, slot, mask_row(p.len(), head));
             for (p, &f) in p.iter_mut().zip(&*factors) {
@@ -153,13 +153,12 @@ fn sequence_backward(
     slot: u32,
     dropout: Dropout,
 ) {
-    let &Sizes { c, d, heads, scale } = sizes;
+    let &Sizes { c, d, scale, .. } = sizes;
     d_q.fill(0.0);
-    for head in 0..heads {
+    for (head, &lse) in input.lse.iter().enumerate() {
         let span = head * d..(head + 1) * d;
         let (q, d_ctx) = (&input.q[span.clone()], &input.d_ctx[span.clone()]);
         let delta = sum_by2(d_ctx, &input.ctx[span.clone()], |a, b| a * b);
-        let lse = input.lse[head];
         factors.fill(1.0);
         if dropout.is_active() {
             fill_factors(factors, dropout, slot, mask_row(factors.len(), head));

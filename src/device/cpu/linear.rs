@@ -2,6 +2,8 @@
 //!
 //! Work is cut into blocks of the output; a block's epilogue runs right behind its product, while it is in the cache.
 
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -126,7 +128,8 @@ fn gelu(x: &mut [f32], activation: Activation) {
     }
 }
 
-const SQRT_2_OVER_PI: f32 = 0.797_884_56;
+/// √(2/π).
+const SQRT_2_OVER_PI: f32 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
 const CUBIC: f32 = 0.044_715;
 
 #[inline(always)]
@@ -138,7 +141,7 @@ fn tanh_argument(u: f32) -> f32 {
 #[inline(always)]
 fn gelu_backward(d: &mut [f32], h: &mut [f32], u: &[f32], activation: Activation) {
     /// 1 / √(2π).
-    const DENSITY: f32 = 0.398_942_28;
+    const DENSITY: f32 = 0.5 * SQRT_2_OVER_PI;
     match activation {
         Activation::GeluErf => {
             for ((d, h), &u) in d.iter_mut().zip(h).zip(u) {

@@ -13,12 +13,10 @@ pub const LANES: usize = 16;
 /// The vector instructions that the multiversioned functions use on this machine.
 #[multiversion(targets = "simd")]
 pub fn instruction_set() -> &'static str {
-    if target_cfg_f!(target_feature = "avx512f") {
-        "AVX-512"
-    } else if target_cfg_f!(target_feature = "avx2") {
-        "AVX2"
-    } else {
-        "baseline instructions"
+    match (target_cfg_f!(target_feature = "avx512f"), target_cfg_f!(target_feature = "avx2")) {
+        (true, _) => "AVX-512",
+        (false, true) => "AVX2",
+        (false, false) => "baseline instructions",
     }
 }
 

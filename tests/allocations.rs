@@ -1,0 +1,135 @@
+//! A step allocates nothing that grows with the model or the batch: memory is planned once.
+//!
+//! Every allocation of a step from `LARGE` bytes on is traced to its caller: only the packing buffers of `gemm` may be one. What
+//! is smaller (job queues of rayon, lists of micro-batches) is bounded in sum.
+
+#[path = "common/tiny.rs"]
+mod tiny;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    backtrace::Backtrace,
+    cell::Cell,
+    mem,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use bertsd_cuda::{
+    data::PackedBatch,
+    distillation::{Method, Plan, SdvMode, TeacherKind},
+    model::BertConfig,
+    training::step::StepSettings,
+};
+
+struct Counting;
+
+/// Bytes from which on an allocation is traced.
+const LARGE: usize = 2048;
+
+static TRACING: AtomicBool = AtomicBool::new(false);
+static SMALL: AtomicUsize = AtomicUsize::new(0);
+static PACKING: AtomicUsize = AtomicUsize::new(0);
+static OTHERS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// Set while this thread is making a trace, which allocates too.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+fn count(bytes: usize) {
+    if !TRACING.load(Relaxed) || INSIDE.get() {
+        return;
+    }
+    if bytes < LARGE {
+        SMALL.fetch_add(bytes, Relaxed);
+        return;
+    }
+    INSIDE.set(true);
+    let trace = Backtrace::force_capture().to_string();
+    if trace.contains("gemm_common::") {
+        PACKING.fetch_add(bytes, Relaxed);
+    } else {
+        OTHERS.lock().unwrap().push(format!("{bytes} bytes\n{trace}"));
+    }
+    INSIDE.set(false);
+}
+
+// SAFETY: every call is handed on to the system's allocator; only counters are touched besides.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's contract is that of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(data, layout) }
+    }
+
+    unsafe fn realloc(&self, data: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: as above.
+        unsafe { System.realloc(data, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// (small bytes, packing bytes, traces of what else is large) that `f` allocates.
+fn measure(f: impl FnOnce()) -> (usize, usize, Vec<String>) {
+    SMALL.store(0, Relaxed);
+    PACKING.store(0, Relaxed);
+    TRACING.store(true, Relaxed);
+    f();
+    TRACING.store(false, Relaxed);
+    (SMALL.load(Relaxed), PACKING.load(Relaxed), mem::take(&mut OTHERS.lock().unwrap()))
+}
+
+#[test]
+fn a_step_allocates_no_large_buffers() {
+    let config = BertConfig { vocab_size: 500, max_positions: 128, labels: 4, ..tiny::config(4, 32, 2) };
+    let weights = tiny::weights(&config, 1);
+    let batches: Vec<PackedBatch> = (0..8).map(|t| tiny::batch(&config, &[128, 3, 77, 64, 100, 31], t)).collect();
+    let window = TeacherKind::Window;
+    for (name, method, teacher, mode) in [
+        ("ft", Method::Ft, TeacherKind::All, SdvMode::LookAhead),
+        ("sda window:3", Method::Sda, window(3), SdvMode::LookAhead),
+        ("sda all", Method::Sda, TeacherKind::All, SdvMode::LookAhead),
+        ("sda ema", Method::Sda, TeacherKind::Ema(0.99), SdvMode::LookAhead),
+        ("sdv window:3", Method::Sdv, window(3), SdvMode::LookAhead),
+        ("sdv window:3, stored", Method::Sdv, window(3), SdvMode::Stored),
+    ] {
+        let plan = Plan::new(method, teacher, mode, Some(1), true);
+        let settings = StepSettings { clip: 1.0, ..tiny::settings(plan) };
+        let mut learner = tiny::learner(&config, settings, &batches, &weights);
+        for t in 0..batches.len() {
+            let ahead: Vec<&[PackedBatch]> = batches[t + 1..].chunks(1).take(plan.look_ahead()).collect();
+            let mut step = || {
+                learner.step(t as u64, &batches[t..=t], &ahead).unwrap();
+            };
+            // Buffers that grow once have grown: each thread's scratch, the votes, the list of touched words.
+            if t < 6 {
+                step();
+                continue;
+            }
+            let (small, packing, others) = measure(step);
+            eprintln!("{name:21} step {t}: packing {packing} bytes, small {small}, others {}", others.len());
+            assert!(others.is_empty(), "{name}, step {t}: {}", others.join("\n"));
+            assert!(small <= SMALL_ALLOWED, "{name}, step {t}: {small} bytes in small allocations");
+        }
+    }
+}
+
+/// Bytes of a step.
+const SMALL_ALLOWED: usize = 64 << 10;
