@@ -18,10 +18,12 @@ use crate::cli::TrainArgs;
 
 /// Trains, and prints the result.
 pub fn run(args: TrainArgs) -> anyhow::Result<()> {
-    train(args).map(|_| ())
+    let outcome = train(args)?;
+    show::print_outcome(&outcome);
+    Ok(())
 }
 
-/// Trains one run; `ensemble` uses it for each of its seeds.
+/// Trains one run and prints nothing on standard output; `ensemble` uses it for each of its seeds.
 pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
     let resumed = args.resume.is_some();
     let stop_after = args.stop_after;
@@ -65,9 +67,7 @@ fn train_on<D: Device>(
     let mut screen = show::Screen::new(&run);
     let result = run.run(stop, &mut |observation| screen.observe(observation));
     screen.finish();
-    let outcome = result?;
-    show::print_outcome(&outcome);
-    Ok(outcome)
+    Ok(result?)
 }
 
 /// A flag that SIGINT and SIGTERM set; a second signal ends the process at once.
