@@ -1,0 +1,262 @@
+//! Memory: allocation, copies, sets, pointers.
+//!
+//! A host address is pageable unless it lies in pinned memory. Copies from pageable memory take its bytes when they are
+//! queued, as a driver stages them; copies to it return when they are done (the API's "synchronization behavior"). Copies
+//! with pinned memory happen when the work runs.
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::sync::Arc;
+
+use super::{api, get, put, put_optional};
+use crate::driver::result::{Code, Outcome};
+use crate::driver::state::{Driver, Session};
+use crate::driver::work::{End, Work};
+use crate::memory::Kind;
+
+impl Driver {
+    fn device_end(&self, address: u64, bytes: usize) -> Outcome<End> {
+        if self.memory.holds(address, bytes as u64) {
+            Ok(End::Device(address))
+        } else {
+            Err(Code::CUDA_ERROR_INVALID_VALUE)
+        }
+    }
+
+    fn is_ours(&self, address: u64) -> bool {
+        self.memory.window(address, 1).is_some()
+    }
+
+    fn host_target(&self, address: *mut c_void, bytes: usize) -> Outcome<End> {
+        match address as u64 {
+            0 if bytes > 0 => Err(Code::CUDA_ERROR_INVALID_VALUE),
+            at if self.is_ours(at) => self.device_end(at, bytes),
+            at => Ok(End::Host(at as usize)),
+        }
+    }
+
+    fn host_source(&self, address: *const c_void, bytes: usize) -> Outcome<End> {
+        match address as u64 {
+            0 if bytes > 0 => Err(Code::CUDA_ERROR_INVALID_VALUE),
+            at if self.is_ours(at) => self.device_end(at, bytes),
+            _ if bytes == 0 => Ok(End::Staged(Arc::default())),
+            _ => {
+                // SAFETY: the caller passes `bytes` readable bytes.
+                let slice = unsafe { std::slice::from_raw_parts(address.cast::<u8>(), bytes) };
+                Ok(End::Staged(Arc::new(slice.to_vec())))
+            }
+        }
+    }
+
+    fn copy(&mut self, to: End, from: End, bytes: usize, stream: u64) -> Outcome<Option<u64>> {
+        self.enqueue(stream, Work::Copy { to, from, bytes: bytes as u64 }, None)
+    }
+
+    fn set(
+        &mut self,
+        to: u64,
+        value: u32,
+        width: u8,
+        shape: (usize, usize, usize),
+        stream: u64,
+    ) -> Outcome<Option<u64>> {
+        let (count, rows, pitch) = shape;
+        let last = rows.saturating_sub(1).saturating_mul(pitch).saturating_add(count.saturating_mul(width as usize));
+        if !to.is_multiple_of(u64::from(width)) {
+            return Err(Code::CUDA_ERROR_INVALID_VALUE);
+        }
+        self.device_end(to, last)?;
+        let work = Work::Set { to, value, width, count: count as u64, rows: rows as u64, pitch: pitch as u64 };
+        self.enqueue(stream, work, None)
+    }
+
+    pub fn allocate(&mut self, bytes: usize, kind: Kind) -> Outcome<u64> {
+        if bytes == 0 {
+            return Err(Code::CUDA_ERROR_INVALID_VALUE);
+        }
+        self.memory.allocate(bytes as u64, kind).ok_or(Code::CUDA_ERROR_OUT_OF_MEMORY)
+    }
+}
+
+/// Freeing waits for all work, as the driver does: something may still use the memory.
+fn free(s: &mut Session, address: u64, pinned: bool) -> Outcome {
+    if address == 0 {
+        return Ok(());
+    }
+    s.driver()?.refuse_in_capture()?;
+    s.wait(None)?;
+    let driver = s.driver()?;
+    match driver.memory.find(address) {
+        Some(a) if a.base == address && (a.kind == Kind::Pinned) == pinned && a.kind != Kind::Module => {
+            driver.memory.free(address);
+            Ok(())
+        }
+        _ => Err(Code::CUDA_ERROR_INVALID_VALUE),
+    }
+}
+
+/// A copy that has happened when the call returns.
+fn copy_now(s: &mut Session, ends: impl FnOnce(&Driver) -> Outcome<(End, End)>, bytes: usize) -> Outcome {
+    let driver = s.driver()?;
+    driver.refuse_in_capture()?;
+    let (to, from) = ends(driver)?;
+    let id = driver.copy(to, from, bytes, 0)?;
+    s.wait(id)
+}
+
+/// A copy on a stream; one to pageable memory is waited for, unless it is only captured.
+fn copy_on(s: &mut Session, (to, from): (End, End), bytes: usize, stream: u64) -> Outcome {
+    let pageable = matches!(to, End::Host(_));
+    match s.driver()?.copy(to, from, bytes, stream)? {
+        Some(id) if pageable => s.wait(Some(id)),
+        _ => Ok(()),
+    }
+}
+
+/// `CUDA_MEMCPY2D`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Copy2d {
+    source_x: usize,
+    source_y: usize,
+    source_type: c_uint,
+    source_host: *const c_void,
+    source_device: u64,
+    source_array: *const c_void,
+    source_pitch: usize,
+    target_x: usize,
+    target_y: usize,
+    target_type: c_uint,
+    target_host: *mut c_void,
+    target_device: u64,
+    target_array: *const c_void,
+    target_pitch: usize,
+    width: usize,
+    height: usize,
+}
+
+const TYPE_HOST: c_uint = 1;
+
+/// Row by row on a stream; the last row's operation.
+fn copy_2d(driver: &mut Driver, c: &Copy2d, stream: u64) -> Outcome<Option<u64>> {
+    let mut last = None;
+    for row in 0..c.height {
+        let from = (c.source_y + row) * c.source_pitch + c.source_x;
+        let to = (c.target_y + row) * c.target_pitch + c.target_x;
+        let source = match c.source_type {
+            TYPE_HOST => driver.host_source(c.source_host.wrapping_byte_add(from), c.width)?,
+            _ => driver.device_end(c.source_device + from as u64, c.width)?,
+        };
+        let target = match c.target_type {
+            TYPE_HOST => driver.host_target(c.target_host.wrapping_byte_add(to), c.width)?,
+            _ => driver.device_end(c.target_device + to as u64, c.width)?,
+        };
+        last = driver.copy(target, source, c.width, stream)?;
+    }
+    Ok(last)
+}
+
+fn pointer_attribute(driver: &Driver, which: c_int, address: u64, to: *mut c_void) -> Outcome {
+    let found = driver.memory.find(address).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+    let host = matches!(found.kind, Kind::Pinned | Kind::Managed);
+    match which {
+        1 => put(to.cast::<u64>(), driver.primary.unwrap_or(0)),
+        2 => put(to.cast::<c_uint>(), if found.kind == Kind::Pinned { 1 } else { 2 }),
+        3 => put(to.cast::<u64>(), address),
+        4 if host => put(to.cast::<u64>(), address),
+        8 => put(to.cast::<c_uint>(), c_uint::from(found.kind == Kind::Managed)),
+        9 => put(to.cast::<c_int>(), 0),
+        11 => put(to.cast::<u64>(), found.base),
+        12 => put(to.cast::<usize>(), found.bytes as usize),
+        _ => Err(Code::CUDA_ERROR_INVALID_VALUE),
+    }
+}
+
+api! {
+    call fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) |s| {
+        let driver = s.driver()?;
+        let capacity = driver.memory.capacity;
+        put(free, (capacity - driver.memory.used().min(capacity)) as usize)?;
+        put(total, capacity as usize)
+    }
+    call fn cuMemAlloc_v2(address: *mut u64, bytes: usize) |s| { put(address, s.driver()?.allocate(bytes, Kind::Device)?) }
+    call fn cuMemAllocPitch_v2(address: *mut u64, pitch: *mut usize, width: usize, height: usize, _element: c_uint) |s| {
+        let row = width.checked_next_multiple_of(512).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+        let bytes = row.checked_mul(height).ok_or(Code::CUDA_ERROR_OUT_OF_MEMORY)?;
+        put(pitch, row)?;
+        put(address, s.driver()?.allocate(bytes, Kind::Device)?)
+    }
+    call fn cuMemAllocManaged(address: *mut u64, bytes: usize, _flags: c_uint) |s| { put(address, s.driver()?.allocate(bytes, Kind::Managed)?) }
+    call fn cuMemAllocHost_v2(address: *mut u64, bytes: usize) |s| { put(address, s.driver()?.allocate(bytes, Kind::Pinned)?) }
+    call fn cuMemHostAlloc(address: *mut u64, bytes: usize, _flags: c_uint) |s| { put(address, s.driver()?.allocate(bytes, Kind::Pinned)?) }
+    call fn cuMemFree_v2(address: u64) |s| { free(s, address, false) }
+    call fn cuMemFreeHost(address: u64) |s| { free(s, address, true) }
+    call fn cuMemHostGetDevicePointer_v2(address: *mut u64, host: u64, _flags: c_uint) |s| {
+        s.driver()?.memory.find(host).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+        put(address, host)
+    }
+    call fn cuMemHostGetFlags(flags: *mut c_uint, _host: u64) |_s| { put(flags, 0) }
+    call fn cuMemHostRegister_v2(_address: u64, _bytes: usize, _flags: c_uint) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
+    call fn cuMemHostUnregister(_address: u64) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
+    call fn cuMemGetAddressRange_v2(base: *mut u64, bytes: *mut usize, address: u64) |s| {
+        let found = s.driver()?.memory.find(address).ok_or(Code::CUDA_ERROR_NOT_FOUND)?;
+        put_optional(base, found.base);
+        put_optional(bytes, found.bytes as usize);
+        Ok(())
+    }
+    call fn cuPointerGetAttribute(to: *mut c_void, which: c_int, address: u64) |s| { pointer_attribute(s.driver()?, which, address, to) }
+
+    call fn cuMemcpy(to: u64, from: u64, bytes: usize) |s| {
+        copy_now(s, |d| Ok((d.host_target(to as *mut c_void, bytes)?, d.host_source(from as *const c_void, bytes)?)), bytes)
+    }
+    call fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: u64) |s| {
+        let d = s.driver()?;
+        let ends = (d.host_target(to as *mut c_void, bytes)?, d.host_source(from as *const c_void, bytes)?);
+        copy_on(s, ends, bytes, stream)
+    }
+    call fn cuMemcpyHtoD_v2(to: u64, from: *const c_void, bytes: usize) |s| {
+        copy_now(s, |d| Ok((d.device_end(to, bytes)?, d.host_source(from, bytes)?)), bytes)
+    }
+    call fn cuMemcpyDtoH_v2(to: *mut c_void, from: u64, bytes: usize) |s| {
+        copy_now(s, |d| Ok((d.host_target(to, bytes)?, d.device_end(from, bytes)?)), bytes)
+    }
+    call fn cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) |s| {
+        copy_now(s, |d| Ok((d.device_end(to, bytes)?, d.device_end(from, bytes)?)), bytes)
+    }
+    call fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: u64) |s| {
+        let d = s.driver()?;
+        let ends = (d.device_end(to, bytes)?, d.host_source(from, bytes)?);
+        d.copy(ends.0, ends.1, bytes, stream).map(|_| ())
+    }
+    call fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: u64) |s| {
+        let d = s.driver()?;
+        let ends = (d.host_target(to, bytes)?, d.device_end(from, bytes)?);
+        copy_on(s, ends, bytes, stream)
+    }
+    call fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) |s| {
+        let d = s.driver()?;
+        let ends = (d.device_end(to, bytes)?, d.device_end(from, bytes)?);
+        d.copy(ends.0, ends.1, bytes, stream).map(|_| ())
+    }
+    call fn cuMemcpyPeerAsync(to: u64, _to_context: u64, from: u64, _from_context: u64, bytes: usize, stream: u64) |s| {
+        let d = s.driver()?;
+        let ends = (d.device_end(to, bytes)?, d.device_end(from, bytes)?);
+        d.copy(ends.0, ends.1, bytes, stream).map(|_| ())
+    }
+    call fn cuMemcpy2D_v2(copy: *const Copy2d) |s| {
+        let copy = get(copy)?;
+        let last = copy_2d(s.driver()?, &copy, 0)?;
+        if last.is_some() { s.wait(last) } else { Ok(()) }
+    }
+    call fn cuMemcpy2DAsync_v2(copy: *const Copy2d, stream: u64) |s| { copy_2d(s.driver()?, &get(copy)?, stream).map(|_| ()) }
+
+    call fn cuMemsetD8_v2(to: u64, value: u8, count: usize) |s| { s.driver()?.set(to, value.into(), 1, (count, 1, 0), 0).map(|_| ()) }
+    call fn cuMemsetD16_v2(to: u64, value: u16, count: usize) |s| { s.driver()?.set(to, value.into(), 2, (count, 1, 0), 0).map(|_| ()) }
+    call fn cuMemsetD32_v2(to: u64, value: c_uint, count: usize) |s| { s.driver()?.set(to, value, 4, (count, 1, 0), 0).map(|_| ()) }
+    call fn cuMemsetD8Async(to: u64, value: u8, count: usize, stream: u64) |s| { s.driver()?.set(to, value.into(), 1, (count, 1, 0), stream).map(|_| ()) }
+    call fn cuMemsetD16Async(to: u64, value: u16, count: usize, stream: u64) |s| { s.driver()?.set(to, value.into(), 2, (count, 1, 0), stream).map(|_| ()) }
+    call fn cuMemsetD32Async(to: u64, value: c_uint, count: usize, stream: u64) |s| { s.driver()?.set(to, value, 4, (count, 1, 0), stream).map(|_| ()) }
+    call fn cuMemsetD2D32_v2(to: u64, pitch: usize, value: c_uint, width: usize, height: usize) |s| { s.driver()?.set(to, value, 4, (width, height, pitch), 0).map(|_| ()) }
+    call fn cuMemsetD2D8_v2(to: u64, pitch: usize, value: u8, width: usize, height: usize) |s| { s.driver()?.set(to, value.into(), 1, (width, height, pitch), 0).map(|_| ()) }
+    call fn cuMemPrefetchAsync_v2(_address: u64, _bytes: usize, _location: u64, _flags: c_uint, _stream: u64) |_s| { Ok(()) }
+    call fn cuMemAdvise_v2(_address: u64, _bytes: usize, _advice: c_uint, _location: u64) |_s| { Ok(()) }
+}

@@ -1,0 +1,181 @@
+//! Modules and functions.
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+
+use super::{api, get, put, put_optional, put_text, text};
+use crate::driver::fatbin;
+use crate::driver::images::Image;
+use crate::driver::profile::Profile;
+use crate::driver::result::{Code, Outcome};
+use crate::driver::state::{Driver, Function, Session};
+
+const WRAPPER_MAGIC: u32 = 0x4662_43b1;
+
+/// The bytes of an image in memory: a fat binary says its size, text ends in NUL.
+fn image_bytes<'a>(image: *const c_void) -> Outcome<&'a [u8]> {
+    let mut start = image.cast::<u8>();
+    let magic = get(start.cast::<[u8; 4]>())?;
+    if u32::from_le_bytes(magic) == WRAPPER_MAGIC {
+        // SAFETY: a wrapper is magic, version, then the pointer to its data.
+        start = unsafe { image.cast::<u8>().add(8).cast::<*const u8>().read_unaligned() };
+    }
+    let magic = get(start.cast::<[u8; 4]>())?;
+    let length = if fatbin::is_fatbin(&magic) {
+        fatbin::total_bytes(&get(start.cast::<[u8; 16]>())?)
+    } else if magic == *b"\x7fELF" {
+        magic.len()
+    } else {
+        // SAFETY: neither of the binary forms, so the caller passed text that ends in NUL.
+        unsafe { std::ffi::CStr::from_ptr(start.cast()) }.count_bytes()
+    };
+    // SAFETY: the image is as long as it says.
+    Ok(unsafe { std::slice::from_raw_parts(start, length) })
+}
+
+impl Driver {
+    /// Loads an image; the log of a refusal goes to stderr and to the caller.
+    pub fn load_image(&mut self, bytes: &[u8]) -> Result<u64, (Code, String)> {
+        let (major, minor) = self.settings.profile.capability;
+        match Image::load(bytes, &self.memory, 10 * major + minor) {
+            Ok(image) => {
+                let handle = self.handle();
+                self.images.insert(handle, image);
+                Ok(handle)
+            }
+            Err(refusal) => Err((refusal.code, refusal.log)),
+        }
+    }
+
+    fn function_handle(&mut self, module: u64, name: &str) -> Outcome<u64> {
+        let image = self.images.get(&module).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)?;
+        let (program, version) = (image.program(name)?, image.version);
+        let known = self.functions.iter().find(|(_, f)| f.module == module && f.program.name == name);
+        if let Some((&handle, _)) = known {
+            return Ok(handle);
+        }
+        let handle = self.handle();
+        let function = Function { program, module, version, max_dynamic_shared: Profile::DEFAULT_SHARED, carveout: -1 };
+        self.functions.insert(handle, function);
+        Ok(handle)
+    }
+
+    pub fn function(&mut self, handle: u64) -> Outcome<&mut Function> {
+        self.functions.get_mut(&handle).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)
+    }
+}
+
+fn load(session: &mut Session, module: *mut u64, bytes: &[u8]) -> Outcome {
+    match session.driver()?.load_image(bytes) {
+        Ok(handle) => put(module, handle),
+        Err((code, log)) => {
+            eprintln!("cudasim: {log}");
+            Err(code)
+        }
+    }
+}
+
+/// `CUjit_option`s with a log buffer; all others change nothing here.
+const JIT_ERROR_LOG_BUFFER: c_uint = 5;
+const JIT_ERROR_LOG_SIZE: c_uint = 6;
+
+fn write_log(count: c_uint, options: *const c_uint, values: *const *mut c_void, log: &str) {
+    let option = |wanted: c_uint| {
+        (0..count as usize).find_map(|k| {
+            let matches = get(options.wrapping_add(k)).is_ok_and(|o| o == wanted);
+            if matches { get(values.wrapping_add(k)).ok() } else { None }
+        })
+    };
+    if let (Some(buffer), Some(size)) = (option(JIT_ERROR_LOG_BUFFER), option(JIT_ERROR_LOG_SIZE)) {
+        // A buffer that cannot hold the log gets none of it.
+        let _ = put_text(buffer.cast::<c_char>(), size as usize, log);
+    }
+}
+
+/// `CUfunction_attribute`s.
+fn attribute(function: &Function, which: c_int) -> Outcome<c_int> {
+    let program = &function.program;
+    let most = program.max_threads.unwrap_or(Profile::MAX_THREADS).min(Profile::MAX_THREADS);
+    let by_registers = Profile::REGISTERS_PER_SM / program.registers.max(1) / 32 * 32;
+    Ok(match which {
+        0 => most.min(by_registers) as c_int,
+        1 => program.shared_bytes as c_int,
+        2 | 7 => 0,
+        3 => program.local_bytes as c_int,
+        4 => program.registers as c_int,
+        5 | 6 => (function.version.0 * 10 + function.version.1) as c_int,
+        8 => function.max_dynamic_shared as c_int,
+        9 => function.carveout,
+        10..=15 => 0,
+        _ => return Err(Code::CUDA_ERROR_INVALID_VALUE),
+    })
+}
+
+api! {
+    call fn cuModuleLoad(module: *mut u64, path: *const c_char) |s| {
+        let bytes = std::fs::read(text(path)?).map_err(|_| Code::CUDA_ERROR_FILE_NOT_FOUND)?;
+        load(s, module, &bytes)
+    }
+    call fn cuModuleLoadData(module: *mut u64, image: *const c_void) |s| { load(s, module, image_bytes(image)?) }
+    call fn cuModuleLoadFatBinary(module: *mut u64, image: *const c_void) |s| { load(s, module, image_bytes(image)?) }
+    call fn cuModuleLoadDataEx(module: *mut u64, image: *const c_void, count: c_uint, options: *const c_uint, values: *const *mut c_void) |s| {
+        match s.driver()?.load_image(image_bytes(image)?) {
+            Ok(handle) => put(module, handle),
+            Err((code, log)) => {
+                eprintln!("cudasim: {log}");
+                write_log(count, options, values, &log);
+                Err(code)
+            }
+        }
+    }
+    call fn cuModuleUnload(module: u64) |s| {
+        s.wait(None)?;
+        let driver = s.driver()?;
+        let image = driver.images.remove(&module).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)?;
+        image.unload(&driver.memory);
+        driver.functions.retain(|_, f| f.module != module);
+        Ok(())
+    }
+    call fn cuModuleGetLoadingMode(mode: *mut c_uint) |_s| { put(mode, 1) }
+    call fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char) |s| {
+        let name = text(name)?;
+        put(function, s.driver()?.function_handle(module, name)?)
+    }
+    call fn cuModuleGetFunctionCount(count: *mut c_uint, module: u64) |s| {
+        let image = s.driver()?.images.get(&module).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)?;
+        put(count, image.programs.len() as c_uint)
+    }
+    call fn cuModuleGetGlobal_v2(address: *mut u64, bytes: *mut usize, module: u64, name: *const c_char) |s| {
+        let image = s.driver()?.images.get(&module).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)?;
+        let &(at, size) = image.variables.get(text(name)?).ok_or(Code::CUDA_ERROR_NOT_FOUND)?;
+        put_optional(address, at);
+        put_optional(bytes, size as usize);
+        Ok(())
+    }
+    call fn cuFuncGetAttribute(value: *mut c_int, which: c_int, function: u64) |s| {
+        put(value, attribute(s.driver()?.function(function)?, which)?)
+    }
+    call fn cuFuncSetAttribute(function: u64, which: c_int, value: c_int) |s| {
+        let driver = s.driver()?;
+        let limit = driver.settings.profile.shared_per_block;
+        let function = driver.function(function)?;
+        match which {
+            8 => {
+                let room = limit - (function.program.shared_bytes as u32).min(limit);
+                if value < 0 || value as u32 > room {
+                    return Err(Code::CUDA_ERROR_INVALID_VALUE);
+                }
+                function.max_dynamic_shared = value as u32;
+            }
+            9 if (-1..=100).contains(&value) => function.carveout = value,
+            _ => return Err(Code::CUDA_ERROR_INVALID_VALUE),
+        }
+        Ok(())
+    }
+    call fn cuFuncSetCacheConfig(function: u64, _config: c_uint) |s| { s.driver()?.function(function).map(|_| ()) }
+    call fn cuFuncGetModule(module: *mut u64, function: u64) |s| { put(module, s.driver()?.function(function)?.module) }
+    call fn cuFuncGetName(name: *mut *const c_char, function: u64) |s| {
+        s.driver()?.function(function)?;
+        put(name, std::ptr::null())?;
+        Err(Code::CUDA_ERROR_NOT_SUPPORTED)
+    }
+}

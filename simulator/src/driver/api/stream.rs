@@ -1,0 +1,106 @@
+//! Streams.
+
+use std::ffi::{c_int, c_uint};
+
+use super::{api, put};
+use crate::driver::result::{Code, Outcome};
+use crate::driver::state::{Driver, Stream, stream_key};
+use crate::driver::work::Work;
+
+const NON_BLOCKING: c_uint = 1;
+
+impl Driver {
+    fn create_stream(&mut self, flags: c_uint, priority: c_int) -> Outcome<u64> {
+        if flags > NON_BLOCKING {
+            return Err(Code::CUDA_ERROR_INVALID_VALUE);
+        }
+        let handle = self.handle();
+        let blocking = flags & NON_BLOCKING == 0;
+        self.streams.insert(handle, Stream { last: None, blocking, priority: priority.clamp(-5, 0), capture: None });
+        Ok(handle)
+    }
+
+    /// A stream waits for an event; in a capture this is how other streams join it.
+    fn wait_event(&mut self, stream: u64, event: u64) -> Outcome {
+        let key = stream_key(stream);
+        let event = self.events.get(&event).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)?;
+        if let Some((capture, nodes)) = event.captured.clone() {
+            let slot = &mut self.stream(key)?.capture;
+            if slot.is_some_and(|other| other != capture) {
+                return Err(Code::CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
+            }
+            *slot = Some(capture);
+            let capture = self.captures.get_mut(&capture).ok_or(Code::CUDA_ERROR_CAPTURED_EVENT)?;
+            let tail = capture.tails.entry(key).or_default();
+            tail.extend(nodes);
+            tail.sort_unstable();
+            tail.dedup();
+            return Ok(());
+        }
+        let operation = event.operation;
+        if self.stream(key)?.capture.is_some() {
+            return Err(Code::CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
+        }
+        if let Some(operation) = operation {
+            self.enqueue_after(stream, Work::Marker, &[operation], None)?;
+        }
+        Ok(())
+    }
+
+    /// The operation that a wait for a stream waits for.
+    fn stream_end(&mut self, stream: u64) -> Outcome<Option<u64>> {
+        if self.stream(stream)?.capture.is_some() {
+            self.refuse_in_capture()?;
+        }
+        if stream_key(stream) == 0 {
+            // The legacy stream's end is everything blocking before it.
+            return self.enqueue(stream, Work::Marker, None);
+        }
+        Ok(self.stream(stream)?.last)
+    }
+}
+
+api! {
+    call fn cuStreamCreate(stream: *mut u64, flags: c_uint) |s| { put(stream, s.driver()?.create_stream(flags, 0)?) }
+    call fn cuStreamCreateWithPriority(stream: *mut u64, flags: c_uint, priority: c_int) |s| {
+        put(stream, s.driver()?.create_stream(flags, priority)?)
+    }
+    call_anyway fn cuStreamDestroy_v2(stream: u64) |s| {
+        // Its work goes on; only the handle is gone.
+        s.driver()?.streams.remove(&stream).filter(|_| stream > 2).map(|_| ()).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)
+    }
+    call fn cuStreamSynchronize(stream: u64) |s| {
+        match s.driver()?.stream_end(stream)? {
+            Some(operation) => s.wait(Some(operation)),
+            None => Ok(()),
+        }
+    }
+    call fn cuStreamQuery(stream: u64) |s| {
+        match s.driver()?.stream_end(stream)? {
+            Some(operation) => s.poll(operation),
+            None => Ok(()),
+        }
+    }
+    call fn cuStreamWaitEvent(stream: u64, event: u64, _flags: c_uint) |s| { s.driver()?.wait_event(stream, event) }
+    call fn cuStreamGetPriority(stream: u64, priority: *mut c_int) |s| { put(priority, s.driver()?.stream(stream)?.priority) }
+    call fn cuStreamGetFlags(stream: u64, flags: *mut c_uint) |s| {
+        put(flags, c_uint::from(!s.driver()?.stream(stream)?.blocking))
+    }
+    call fn cuStreamGetCtx(stream: u64, context: *mut u64) |s| {
+        let driver = s.driver()?;
+        driver.stream(stream)?;
+        put(context, driver.primary.unwrap_or(0))
+    }
+    call fn cuStreamAttachMemAsync(_stream: u64, _address: u64, _bytes: usize, _flags: c_uint) |_s| { Ok(()) }
+    call fn cuStreamBeginCapture_v2(stream: u64, _mode: c_uint) |s| { s.driver()?.begin_capture(stream) }
+    call fn cuStreamEndCapture(stream: u64, graph: *mut u64) |s| {
+        super::put_optional(graph, 0);
+        put(graph, s.driver()?.end_capture(stream)?)
+    }
+    call fn cuStreamIsCapturing(stream: u64, status: *mut c_uint) |s| {
+        let driver = s.driver()?;
+        let capture = driver.stream(stream)?.capture;
+        let invalid = capture.and_then(|c| driver.captures.get(&c)).is_some_and(|c| c.invalid);
+        put(status, if invalid { 2 } else { c_uint::from(capture.is_some()) })
+    }
+}

@@ -1,0 +1,166 @@
+//! Modules: an image's bytes to programs, with its variables placed in device memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::fatbin;
+use super::result::{Code, Outcome};
+use crate::lower::lower_module;
+use crate::memory::{Kind, Memory};
+use crate::program::{FUNCTION_BASE, Program};
+use crate::ptx::tree::{Initial, Module, Variable};
+use crate::ptx::types::Space;
+
+/// A loaded module.
+pub struct Image {
+    pub programs: HashMap<String, Arc<Program>>,
+    /// Address and size of each global and constant variable.
+    pub variables: HashMap<String, (u64, u64)>,
+    pub version: (u32, u32),
+}
+
+/// Why an image was not loaded: the code and the log.
+pub struct Refusal {
+    pub code: Code,
+    pub log: String,
+}
+
+fn refuse<T>(code: Code, log: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { code, log: log.into() })
+}
+
+impl Image {
+    /// Loads PTX text or a fat binary.
+    pub fn load(bytes: &[u8], memory: &Memory, capability: u32) -> Result<Self, Refusal> {
+        let text;
+        let source = if fatbin::is_fatbin(bytes) {
+            text = fatbin::ptx(bytes, capability)
+                .map_err(|log| Refusal { code: Code::CUDA_ERROR_NO_BINARY_FOR_GPU, log })?;
+            &text
+        } else if bytes.starts_with(b"\x7fELF") {
+            return refuse(
+                Code::CUDA_ERROR_NO_BINARY_FOR_GPU,
+                "a cubin holds machine code only: the simulator needs PTX",
+            );
+        } else {
+            match std::str::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(_) => return refuse(Code::CUDA_ERROR_INVALID_IMAGE, "the image is neither PTX nor a fat binary"),
+            }
+        };
+        let invalid = |e: crate::error::LoadError| Refusal { code: Code::CUDA_ERROR_INVALID_PTX, log: e.to_string() };
+        let module = crate::ptx::parse(source).map_err(invalid)?;
+        let target: u32 = module.target.trim_start_matches("sm_").trim_end_matches(['a', 'f']).parse().unwrap_or(0);
+        if target == 0 || target > capability {
+            return refuse(
+                Code::CUDA_ERROR_NO_BINARY_FOR_GPU,
+                format!("PTX for {} on a device of capability {capability}", module.target),
+            );
+        }
+        let mut image = Self { programs: HashMap::new(), variables: HashMap::new(), version: module.version };
+        let loaded = image.place(&module, memory).and_then(|()| {
+            let addresses = image.variables.iter().map(|(name, &(address, _))| (name.clone(), address)).collect();
+            lower_module(&module, &addresses).map_err(invalid)
+        });
+        match loaded {
+            Ok(programs) => {
+                image.programs = programs.into_iter().map(|p| (p.name.clone(), Arc::new(p))).collect();
+                Ok(image)
+            }
+            Err(refusal) => {
+                image.unload(memory);
+                Err(refusal)
+            }
+        }
+    }
+
+    pub fn unload(&self, memory: &Memory) {
+        self.variables.values().for_each(|&(address, _)| {
+            memory.free(address);
+        });
+    }
+
+    /// Allocates and initialises every variable; addresses in initializers are known once all are placed.
+    fn place(&mut self, module: &Module, memory: &Memory) -> Result<(), Refusal> {
+        let functions = module.functions.iter().filter_map(|f| Some((f.name.as_str(), f.body.as_ref()?)));
+        let scoped = functions.flat_map(|(name, body)| body_variables(body).into_iter().map(move |v| (Some(name), v)));
+        let all: Vec<(Option<&str>, &Variable)> = module.variables.iter().map(|v| (None, v)).chain(scoped).collect();
+        let placed: Vec<_> = all.into_iter().filter(|(_, v)| matches!(v.space, Space::Global | Space::Const)).collect();
+        for (scope, variable) in &placed {
+            if variable.external && variable.elements.is_none() {
+                return refuse(
+                    Code::CUDA_ERROR_INVALID_PTX,
+                    format!("extern variable {} is not defined", variable.name),
+                );
+            }
+            let bytes = variable.bytes().unwrap_or(usize::MAX) as u64;
+            let Some(address) = memory.allocate(bytes, Kind::Module) else {
+                return refuse(Code::CUDA_ERROR_OUT_OF_MEMORY, format!("no memory for variable {}", variable.name));
+            };
+            let name = scope.map_or(variable.name.clone(), |scope| format!("{scope}::{}", variable.name));
+            self.variables.insert(name, (address, bytes));
+        }
+        for (scope, variable) in &placed {
+            let name = scope.map_or(variable.name.clone(), |scope| format!("{scope}::{}", variable.name));
+            let (address, bytes) = self.variables[&name];
+            let image = self.initial_bytes(variable, bytes as usize, module)?;
+            if let Some(window) = memory.window(address, bytes) {
+                window.copy_in(address, &image);
+            }
+            // A variable without an initializer is zero, which counts as written.
+            memory.mark_written(address, bytes);
+        }
+        Ok(())
+    }
+
+    fn initial_bytes(&self, variable: &Variable, bytes: usize, module: &Module) -> Result<Vec<u8>, Refusal> {
+        let mut image = vec![0u8; bytes];
+        let size = variable.ty.bytes();
+        let mut at = 0;
+        for initial in &variable.initial {
+            let value = match initial {
+                Initial::Number(value) => *value,
+                Initial::Address { name, offset, mask, .. } => {
+                    let Some(address) = self.address(name, module) else {
+                        return refuse(
+                            Code::CUDA_ERROR_INVALID_PTX,
+                            format!("{name} in an initializer is not defined"),
+                        );
+                    };
+                    let address = address.wrapping_add(*offset as u64);
+                    match mask {
+                        Some(mask) if *mask != 0 => (address & mask) >> mask.trailing_zeros(),
+                        _ => address,
+                    }
+                }
+            };
+            let end = (at + size).min(bytes);
+            image[at..end].copy_from_slice(&value.to_le_bytes()[..(end - at).min(8)]);
+            at = end;
+        }
+        Ok(image)
+    }
+
+    /// Function pointers in initialised tables cannot be given: a function has an address only within a program.
+    fn address(&self, name: &str, module: &Module) -> Option<u64> {
+        let is_function = module.functions.iter().any(|f| f.name == name);
+        if is_function { Some(FUNCTION_BASE - 1) } else { self.variables.get(name).map(|&(address, _)| address) }
+    }
+
+    pub fn program(&self, name: &str) -> Outcome<Arc<Program>> {
+        self.programs.get(name).cloned().ok_or(Code::CUDA_ERROR_NOT_FOUND)
+    }
+}
+
+fn body_variables(block: &crate::ptx::tree::Block) -> Vec<&Variable> {
+    use crate::ptx::tree::Statement;
+    block
+        .statements
+        .iter()
+        .flat_map(|statement| match statement {
+            Statement::Variable(variable) => vec![variable],
+            Statement::Block(inner) => body_variables(inner),
+            _ => Vec::new(),
+        })
+        .collect()
+}

@@ -1,0 +1,19 @@
+//! The driver API: what a program calls, over queues of work that run in any order streams and events allow.
+//!
+//! `state` holds everything behind one lock; `queue` decides what runs next; `work` runs it. The `extern "C"` functions are in
+//! `api`, a file a chapter of NVIDIA's manual, and only check arguments and convert.
+
+pub mod api;
+mod capture;
+mod fatbin;
+mod images;
+mod lifecycle;
+pub mod profile;
+mod queue;
+pub mod result;
+pub mod settings;
+mod state;
+mod work;
+
+pub use lifecycle::{configure, count_traffic, last_report, reset};
+pub use state::Report;

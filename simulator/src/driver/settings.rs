@@ -1,0 +1,84 @@
+//! The environment's choices, read once when the driver starts; a test may set them instead.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `CUDASIM_PROFILE` | `h100` (default), `a100`, `l40s`, `b200` |
+//! | `CUDASIM_CHECK` | `mem,race,init,sync,leak`, `all`, or nothing |
+//! | `CUDASIM_TRACE` | file that gets a JSON line a launch |
+//! | `CUDASIM_SEED` | picks among the legal orders of queued work; `0` is first come, first run |
+//! | `CUDASIM_TIMEOUT_MS` | watchdog of one launch, 120,000 by default |
+//! | `CUDASIM_THREADS` | worker threads, all cores by default |
+
+use std::path::PathBuf;
+
+use super::profile::{PROFILES, Profile};
+use crate::checks::Checks;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub profile: Profile,
+    pub checks: Checks,
+    pub trace: Option<PathBuf>,
+    pub seed: u64,
+    pub timeout_ms: u64,
+    pub threads: usize,
+}
+
+const DEFAULT_TIMEOUT_MS: u64 = 120_000;
+
+impl Default for Settings {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            profile: PROFILES[0],
+            checks: Checks::default(),
+            trace: None,
+            seed: 1,
+            timeout_ms: DEFAULT_TIMEOUT_MS,
+            threads,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the environment; the error says which variable is wrong.
+    pub fn from_environment() -> Result<Self, String> {
+        Self::read(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let mut settings = Self::default();
+        let number = |name: &str| -> Result<Option<u64>, String> {
+            let Some(text) = variable(name) else { return Ok(None) };
+            text.parse().map(Some).map_err(|_| format!("{name}={text} is not a number"))
+        };
+        if let Some(key) = variable("CUDASIM_PROFILE") {
+            settings.profile = Profile::named(&key).ok_or(format!("CUDASIM_PROFILE={key} is not known"))?;
+        }
+        if let Some(list) = variable("CUDASIM_CHECK") {
+            settings.checks = Checks::parse(&list).map_err(|name| format!("CUDASIM_CHECK={name} is not known"))?;
+        }
+        settings.trace = variable("CUDASIM_TRACE").map(PathBuf::from);
+        settings.seed = number("CUDASIM_SEED")?.unwrap_or(settings.seed);
+        settings.timeout_ms = number("CUDASIM_TIMEOUT_MS")?.unwrap_or(settings.timeout_ms);
+        settings.threads = number("CUDASIM_THREADS")?.map_or(settings.threads, |n| n.clamp(1, 1024) as usize);
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        let read = |name: &'static str, value: &'static str| {
+            Settings::read(move |asked| (asked == name).then(|| value.to_owned()))
+        };
+        assert_eq!(read("CUDASIM_PROFILE", "A100").map(|s| s.profile.capability), Ok((8, 0)));
+        assert!(read("CUDASIM_PROFILE", "v100").is_err_and(|e| e.contains("CUDASIM_PROFILE=v100")));
+        assert!(read("CUDASIM_CHECK", "mem,rice").is_err_and(|e| e.contains("rice")));
+        assert!(read("CUDASIM_SEED", "x").is_err());
+        assert!(read("CUDASIM_CHECK", "mem, init").is_ok_and(|s| s.checks.mem && s.checks.init && !s.checks.race));
+    }
+}

@@ -1,0 +1,198 @@
+//! Work: what a stream or graph node does, and doing it.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use super::result::Code;
+use super::settings::Settings;
+use crate::counters::report::Line;
+use crate::error::{Fault, FaultKind};
+use crate::exec::grid;
+use crate::exec::params::Launch;
+use crate::memory::Memory;
+use crate::program::Program;
+
+/// A kernel launch with its parameters' bytes.
+#[derive(Clone)]
+pub struct Kernel {
+    pub program: Arc<Program>,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub dynamic_shared: u32,
+    pub params: Vec<u8>,
+    pub cooperative: bool,
+}
+
+/// One end of a copy.
+#[derive(Clone)]
+pub enum End {
+    /// Device, pinned or managed memory.
+    Device(u64),
+    /// The program's own memory.
+    Host(usize),
+    /// Bytes taken when the copy was queued: what a driver does with pageable memory.
+    Staged(Arc<Vec<u8>>),
+}
+
+#[derive(Clone, Copy)]
+pub struct HostFunction {
+    pub function: extern "C" fn(*mut c_void),
+    pub data: usize,
+}
+
+#[derive(Clone)]
+pub enum Work {
+    Kernel(Kernel),
+    Copy {
+        to: End,
+        from: End,
+        bytes: u64,
+    },
+    /// `count` elements of `width` bytes in each of `rows` rows.
+    Set {
+        to: u64,
+        value: u32,
+        width: u8,
+        count: u64,
+        rows: u64,
+        pitch: u64,
+    },
+    Host(HostFunction),
+    Free(u64),
+    /// Nothing but an order; an event's record.
+    Marker,
+}
+
+pub fn code_of(kind: FaultKind) -> Code {
+    match kind {
+        FaultKind::IllegalAddress | FaultKind::UseAfterFree => Code::CUDA_ERROR_ILLEGAL_ADDRESS,
+        FaultKind::MisalignedAddress => Code::CUDA_ERROR_MISALIGNED_ADDRESS,
+        FaultKind::Assert => Code::CUDA_ERROR_ASSERT,
+        FaultKind::Timeout => Code::CUDA_ERROR_LAUNCH_TIMEOUT,
+        FaultKind::StackOverflow => Code::CUDA_ERROR_HARDWARE_STACK_ERROR,
+        FaultKind::InvalidCall => Code::CUDA_ERROR_INVALID_PC,
+        FaultKind::Race | FaultKind::Uninitialized | FaultKind::Barrier | FaultKind::Trap => {
+            Code::CUDA_ERROR_LAUNCH_FAILED
+        }
+    }
+}
+
+/// Does one piece of work. A kernel's counts come back as a line.
+pub fn run(
+    work: &Work,
+    memory: &Arc<Memory>,
+    settings: &Settings,
+    counting: bool,
+    grid_id: u64,
+) -> Result<Option<Line>, Fault> {
+    match work {
+        Work::Kernel(kernel) => run_kernel(kernel, memory, settings, counting, grid_id).map(Some),
+        Work::Copy { to, from, bytes } => copy(to, from, *bytes, memory).map(|()| None),
+        Work::Set { to, value, width, count, rows, pitch } => {
+            for row in 0..*rows {
+                set(memory, to + row * pitch, *value, *width, *count)?;
+            }
+            Ok(None)
+        }
+        Work::Host(host) => {
+            (host.function)(host.data as *mut c_void);
+            Ok(None)
+        }
+        Work::Free(address) => {
+            memory.free(*address);
+            Ok(None)
+        }
+        Work::Marker => Ok(None),
+    }
+}
+
+fn run_kernel(
+    kernel: &Kernel,
+    memory: &Arc<Memory>,
+    settings: &Settings,
+    counting: bool,
+    grid_id: u64,
+) -> Result<Line, Fault> {
+    let launch = Launch {
+        program: Arc::clone(&kernel.program),
+        memory: Arc::clone(memory),
+        snapshot: memory.snapshot(),
+        grid: kernel.grid,
+        block: kernel.block,
+        dynamic_shared: kernel.dynamic_shared,
+        params: kernel.params.clone(),
+        checks: settings.checks,
+        counting,
+        deadline: Instant::now() + Duration::from_millis(settings.timeout_ms),
+        multiprocessors: settings.profile.multiprocessors,
+        grid_id,
+        cooperative: kernel.cooperative,
+        stop: AtomicBool::new(false),
+        workers: settings.threads,
+    };
+    let totals = grid::run(&launch)?.totals();
+    Ok(Line {
+        kernel: kernel.program.name.clone(),
+        device: settings.profile.name.to_owned(),
+        grid: kernel.grid,
+        block: kernel.block,
+        shared_bytes: launch.shared_bytes() as u64,
+        registers: kernel.program.registers,
+        divergence_efficiency: totals.divergence_efficiency(),
+        totals,
+    })
+}
+
+fn outside(address: u64, bytes: u64) -> Fault {
+    Fault::new(FaultKind::IllegalAddress, format!("copy of {bytes} bytes at 0x{address:x}, in no allocation"))
+}
+
+/// A host pointer to one end's bytes.
+fn pointer(end: &End, bytes: u64, memory: &Memory) -> Result<*mut u8, Fault> {
+    match end {
+        End::Device(address) => match memory.window(*address, bytes) {
+            Some(window) if memory.holds(*address, bytes) => Ok(window.pointer(*address)),
+            _ => Err(outside(*address, bytes)),
+        },
+        End::Host(address) => Ok(*address as *mut u8),
+        End::Staged(staged) => Ok(staged.as_ptr().cast_mut()),
+    }
+}
+
+fn copy(to: &End, from: &End, bytes: u64, memory: &Memory) -> Result<(), Fault> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    let (target, source) = (pointer(to, bytes, memory)?, pointer(from, bytes, memory)?);
+    // SAFETY: device ends were found inside an allocation; host ends are the program's, which promised `bytes` bytes there
+    // until the copy is done; staged bytes are at least as many. `copy` allows overlap.
+    unsafe { std::ptr::copy(source, target, bytes as usize) };
+    if let End::Device(address) = to {
+        // Copying what nothing wrote does not write it; only whole ranges are followed, which is how programs copy.
+        let fresh = matches!(from, End::Device(source) if !memory.is_written(*source, bytes));
+        if !fresh {
+            memory.mark_written(*address, bytes);
+        }
+    }
+    Ok(())
+}
+
+fn set(memory: &Memory, to: u64, value: u32, width: u8, count: u64) -> Result<(), Fault> {
+    let bytes = count.saturating_mul(width.into());
+    if bytes == 0 {
+        return Ok(());
+    }
+    let window = memory.window(to, bytes).filter(|_| memory.holds(to, bytes)).ok_or_else(|| outside(to, bytes))?;
+    let pattern = value.to_le_bytes();
+    let chunk: Vec<u8> = pattern[..width as usize].iter().copied().cycle().take(bytes.min(1 << 16) as usize).collect();
+    let mut done = 0;
+    while done < bytes {
+        let part = (bytes - done).min(chunk.len() as u64);
+        window.copy_in(to + done, &chunk[..part as usize]);
+        done += part;
+    }
+    memory.mark_written(to, bytes);
+    Ok(())
+}

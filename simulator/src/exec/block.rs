@@ -1,0 +1,186 @@
+//! A block: its warps, shared memory, barriers, and what the checks know about it.
+
+use std::time::Instant;
+
+use super::memory_ops::Places;
+use super::params::Launch;
+use super::sync::{BARRIERS, BarrierState};
+use super::warp::Warp;
+use crate::checks::{BlockChecks, Touch};
+use crate::counters::Counters;
+use crate::error::{Fault, FaultKind};
+use crate::memory::Memory;
+
+/// What the warps of a block share.
+pub struct BlockState {
+    pub index: [u32; 3],
+    pub linear: u64,
+    shared: Vec<u64>,
+    shared_len: usize,
+    pub barriers: [BarrierState; BARRIERS],
+    pub counters: Counters,
+    checks: BlockChecks,
+    memory: std::sync::Arc<Memory>,
+}
+
+pub struct Block<'l> {
+    pub launch: &'l Launch,
+    pub warps: Vec<Warp>,
+    pub state: BlockState,
+}
+
+/// Whether a block has ended.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Progress {
+    Done,
+    Running,
+}
+
+impl<'l> Block<'l> {
+    pub fn new(launch: &'l Launch, linear: u64) -> Self {
+        let shared_len = launch.shared_bytes();
+        let warps = (launch.threads() as usize).div_ceil(32);
+        let state = BlockState {
+            index: launch.block_index(linear),
+            linear,
+            shared: vec![0; shared_len.div_ceil(8) + 1],
+            shared_len,
+            barriers: Default::default(),
+            counters: Counters::new(launch.counting),
+            checks: BlockChecks::new(launch, warps, linear),
+            memory: launch.memory.clone(),
+        };
+        Self { launch, warps: (0..warps).map(|index| Warp::new(launch, index)).collect(), state }
+    }
+
+    /// Gives every warp a turn.
+    pub fn advance(&mut self) -> Result<Progress, Fault> {
+        let mut progress = false;
+        for warp in &mut self.warps {
+            if !warp.done() {
+                progress |= warp.run(self.launch, &mut self.state)?;
+            }
+        }
+        progress |= self.complete_barriers();
+        if self.warps.iter().all(Warp::done) {
+            return Ok(Progress::Done);
+        }
+        if !progress {
+            let stuck = self.warps.iter().find_map(|w| w.stuck(self.launch, &self.state));
+            return Err(stuck.unwrap_or_else(|| Fault::new(FaultKind::Barrier, "no thread can go on")));
+        }
+        if Instant::now() > self.launch.deadline {
+            let warp = self.warps.iter().find(|w| w.runnable());
+            let fault = Fault::new(FaultKind::Timeout, "the watchdog's time is up");
+            let strand = warp.and_then(|w| w.strands.first().map(|s| (w, s)));
+            return Err(match strand {
+                Some((warp, strand)) => {
+                    let lane = strand.mask.trailing_zeros() as usize;
+                    warp.place(fault.at_lane(lane), strand, self.launch, &self.state)
+                }
+                None => fault,
+            });
+        }
+        Ok(Progress::Running)
+    }
+}
+
+impl BlockState {
+    pub fn shared_bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.shared)
+    }
+
+    pub fn shared_bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.shared)
+    }
+
+    /// An aligned 64-bit word, which a check has found inside shared memory.
+    pub fn shared_word(&self, at: usize) -> u64 {
+        self.shared[at / 8]
+    }
+
+    pub fn set_shared_word(&mut self, at: usize, word: u64) {
+        self.shared[at / 8] = word;
+    }
+
+    /// An atomic update; blocks run on one thread, so plain steps do.
+    pub fn update_shared(&mut self, at: usize, bytes: usize, f: impl Fn(u64) -> Option<u64>) -> u64 {
+        let slot = &mut self.shared_bytes_mut()[at..at + bytes];
+        let mut word = [0; 8];
+        word[..bytes].copy_from_slice(slot);
+        let old = u64::from_le_bytes(word);
+        if let Some(new) = f(old) {
+            slot.copy_from_slice(&new.to_le_bytes()[..bytes]);
+        }
+        old
+    }
+
+    pub fn shared_access(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+        let end = self.shared_len as u64;
+        let bytes = part.bytes as u64;
+        if let Some(lane) = part.active().find(|&i| part.addresses[i] > end || end - part.addresses[i] < bytes) {
+            let message = format!("{bytes} bytes at shared 0x{:x}, of 0x{end:x} bytes", part.addresses[lane]);
+            return Err(Fault::new(FaultKind::IllegalAddress, message).at_lane(lane));
+        }
+        if launch.counting && touch != Touch::EndCopy {
+            self.counters.shared(part, touch);
+        }
+        self.checks.shared(part, touch, warp, launch)
+    }
+
+    pub fn global_access(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+        self.checks.global(part, touch, warp, launch)?;
+        if launch.counting {
+            self.counters.global(part, touch);
+        }
+        Ok(())
+    }
+
+    /// A collective's lanes must be among the members they name.
+    pub fn check_members(&self, members: &[u32; 32], mask: u32, launch: &Launch) -> Result<(), Fault> {
+        if !launch.checks.sync {
+            return Ok(());
+        }
+        match (0..32).find(|&i| mask >> i & 1 == 1 && members[i] >> i & 1 == 0) {
+            Some(lane) => {
+                let message = format!("lane {lane} is not in its own member mask 0x{:08x}", members[lane]);
+                Err(Fault::new(FaultKind::Barrier, message).at_lane(lane))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub fn fence(&mut self, warp: usize, wide: bool) {
+        self.checks.fence(warp, wide);
+    }
+
+    pub fn warp_synchronized(&mut self, warp: usize) {
+        self.checks.warp_synchronized(warp);
+    }
+
+    pub fn arrive(&mut self, warp: usize, barrier: usize) {
+        self.counters.barriers += 1;
+        self.checks.arrive(warp, barrier);
+    }
+
+    pub fn pass(&mut self, warp: usize, barrier: usize) {
+        self.checks.pass(warp, barrier);
+    }
+
+    pub fn barrier_done(&mut self, barrier: usize) {
+        self.checks.barrier_done(barrier);
+    }
+
+    /// A string in device memory, as far as it is readable.
+    pub fn text(&self, address: u64) -> String {
+        let mut bytes = Vec::new();
+        while bytes.len() < 512 {
+            let at = address.wrapping_add(bytes.len() as u64);
+            match self.memory.window(at, 1).filter(|_| self.memory.find(at).is_some()).map(|w| w.load(at, 1) as u8) {
+                Some(byte) if byte != 0 => bytes.push(byte),
+                _ => break,
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}

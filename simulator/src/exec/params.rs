@@ -1,0 +1,58 @@
+//! What a launch is: a program, its grid, its parameters, and what to watch while it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::checks::Checks;
+use crate::memory::{Memory, Snapshot};
+use crate::program::Program;
+
+pub struct Launch {
+    pub program: Arc<Program>,
+    pub memory: Arc<Memory>,
+    pub snapshot: Arc<Snapshot>,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub dynamic_shared: u32,
+    pub params: Vec<u8>,
+    pub checks: Checks,
+    /// Whether memory traffic is counted, which costs time; instructions always are.
+    pub counting: bool,
+    pub deadline: Instant,
+    pub multiprocessors: u32,
+    pub grid_id: u64,
+    /// All blocks run at once: cooperative launches may wait for each other.
+    pub cooperative: bool,
+    /// Set when one block faults, so that the others stop.
+    pub stop: AtomicBool,
+    pub workers: usize,
+}
+
+impl Launch {
+    pub fn threads(&self) -> u32 {
+        self.block.iter().product()
+    }
+
+    pub fn blocks(&self) -> u64 {
+        self.grid.iter().map(|&n| u64::from(n)).product()
+    }
+
+    pub fn shared_bytes(&self) -> usize {
+        self.program.shared_bytes + self.dynamic_shared as usize
+    }
+
+    pub fn block_index(&self, linear: u64) -> [u32; 3] {
+        let [x, y, _] = self.grid.map(u64::from);
+        [(linear % x) as u32, (linear / x % y) as u32, (linear / (x * y)) as u32]
+    }
+
+    pub fn thread_index(&self, linear: u32) -> [u32; 3] {
+        let [x, y, _] = self.block;
+        [linear % x, linear / x % y, linear / (x * y)]
+    }
+
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,231 @@
+//! A warp: its registers, strands and pending copies, and the loop that runs them.
+//!
+//! The loop does the common instructions itself (lane loops, uniform branches, memory) and leaves the rest to functions by
+//! family. A strand runs until it waits, ends, or has had its share of instructions; so a spinning strand cannot starve the
+//! one it waits for.
+
+use super::block::BlockState;
+use super::copies::Copies;
+use super::lanes::{Lanes, Row};
+use super::params::Launch;
+use super::strand::{Joins, Strand, Wait};
+use crate::error::{Fault, Place};
+use crate::program::{Inst, NONE, Op};
+
+/// Instructions a strand runs before others get a turn.
+const SHARE: usize = 8192;
+
+pub struct Warp {
+    pub index: usize,
+    /// Lanes that have not exited.
+    pub live: u32,
+    pub strands: Vec<Strand>,
+    pub joins: Joins,
+    pub rows: Vec<Row>,
+    pub predicates: Vec<u32>,
+    /// Local memory, a stretch of `local_stride` bytes a lane.
+    pub local: Vec<u64>,
+    pub local_stride: usize,
+    pub copies: Copies,
+    /// The strand that runs next.
+    next: usize,
+}
+
+/// What the execution of one instruction means for the strand.
+pub enum Step {
+    /// On to the next instruction.
+    Next,
+    /// The strand's place has been changed.
+    Jumped,
+    /// As `Next`, but others should run first.
+    Yield,
+    /// The strand waits at this instruction.
+    Wait(Wait),
+    /// The strand's lanes are gone: exited, or waiting at a join.
+    Gone,
+}
+
+impl Warp {
+    pub fn new(launch: &Launch, index: usize) -> Self {
+        let threads = launch.threads() as usize - index * 32;
+        let live = if threads >= 32 { u32::MAX } else { (1 << threads) - 1 };
+        let code = &launch.program.codes[0];
+        let mut warp = Self {
+            index,
+            live,
+            strands: Vec::new(),
+            joins: Joins::default(),
+            rows: vec![Row::ZERO; code.rows],
+            predicates: vec![0; code.predicates],
+            local: Vec::new(),
+            local_stride: 0,
+            copies: Copies::default(),
+            next: 0,
+        };
+        warp.grow_local(code.frame_bytes);
+        warp.strands.push(Strand {
+            mask: live,
+            code: 0,
+            pc: 0,
+            row_base: 0,
+            predicate_base: 0,
+            local_base: 0,
+            frames: Vec::new(),
+            join: None,
+            wait: Wait::Nothing,
+        });
+        warp
+    }
+
+    /// Makes room for so many bytes a lane.
+    pub fn grow_local(&mut self, bytes: usize) {
+        if bytes <= self.local_stride {
+            return;
+        }
+        let stride = bytes.next_multiple_of(16).max(self.local_stride * 2);
+        let mut wider = vec![0u64; stride / 8 * 32];
+        let old = self.local_stride / 8;
+        for lane in 0..32 {
+            wider[lane * stride / 8..][..old].copy_from_slice(&self.local[lane * old..][..old]);
+        }
+        self.local = wider;
+        self.local_stride = stride;
+    }
+
+    pub fn local_bytes(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.local)
+    }
+
+    pub fn done(&self) -> bool {
+        self.live == 0
+    }
+
+    pub fn runnable(&self) -> bool {
+        self.strands.iter().any(|s| s.wait == Wait::Nothing)
+    }
+
+    /// Runs each strand that can run for one share. `true` if any did.
+    pub fn run(&mut self, launch: &Launch, state: &mut BlockState) -> Result<bool, Fault> {
+        let mut progress = false;
+        for _ in 0..self.strands.len().max(1) {
+            let count = self.strands.len();
+            let Some(at) = (0..count).map(|k| (self.next + k) % count).find(|&k| self.strands[k].wait == Wait::Nothing)
+            else {
+                break;
+            };
+            let mut strand = self.strands.swap_remove(at);
+            self.next = at;
+            progress = true;
+            match self.run_strand(&mut strand, launch, state) {
+                Ok(true) => {
+                    self.strands.push(strand);
+                    self.next += usize::from(self.strands.len() > 1);
+                    self.settle(launch, state)?;
+                }
+                Ok(false) => self.settle(launch, state)?,
+                Err(fault) => return Err(self.place(fault, &strand, launch, state)),
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Runs one strand; `false` if its lanes are gone.
+    fn run_strand(&mut self, strand: &mut Strand, launch: &Launch, state: &mut BlockState) -> Result<bool, Fault> {
+        for _ in 0..SHARE {
+            let code = &launch.program.codes[strand.code];
+            let inst = &code.insts[strand.pc];
+            let lanes = &mut Lanes {
+                rows: &mut self.rows[strand.row_base..],
+                predicates: &mut self.predicates[strand.predicate_base..],
+                constants: &launch.program.constants,
+            };
+            let mask = if inst.guard.reg == NONE {
+                strand.mask
+            } else {
+                strand.mask & (lanes.predicate(inst.guard.reg) ^ inst.guard.flip)
+            };
+            state.counters.count(inst, mask);
+            if let Op::Alu(run) = inst.op {
+                // SAFETY: the loop was chosen for instructions this machine has.
+                unsafe { run(lanes, inst, mask) };
+                strand.pc += 1;
+                continue;
+            }
+            match self.step(strand, inst, mask, launch, state)? {
+                Step::Next => strand.pc += 1,
+                Step::Jumped => {}
+                Step::Yield => {
+                    strand.pc += 1;
+                    return Ok(true);
+                }
+                Step::Wait(wait) => {
+                    strand.wait = wait;
+                    return Ok(true);
+                }
+                Step::Gone => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The instructions that are not lane loops.
+    fn step(
+        &mut self,
+        strand: &mut Strand,
+        inst: &Inst,
+        mask: u32,
+        launch: &Launch,
+        state: &mut BlockState,
+    ) -> Result<Step, Fault> {
+        match &inst.op {
+            Op::Branch { target, reconverge } => return Ok(self.branch(strand, mask, *target, *reconverge)),
+            Op::Join => return Ok(self.join(strand)),
+            _ if mask == 0 => return Ok(Step::Next),
+            Op::Load(access) => self.load(strand, inst, access, mask, launch, state)?,
+            Op::Store(access) => self.store(strand, inst, access, mask, launch, state)?,
+            Op::Atomic(atomic) => self.atomic(strand, inst, atomic, mask, launch, state)?,
+            Op::Collective(c) => return self.collective(strand, inst, c, mask, launch, state),
+            Op::MatrixMove(m) => return self.matrix_move(strand, inst, m, mask, launch, state),
+            Op::CopyAsync(copy) => self.copy_async(strand, inst, copy, mask, launch, state)?,
+            Op::CopyCommit => self.copies.commit(mask),
+            Op::CopyWait(groups) => self.copy_wait(mask, *groups, launch, state)?,
+            Op::Special(special) => self.special(strand, inst, *special, mask, launch, state),
+            Op::Barrier(_) => return self.barrier(strand, inst, mask, launch, state),
+            Op::WarpSync(members) => return self.warp_sync(strand, *members, mask, launch, state),
+            Op::Mbarrier { .. } => return self.mbarrier(strand, inst, mask, launch, state),
+            Op::ActiveMask => self.active_mask(strand, inst, mask, launch),
+            Op::Fence(wide) => state.fence(self.index, *wide),
+            Op::Pause => return Ok(Step::Yield),
+            Op::Nothing | Op::Alu(_) => {}
+            _ => return self.control(strand, inst, mask, launch, state),
+        }
+        Ok(Step::Next)
+    }
+
+    pub fn lanes<'w>(&'w mut self, strand: &Strand, launch: &'w Launch) -> Lanes<'w> {
+        Lanes {
+            rows: &mut self.rows[strand.row_base..],
+            predicates: &mut self.predicates[strand.predicate_base..],
+            constants: &launch.program.constants,
+        }
+    }
+
+    /// Says where a fault happened.
+    pub fn place(&self, mut fault: Fault, strand: &Strand, launch: &Launch, state: &BlockState) -> Fault {
+        if fault.place.is_some() {
+            return fault;
+        }
+        let code = &launch.program.codes[strand.code];
+        let info = &code.infos[strand.pc];
+        let file = |index: u32| launch.program.files.iter().find(|(i, _)| *i == index).map(|(_, name)| name.clone());
+        fault.place = Some(Box::new(Place {
+            kernel: launch.program.name.clone(),
+            ptx_line: info.line,
+            source: info.source.and_then(|(index, line)| Some((file(index)?, line))),
+            instruction: info.mnemonic.clone(),
+            block: state.index,
+            thread: launch.thread_index((self.index * 32) as u32 + fault.lane),
+        }));
+        fault
+    }
+}

@@ -1,0 +1,104 @@
+//! The special function unit: `sin`, `cos`, `lg2`, `ex2`, `tanh`, `rsqrt` (PTX ISA 9.7.3.16 to 9.7.3.22, 9.7.4.9, 9.7.4.10).
+//!
+//! Results are computed in f64 and rounded, so they are closer than the error the ISA allows; the cases it tabulates (zeros,
+//! infinities, subnormals with `.ftz`) come out as it says.
+
+use super::float::{input, options, output};
+use super::half_float::{AsBf16, AsF16, Format};
+use super::numeric::Rounding;
+use super::{Row, row};
+use crate::error::LoadResult;
+use crate::exec::lanes::{each1, lane_loop, map1};
+use crate::lower::decode::Decode;
+use crate::program::{AluFn, Class, Inst, Op};
+use crate::ptx::types::Type;
+
+pub static ROWS: &[Row] = &[
+    row("rsqrt", "9.7.3.16", rsqrt),
+    row("sin", "9.7.3.18", sin),
+    row("cos", "9.7.3.19", cos),
+    row("lg2", "9.7.3.20", lg2),
+    row("ex2", "9.7.3.21", ex2),
+    row("tanh", "9.7.3.22", tanh),
+];
+
+/// The loops of one function for every format it may have.
+macro_rules! approximate {
+    ($ty:expr, $f:expr) => {
+        match $ty {
+            Type::F32 => Some(lane_loop!(|lanes, inst, mask| {
+                let o = inst.imm;
+                map1::<f32, f32>(lanes, inst, mask, |a| output($f(f64::from(input(a, o))) as f32, o))
+            })),
+            Type::F16 => Some(each1!(u16 => u16, |a| AsF16::round($f(AsF16::widen(a))))),
+            Type::Bf16 => Some(each1!(u16 => u16, |a| AsBf16::round($f(AsBf16::widen(a))))),
+            Type::F16x2 => Some(each1!(u32 => u32, |a| pair(a, |h| AsF16::round($f(AsF16::widen(h)))))),
+            Type::Bf16x2 => Some(each1!(u32 => u32, |a| pair(a, |h| AsBf16::round($f(AsBf16::widen(h)))))),
+            _ => None,
+        }
+    };
+}
+
+fn pair(word: u32, f: impl Fn(u16) -> u16) -> u32 {
+    u32::from(f(word as u16)) | u32::from(f((word >> 16) as u16)) << 16
+}
+
+fn emit(decode: &mut Decode<'_, '_, '_>, ty: Type, ftz: bool, run: Option<AluFn>) -> LoadResult<()> {
+    let Some(run) = run else { return decode.unsupported(ty) };
+    decode.operands(2..=2)?;
+    let mut inst = Inst::new(Op::Alu(run), Class::Sfu);
+    inst.d[0] = decode.dst(0, ty)?;
+    inst.s[0] = decode.src(1, ty)?;
+    inst.imm = options(ftz, false, Rounding::Even);
+    inst.flops = 1;
+    decode.emit(inst);
+    Ok(())
+}
+
+fn head(decode: &mut Decode<'_, '_, '_>) -> LoadResult<(bool, Type)> {
+    if !decode.flag("approx") {
+        return decode.fail("only the .approx form exists");
+    }
+    Ok((decode.flag("ftz"), decode.ty()?))
+}
+
+fn rsqrt(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+    let (ftz, ty) = head(decode)?;
+    let run = match ty {
+        Type::F32 => approximate!(ty, |x: f64| 1.0 / x.sqrt()),
+        Type::F64 => Some(each1!(f64 => f64, |a| {
+            let flushed = if a.abs() < f64::MIN_POSITIVE { 0.0f64.copysign(a) } else { a };
+            f64::from_bits((1.0 / flushed.sqrt()).to_bits() & 0xffff_ffff_0000_0000)
+        })),
+        _ => None,
+    };
+    emit(decode, ty, ftz, run)
+}
+
+fn sin(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+    let (ftz, ty) = head(decode)?;
+    let run = if ty == Type::F32 { approximate!(ty, f64::sin) } else { None };
+    emit(decode, ty, ftz, run)
+}
+
+fn cos(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+    let (ftz, ty) = head(decode)?;
+    let run = if ty == Type::F32 { approximate!(ty, f64::cos) } else { None };
+    emit(decode, ty, ftz, run)
+}
+
+fn lg2(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+    let (ftz, ty) = head(decode)?;
+    let run = if ty == Type::F32 { approximate!(ty, f64::log2) } else { None };
+    emit(decode, ty, ftz, run)
+}
+
+fn ex2(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+    let (ftz, ty) = head(decode)?;
+    emit(decode, ty, ftz, approximate!(ty, f64::exp2))
+}
+
+fn tanh(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+    let (ftz, ty) = head(decode)?;
+    emit(decode, ty, ftz, approximate!(ty, f64::tanh))
+}

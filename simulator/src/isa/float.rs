@@ -1,0 +1,316 @@
+//! Floating-point arithmetic in f32 and f64 (PTX ISA 9.7.3), handing half formats on (9.7.4).
+//!
+//! Round-to-nearest without modifiers is the machine's own instruction. Other roundings go through a result rounded to odd;
+//! `.ftz` and `.sat` are options that one slower loop tests, since compilers rarely ask for them.
+
+use super::numeric::{
+    F32, ROUNDINGS, Rounding, add_odd, canonical, div_odd, div64, flush, fma_odd, fma64, round_to, saturate, sqrt_odd,
+    sqrt64, zero_sign,
+};
+use super::{Row, half_float, row};
+use crate::error::LoadResult;
+use crate::exec::lanes::{each1, each2, each3, lane_loop, map1, map2, map3};
+use crate::lower::decode::Decode;
+use crate::program::{AluFn, Class, Inst, Op, Reg};
+use crate::ptx::types::Type;
+
+pub static ROWS: &[Row] = &[row("fma", "9.7.3.6", fma), row("rcp", "9.7.3.13", rcp), row("sqrt", "9.7.3.15", sqrt)];
+
+pub const FTZ: u32 = 1;
+const SAT: u32 = 2;
+
+/// Options of an f32 instruction, packed as its constant.
+pub fn options(ftz: bool, sat: bool, rounding: Rounding) -> u32 {
+    (u32::from(ftz) * FTZ) | (u32::from(sat) * SAT) | (rounding as u32) << 2
+}
+
+#[inline(always)]
+pub fn input(x: f32, options: u32) -> f32 {
+    if options & FTZ != 0 { flush(x) } else { x }
+}
+
+#[inline(always)]
+pub fn output(x: f32, options: u32) -> f32 {
+    let x = if options & FTZ != 0 { flush(x) } else { x };
+    canonical(if options & SAT != 0 { saturate(x) } else { x })
+}
+
+fn rounding(options: u32) -> Rounding {
+    [Rounding::Even, Rounding::Zero, Rounding::Down, Rounding::Up][(options >> 2 & 3) as usize]
+}
+
+/// Rounds an exact or odd-rounded f64 to f32.
+fn narrow(x: f64, options: u32) -> f32 {
+    round_to(x, F32, rounding(options)) as f32
+}
+
+/// The plain loop when there are no options, the general one otherwise.
+macro_rules! pick {
+    ($options:expr, $plain:expr, $general:expr) => {
+        if $options == 0 { $plain } else { $general }
+    };
+}
+
+pub fn emit(
+    decode: &mut Decode<'_, '_, '_>,
+    ty: Type,
+    run: AluFn,
+    sources: &[Reg],
+    options: u32,
+    flops: u16,
+) -> LoadResult<()> {
+    decode.operands(sources.len() + 1..=sources.len() + 1)?;
+    let class = if ty == Type::F64 { Class::Fp64 } else { Class::Fp32 };
+    let mut inst = Inst::new(Op::Alu(run), class);
+    inst.d[0] = decode.dst(0, ty)?;
+    inst.s[..sources.len()].copy_from_slice(sources);
+    inst.imm = options;
+    inst.flops = flops;
+    decode.emit(inst);
+    Ok(())
+}
+
+/// `add` and `sub`: `a + b`, with `b`'s sign turned for `sub`.
+pub fn add(decode: &mut Decode<'_, '_, '_>, ty: Type, sat: bool, subtract: bool) -> LoadResult<()> {
+    if half_float::format_of(ty).is_some() {
+        return half_float::add(decode, ty, sat, subtract);
+    }
+    let mode = decode.choose(&ROUNDINGS).unwrap_or(Rounding::Even);
+    let ftz = decode.flag("ftz");
+    let options = options(ftz, sat, mode);
+    let run = match (ty, subtract) {
+        (Type::F32, false) => pick!(
+            options,
+            each2!(f32, f32 => f32, |a, b| canonical(a + b)),
+            lane_loop!(|lanes, inst, mask| {
+                let o = inst.imm;
+                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| output(sum(input(a, o), input(b, o), o), o))
+            })
+        ),
+        (Type::F32, true) => pick!(
+            options,
+            each2!(f32, f32 => f32, |a, b| canonical(a - b)),
+            lane_loop!(|lanes, inst, mask| {
+                let o = inst.imm;
+                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| output(sum(input(a, o), -input(b, o), o), o))
+            })
+        ),
+        (Type::F64, _) if ftz || sat => return decode.unsupported(ty),
+        (Type::F64, false) => pick!(
+            options,
+            each2!(f64, f64 => f64, |a, b| a + b),
+            lane_loop!(|lanes, inst, mask| {
+                let mode = rounding(inst.imm);
+                map2::<f64, f64, f64>(lanes, inst, mask, |a, b| fma64(a, 1.0, b, mode))
+            })
+        ),
+        (Type::F64, true) => pick!(
+            options,
+            each2!(f64, f64 => f64, |a, b| a - b),
+            lane_loop!(|lanes, inst, mask| {
+                let mode = rounding(inst.imm);
+                map2::<f64, f64, f64>(lanes, inst, mask, |a, b| fma64(a, 1.0, -b, mode))
+            })
+        ),
+        _ => return decode.unsupported(ty),
+    };
+    let sources = [decode.src(1, ty)?, decode.src(2, ty)?];
+    emit(decode, ty, run, &sources, options, 1)
+}
+
+#[inline(always)]
+fn sum(a: f32, b: f32, options: u32) -> f32 {
+    match rounding(options) {
+        Rounding::Even => a + b,
+        mode => zero_sign(f64::from(narrow(add_odd(a.into(), b.into()), options)), a.into(), b.into(), mode) as f32,
+    }
+}
+
+#[inline(always)]
+fn product(a: f32, b: f32, options: u32) -> f32 {
+    match rounding(options) {
+        Rounding::Even => a * b,
+        _ => narrow(f64::from(a) * f64::from(b), options),
+    }
+}
+
+#[inline(always)]
+fn fused(a: f32, b: f32, c: f32, options: u32) -> f32 {
+    match rounding(options) {
+        Rounding::Even => a.mul_add(b, c),
+        mode => {
+            let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
+            zero_sign(f64::from(narrow(fma_odd(a, b, c), options)), a * b, c, mode) as f32
+        }
+    }
+}
+
+pub fn mul(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+    let mode = decode.choose(&ROUNDINGS).unwrap_or(Rounding::Even);
+    let (ftz, sat) = (decode.flag("ftz"), decode.flag("sat"));
+    let ty = decode.ty()?;
+    if half_float::format_of(ty).is_some() {
+        return half_float::mul(decode, ty, ftz, sat);
+    }
+    let options = options(ftz, sat, mode);
+    let run = match ty {
+        Type::F32 => pick!(
+            options,
+            each2!(f32, f32 => f32, |a, b| canonical(a * b)),
+            lane_loop!(|lanes, inst, mask| {
+                let o = inst.imm;
+                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| output(product(input(a, o), input(b, o), o), o))
+            })
+        ),
+        Type::F64 if !ftz && !sat => pick!(
+            options,
+            each2!(f64, f64 => f64, |a, b| a * b),
+            lane_loop!(|lanes, inst, mask| {
+                let mode = rounding(inst.imm);
+                let zero = |a: f64, b: f64| if (a < 0.0) != (b < 0.0) { -0.0 } else { 0.0 };
+                map2::<f64, f64, f64>(lanes, inst, mask, |a, b| fma64(a, b, zero(a, b), mode))
+            })
+        ),
+        _ => return decode.unsupported(ty),
+    };
+    let sources = [decode.src(1, ty)?, decode.src(2, ty)?];
+    emit(decode, ty, run, &sources, options, 1)
+}
+
+pub fn fma(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+    let Some(mode) = decode.choose(&ROUNDINGS) else { return decode.fail("a rounding mode is missing") };
+    let (ftz, sat, relu) = (decode.flag("ftz"), decode.flag("sat"), decode.flag("relu"));
+    let ty = decode.ty()?;
+    if half_float::format_of(ty).is_some() {
+        return half_float::fma(decode, ty, half_float::Finish { ftz, sat, relu });
+    }
+    let options = options(ftz, sat, mode);
+    let run = match ty {
+        _ if relu => return decode.unsupported(ty),
+        Type::F32 => pick!(
+            options,
+            each3!(f32, f32, f32 => f32, |a, b, c| canonical(a.mul_add(b, c))),
+            lane_loop!(|lanes, inst, mask| {
+                let o = inst.imm;
+                map3::<f32, f32, f32, f32>(lanes, inst, mask, |a, b, c| {
+                    output(fused(input(a, o), input(b, o), input(c, o), o), o)
+                })
+            })
+        ),
+        Type::F64 if !ftz && !sat => pick!(
+            options,
+            each3!(f64, f64, f64 => f64, |a, b, c| a.mul_add(b, c)),
+            lane_loop!(|lanes, inst, mask| {
+                let mode = rounding(inst.imm);
+                map3::<f64, f64, f64, f64>(lanes, inst, mask, |a, b, c| fma64(a, b, c, mode))
+            })
+        ),
+        _ => return decode.unsupported(ty),
+    };
+    let sources = [decode.src(1, ty)?, decode.src(2, ty)?, decode.src(3, ty)?];
+    emit(decode, ty, run, &sources, options, 2)
+}
+
+/// `div` of a floating-point type; `None` leaves the instruction to integers. The approximate forms divide exactly, which
+/// is within their documented error of 2 ulp, but for `.approx`'s zero where |b| > 2^126.
+pub fn div(decode: &mut Decode<'_, '_, '_>) -> Option<LoadResult<()>> {
+    let approximate = decode.flag("approx");
+    let full = decode.flag("full");
+    let mode = decode.choose(&ROUNDINGS);
+    if !approximate && !full && mode.is_none() {
+        return None;
+    }
+    Some(float_div(decode, approximate, mode.unwrap_or(Rounding::Even)))
+}
+
+fn float_div(decode: &mut Decode<'_, '_, '_>, approximate: bool, mode: Rounding) -> LoadResult<()> {
+    let ftz = decode.flag("ftz");
+    let ty = decode.ty()?;
+    let options = options(ftz, false, mode);
+    let run = match ty {
+        Type::F32 if approximate => lane_loop!(|lanes, inst, mask| {
+            let o = inst.imm;
+            map2::<f32, f32, f32>(lanes, inst, mask, |a, b| {
+                let (a, b) = (input(a, o), input(b, o));
+                let huge = b.abs() > f32::from_bits(0x7e80_0000) && b.is_finite();
+                output(if huge && a.is_finite() { (a / b) * 0.0 } else { a / b }, o)
+            })
+        }),
+        Type::F32 => pick!(
+            options,
+            each2!(f32, f32 => f32, |a, b| canonical(a / b)),
+            lane_loop!(|lanes, inst, mask| {
+                let o = inst.imm;
+                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| {
+                    let (a, b) = (input(a, o), input(b, o));
+                    output(narrow(div_odd(a.into(), b.into()), o), o)
+                })
+            })
+        ),
+        Type::F64 if !ftz && !approximate => lane_loop!(|lanes, inst, mask| {
+            let mode = rounding(inst.imm);
+            map2::<f64, f64, f64>(lanes, inst, mask, |a, b| div64(a, b, mode))
+        }),
+        _ => return decode.unsupported(ty),
+    };
+    let sources = [decode.src(1, ty)?, decode.src(2, ty)?];
+    emit(decode, ty, run, &sources, options, 1)
+}
+
+fn rcp(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+    let approximate = decode.flag("approx");
+    let mode = decode.choose(&ROUNDINGS);
+    if approximate == mode.is_some() {
+        return decode.fail("needs one of .approx and a rounding mode");
+    }
+    let ftz = decode.flag("ftz");
+    let ty = decode.ty()?;
+    let options = options(ftz && ty == Type::F32, false, mode.unwrap_or(Rounding::Even));
+    let run = match (ty, approximate) {
+        (Type::F32, _) => lane_loop!(|lanes, inst, mask| {
+            let o = inst.imm;
+            map1::<f32, f32>(lanes, inst, mask, |a| output(narrow(div_odd(1.0, input(a, o).into()), o), o))
+        }),
+        // `rcp.approx.ftz.f64` sees and gives only the upper half of its operand (9.7.3.14).
+        (Type::F64, true) if ftz => each1!(f64 => f64, |a| {
+            let upper = |x: f64| f64::from_bits(x.to_bits() & 0xffff_ffff_0000_0000);
+            let flush = |x: f64| if x.abs() < f64::MIN_POSITIVE { 0.0f64.copysign(x) } else { x };
+            upper(flush(1.0 / flush(upper(a))))
+        }),
+        (Type::F64, false) if !ftz => lane_loop!(|lanes, inst, mask| {
+            let mode = rounding(inst.imm);
+            map1::<f64, f64>(lanes, inst, mask, |a| div64(1.0, a, mode))
+        }),
+        _ => return decode.unsupported(ty),
+    };
+    let sources = [decode.src(1, ty)?];
+    emit(decode, ty, run, &sources, options, 1)
+}
+
+fn sqrt(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+    let approximate = decode.flag("approx");
+    let mode = decode.choose(&ROUNDINGS);
+    if approximate == mode.is_some() {
+        return decode.fail("needs one of .approx and a rounding mode");
+    }
+    let ftz = decode.flag("ftz");
+    let ty = decode.ty()?;
+    let options = options(ftz, false, mode.unwrap_or(Rounding::Even));
+    let run = match ty {
+        Type::F32 => pick!(
+            options,
+            each1!(f32 => f32, |a| canonical(a.sqrt())),
+            lane_loop!(|lanes, inst, mask| {
+                let o = inst.imm;
+                map1::<f32, f32>(lanes, inst, mask, |a| output(narrow(sqrt_odd(input(a, o).into()), o), o))
+            })
+        ),
+        Type::F64 if !ftz && !approximate => lane_loop!(|lanes, inst, mask| {
+            let mode = rounding(inst.imm);
+            map1::<f64, f64>(lanes, inst, mask, |a| sqrt64(a, mode))
+        }),
+        _ => return decode.unsupported(ty),
+    };
+    let sources = [decode.src(1, ty)?];
+    emit(decode, ty, run, &sources, options, 1)
+}

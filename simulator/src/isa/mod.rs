@@ -1,0 +1,77 @@
+//! The instruction set as a table: one row an opcode, with the section of the PTX ISA it follows.
+//!
+//! A row's function takes the modifiers and operands it knows and emits decoded instructions; what it does not take is
+//! refused. Families have files of their own, named for the chapters of the ISA.
+
+pub mod approx;
+pub mod async_copy;
+pub mod atomics;
+pub mod barriers;
+pub mod bits;
+pub mod compare;
+pub mod control;
+pub mod convert;
+pub mod extended;
+pub mod float;
+pub mod half_float;
+pub mod integer;
+pub mod logic;
+pub mod memory;
+pub mod moves;
+pub mod multiply;
+pub mod numeric;
+pub mod scalar_convert;
+pub mod sign;
+pub mod special;
+pub mod tensor;
+pub mod warp;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::error::LoadResult;
+use crate::lower::decode::Decode;
+
+/// One instruction: its opcode, where the ISA describes it, how it is decoded.
+pub struct Row {
+    pub opcode: &'static str,
+    pub section: &'static str,
+    pub decode: fn(&mut Decode<'_, '_, '_>) -> LoadResult<()>,
+}
+
+pub const fn row(
+    opcode: &'static str,
+    section: &'static str,
+    decode: fn(&mut Decode<'_, '_, '_>) -> LoadResult<()>,
+) -> Row {
+    Row { opcode, section, decode }
+}
+
+/// Every family's rows.
+pub static TABLE: &[&[Row]] = &[
+    integer::ROWS,
+    bits::ROWS,
+    multiply::ROWS,
+    extended::ROWS,
+    float::ROWS,
+    sign::ROWS,
+    approx::ROWS,
+    compare::ROWS,
+    logic::ROWS,
+    moves::ROWS,
+    convert::ROWS,
+    memory::ROWS,
+    atomics::ROWS,
+    async_copy::ROWS,
+    barriers::ROWS,
+    warp::ROWS,
+    control::ROWS,
+    tensor::ROWS,
+];
+
+/// The row of an opcode.
+pub fn find(opcode: &str) -> Option<&'static Row> {
+    static INDEX: LazyLock<HashMap<&str, &Row>> =
+        LazyLock::new(|| TABLE.iter().flat_map(|rows| rows.iter()).map(|row| (row.opcode, row)).collect());
+    INDEX.get(opcode).copied()
+}

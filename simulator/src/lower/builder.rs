@@ -1,0 +1,139 @@
+//! One program: an entry, the functions it reaches, its shared memory and constants.
+
+use std::collections::HashMap;
+
+use super::constants::Constants;
+use super::function::FunctionLowering;
+use super::symbol::Symbol;
+use crate::error::{LoadError, LoadResult};
+use crate::program::{Code, FUNCTION_BASE, Program};
+use crate::ptx::tree::{Function, Module, Variable};
+use crate::ptx::types::Space;
+
+/// Lowers `entry` and what it reaches.
+pub fn build(
+    module: &Module,
+    addresses: &HashMap<String, u64>,
+    entry: usize,
+    reached: &mut [bool],
+) -> LoadResult<Program> {
+    let mut builder = ProgramBuilder {
+        module,
+        addresses,
+        constants: Constants::default(),
+        shared: HashMap::new(),
+        shared_bytes: 0,
+        order: Vec::new(),
+        functions: HashMap::new(),
+    };
+    for (index, function) in module.functions.iter().enumerate() {
+        let slot = builder.functions.entry(&function.name).or_insert(index);
+        if function.body.is_some() {
+            *slot = index;
+        }
+    }
+    builder.code_index(entry);
+    let mut codes = Vec::new();
+    while let Some(&index) = builder.order.get(codes.len()) {
+        reached[index] = true;
+        let function = &module.functions[index];
+        codes.push(FunctionLowering::lower(&mut builder, function).map_err(|e| e.within(&function.name))?);
+    }
+    builder.finish(&module.functions[entry], codes)
+}
+
+/// What the functions of one program share while they are lowered.
+pub struct ProgramBuilder<'m> {
+    pub module: &'m Module,
+    addresses: &'m HashMap<String, u64>,
+    pub constants: Constants,
+    /// Offsets of static shared variables, by `function::name`.
+    shared: HashMap<String, usize>,
+    shared_bytes: usize,
+    /// Functions in the order of their codes.
+    order: Vec<usize>,
+    functions: HashMap<&'m str, usize>,
+}
+
+impl<'m> ProgramBuilder<'m> {
+    /// The index that `function`'s code has, or will have, in the program.
+    pub fn code_index(&mut self, function: usize) -> u32 {
+        match self.order.iter().position(|&f| f == function) {
+            Some(index) => index as u32,
+            None => {
+                self.order.push(function);
+                (self.order.len() - 1) as u32
+            }
+        }
+    }
+
+    pub fn function_address(&mut self, function: usize) -> u64 {
+        FUNCTION_BASE + 16 * u64::from(self.code_index(function))
+    }
+
+    pub fn function_named(&self, name: &str) -> Option<usize> {
+        let resolved = self.module.aliases.iter().find(|(new, _)| new == name).map_or(name, |(_, old)| old);
+        self.functions.get(resolved).copied()
+    }
+
+    /// Module-scope names.
+    pub fn global_symbol(&mut self, name: &str) -> Option<Symbol> {
+        if let Some(variable) = self.module.variables.iter().find(|v| v.name == name) {
+            return self.variable_symbol(variable, "");
+        }
+        self.function_named(name).map(Symbol::Function)
+    }
+
+    /// A shared, global or constant variable of `scope` (a function's name, or nothing for the module).
+    pub fn variable_symbol(&mut self, variable: &Variable, scope: &str) -> Option<Symbol> {
+        match variable.space {
+            Space::Shared if variable.external || variable.elements.is_none() => Some(Symbol::DynamicShared),
+            Space::Shared => {
+                let key = format!("{scope}::{}", variable.name);
+                if let Some(&offset) = self.shared.get(&key) {
+                    return Some(Symbol::Shared(offset));
+                }
+                let offset = self.shared_bytes.next_multiple_of(variable.align);
+                self.shared_bytes = offset.checked_add(variable.bytes()?)?;
+                self.shared.insert(key, offset);
+                Some(Symbol::Shared(offset))
+            }
+            Space::Global | Space::Const => {
+                let key = if scope.is_empty() { variable.name.clone() } else { format!("{scope}::{}", variable.name) };
+                self.addresses.get(&key).or(self.addresses.get(&variable.name)).copied().map(Symbol::Address)
+            }
+            _ => None,
+        }
+    }
+
+    fn finish(mut self, entry: &Function, codes: Vec<Code>) -> LoadResult<Program> {
+        // Dynamic shared memory starts where static ends, aligned as nvcc aligns it.
+        let shared_bytes = self.shared_bytes.next_multiple_of(16);
+        let has_dynamic = self.module.variables.iter().any(|v| v.space == Space::Shared && v.external);
+        self.constants.place_dynamic(shared_bytes);
+        let mut params = Vec::new();
+        let mut param_bytes = 0usize;
+        for param in &entry.params {
+            let offset = param_bytes.next_multiple_of(param.align);
+            let bytes = param.bytes().ok_or_else(|| LoadError::new(param.line, "parameter is too large"))?;
+            params.push((offset, bytes));
+            param_bytes = offset + bytes;
+        }
+        if param_bytes > 32764 {
+            return Err(LoadError::new(entry.line, "more than 32764 bytes of parameters").within(&entry.name));
+        }
+        let widest = codes.iter().map(|c| c.rows).max().unwrap_or(0);
+        Ok(Program {
+            name: entry.name.clone(),
+            local_bytes: codes.first().map_or(0, |c| c.frame_bytes),
+            codes,
+            constants: self.constants.rows,
+            files: self.module.files.clone(),
+            params,
+            param_bytes,
+            shared_bytes: if has_dynamic { shared_bytes } else { self.shared_bytes },
+            max_threads: entry.max_threads,
+            registers: (widest as u32 + 2).next_multiple_of(8).clamp(16, 255),
+        })
+    }
+}

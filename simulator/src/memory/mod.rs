@@ -1,0 +1,191 @@
+//! The device's memory: address windows, what is allocated in them, which bytes were written.
+//!
+//! Device memory has addresses that the host cannot touch, as on a machine with a GPU: the pointers a program gets lie in a
+//! reserved range without access, and the bytes are elsewhere. Pinned and managed memory have one address for both.
+
+pub mod allocator;
+pub mod spaces;
+pub mod window;
+pub mod written;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use allocator::Allocator;
+use window::Window;
+use written::Written;
+
+/// What an allocation is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Device,
+    /// Page-locked host memory, also seen by the device.
+    Pinned,
+    Managed,
+    /// A module's variables: not the program's to free, and no leak.
+    Module,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Allocation {
+    pub base: u64,
+    pub bytes: u64,
+    pub kind: Kind,
+    /// Number of the allocation, for leak reports.
+    pub serial: u64,
+}
+
+/// Allocations as a kernel sees them: those there when it starts, in order of address.
+#[derive(Default, Debug)]
+pub struct Snapshot {
+    pub live: Vec<(u64, u64)>,
+    pub freed: Vec<(u64, u64)>,
+}
+
+struct Tables {
+    device: Allocator,
+    host: Allocator,
+    live: BTreeMap<u64, Allocation>,
+    freed: VecDeque<(u64, u64)>,
+    serial: u64,
+    snapshot: Option<Arc<Snapshot>>,
+}
+
+/// All memory of one device.
+pub struct Memory {
+    pub device: Window,
+    pub host: Window,
+    pub written: Written,
+    tables: Mutex<Tables>,
+    pub capacity: u64,
+}
+
+/// Freed ranges remembered, so that a use after free is told from a wild address.
+const REMEMBERED: usize = 4096;
+/// Address room beyond the device's capacity: freed addresses are not soon used again.
+const ROOM: u64 = 2;
+const GRANULE: u64 = 512;
+
+impl Memory {
+    /// Reserves address space for a device with so many bytes; `None` if the system grants none at all.
+    pub fn new(capacity: u64) -> Option<Self> {
+        let mut size = capacity * ROOM;
+        loop {
+            let windows = Window::device(size).and_then(|d| Some((d, Window::shared_with_host(size)?)));
+            let windows = windows.and_then(|(d, h)| Some((d, h, Written::new(size)?)));
+            if let Some((device, host, written)) = windows {
+                let tables = Tables {
+                    device: Allocator::new(device.base, device.size),
+                    host: Allocator::new(host.base, host.size),
+                    live: BTreeMap::new(),
+                    freed: VecDeque::new(),
+                    serial: 0,
+                    snapshot: None,
+                };
+                return Some(Self { device, host, written, tables: Mutex::new(tables), capacity: capacity.min(size) });
+            }
+            size /= 2;
+            if size < 1 << 26 {
+                return None;
+            }
+        }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Allocates; `None` is out of memory.
+    pub fn allocate(&self, bytes: u64, kind: Kind) -> Option<u64> {
+        let mut tables = self.tables();
+        let padded = bytes.max(1).checked_next_multiple_of(GRANULE)?;
+        let on_host = matches!(kind, Kind::Pinned | Kind::Managed);
+        let used: u64 = tables.live.values().filter(|a| a.kind != Kind::Pinned).map(|a| a.bytes).sum();
+        if !on_host && used.checked_add(padded)? > self.capacity {
+            return None;
+        }
+        let arena = if on_host { &mut tables.host } else { &mut tables.device };
+        let base = arena.allocate(padded)?;
+        tables.serial += 1;
+        let serial = tables.serial;
+        tables.live.insert(base, Allocation { base, bytes, kind, serial });
+        tables.freed.retain(|&(start, end)| end <= base || start >= base + padded);
+        tables.snapshot = None;
+        if !on_host {
+            self.written.clear(base - self.device.base, padded);
+        }
+        Some(base)
+    }
+
+    /// Frees what starts at `base`.
+    pub fn free(&self, base: u64) -> Option<Allocation> {
+        let mut tables = self.tables();
+        let allocation = tables.live.remove(&base)?;
+        let padded = allocation.bytes.max(1).next_multiple_of(GRANULE);
+        let on_host = matches!(allocation.kind, Kind::Pinned | Kind::Managed);
+        let (arena, window) = if on_host { (&mut tables.host, &self.host) } else { (&mut tables.device, &self.device) };
+        arena.free(base, padded);
+        window.discard(base, padded);
+        tables.freed.push_back((base, base + padded));
+        if tables.freed.len() > REMEMBERED {
+            tables.freed.pop_front();
+        }
+        tables.snapshot = None;
+        Some(allocation)
+    }
+
+    /// The allocation that holds an address.
+    pub fn find(&self, address: u64) -> Option<Allocation> {
+        let tables = self.tables();
+        let (_, &found) = tables.live.range(..=address).next_back()?;
+        (address - found.base < found.bytes.max(1)).then_some(found)
+    }
+
+    /// Whether a range lies in one allocation.
+    pub fn holds(&self, address: u64, bytes: u64) -> bool {
+        bytes == 0 || self.find(address).is_some_and(|a| a.bytes - (address - a.base) >= bytes)
+    }
+
+    pub fn live(&self) -> Vec<Allocation> {
+        self.tables().live.values().copied().collect()
+    }
+
+    pub fn used(&self) -> u64 {
+        self.live().iter().filter(|a| a.kind != Kind::Pinned).map(|a| a.bytes.next_multiple_of(GRANULE)).sum()
+    }
+
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        let mut tables = self.tables();
+        if let Some(snapshot) = &tables.snapshot {
+            return Arc::clone(snapshot);
+        }
+        let live = tables.live.values().map(|a| (a.base, a.base + a.bytes)).collect();
+        let snapshot = Arc::new(Snapshot { live, freed: tables.freed.iter().copied().collect() });
+        tables.snapshot = Some(Arc::clone(&snapshot));
+        snapshot
+    }
+
+    /// The window an address range lies in.
+    #[inline(always)]
+    pub fn window(&self, address: u64, bytes: u64) -> Option<&Window> {
+        if self.device.contains(address, bytes) {
+            Some(&self.device)
+        } else if self.host.contains(address, bytes) {
+            Some(&self.host)
+        } else {
+            None
+        }
+    }
+
+    /// Marks a range as written, if it is device memory.
+    pub fn mark_written(&self, address: u64, bytes: u64) {
+        if self.device.contains(address, bytes) {
+            self.written.mark(address - self.device.base, bytes);
+        }
+    }
+
+    /// Whether every byte of a range was written; host memory counts as written.
+    pub fn is_written(&self, address: u64, bytes: u64) -> bool {
+        !self.device.contains(address, bytes) || self.written.all(address - self.device.base, bytes)
+    }
+}

@@ -1,0 +1,31 @@
+//! Generic addresses: windows for the spaces that are private to a block, a thread or a launch.
+//!
+//! They lie above any user address of the host, so a generic address tells its space by its top 16 bits. Global and
+//! constant memory are outside all of them and keep their addresses.
+
+use crate::ptx::types::Space;
+
+pub const SHARED_WINDOW: u64 = 0x00f1_0000_0000_0000;
+pub const LOCAL_WINDOW: u64 = 0x00f2_0000_0000_0000;
+pub const PARAM_WINDOW: u64 = 0x00f3_0000_0000_0000;
+
+/// The space of a generic address and the address within it.
+#[inline(always)]
+pub fn of(address: u64) -> (Space, u64) {
+    match address >> 48 {
+        0xf1 => (Space::Shared, address - SHARED_WINDOW),
+        0xf2 => (Space::Local, address - LOCAL_WINDOW),
+        0xf3 => (Space::Param, address - PARAM_WINDOW),
+        _ => (Space::Global, address),
+    }
+}
+
+/// A number for each space, for instructions' constants; constant memory is part of global memory here.
+pub fn code(space: Space) -> u32 {
+    match space {
+        Space::Shared => 1,
+        Space::Local => 2,
+        Space::Param => 3,
+        _ => 0,
+    }
+}

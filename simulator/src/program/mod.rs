@@ -1,0 +1,69 @@
+//! A kernel in the form the executor runs: decoded instructions over allocated registers.
+//!
+//! One [`Program`] is one entry and every function it can reach. It is made once when its module loads and then shared by all
+//! launches. Registers are rows of 32 lanes, so that an instruction is a loop over a row.
+
+mod inst;
+mod reg;
+
+pub use inst::{
+    Access, AluFn, Atomic, AtomicOp, Barrier, Call, Class, Collective, CollectiveFn, CopyAsync, Guard, Inst,
+    LaneMaskKind, MatrixMove, MbarrierOp, Members, NO_TARGET, Op, Order, Special, Target,
+};
+pub use reg::{NONE, Reg, RegClass};
+
+use crate::exec::lanes::Row;
+
+/// What is known about an instruction beside what it does: for messages and counters.
+#[derive(Debug, Clone)]
+pub struct Info {
+    pub mnemonic: String,
+    pub line: u32,
+    /// File index and line of the last `.loc`, if any.
+    pub source: Option<(u32, u32)>,
+}
+
+/// One function's code; branch targets are indices into `code`.
+#[derive(Debug)]
+pub struct Code {
+    pub name: String,
+    pub insts: Vec<Inst>,
+    pub infos: Vec<Info>,
+    /// 128-byte register rows and predicates one activation needs.
+    pub rows: usize,
+    pub predicates: usize,
+    /// Bytes of local memory one activation needs: returned values, parameters, arrays.
+    pub frame_bytes: usize,
+    /// Frame offset and size of each returned value and parameter.
+    pub returns: Vec<(usize, usize)>,
+    pub params: Vec<(usize, usize)>,
+}
+
+/// An entry with every function it can reach.
+#[derive(Debug)]
+pub struct Program {
+    pub name: String,
+    /// `codes[0]` is the entry.
+    pub codes: Vec<Code>,
+    pub constants: Vec<Row>,
+    pub files: Vec<(u32, String)>,
+    /// Offset and size of each kernel parameter, and the bytes of them all.
+    pub params: Vec<(usize, usize)>,
+    pub param_bytes: usize,
+    pub shared_bytes: usize,
+    pub max_threads: Option<u32>,
+    /// Registers a thread would need on a GPU, estimated from the rows that are live at once.
+    pub registers: u32,
+    pub local_bytes: usize,
+}
+
+/// Function pointers are `FUNCTION_BASE + 16·index` of [`Program::codes`]: a range no memory has.
+pub const FUNCTION_BASE: u64 = 0x00ff_0000_0000_0000;
+
+impl Program {
+    /// The code a function pointer names.
+    pub fn code_at(&self, address: u64) -> Option<usize> {
+        let offset = address.checked_sub(FUNCTION_BASE)?;
+        (offset % 16 == 0 && (offset / 16) < self.codes.len() as u64).then_some((offset / 16) as usize)
+    }
+}

@@ -1,0 +1,174 @@
+//! What the tests share: nvcc, and a small safe face of the driver API.
+//!
+//! The driver is one per process, so tests that use it hold a lock for their whole life.
+
+#![allow(dead_code)]
+
+pub mod instruction;
+
+use std::ffi::{CString, c_void};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
+
+use cuda::driver::api::{device, launch, memory, module, stream};
+use cuda::driver::settings::Settings;
+use cuda::driver::{Report, configure, last_report};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// nvcc, or a panic that says how to get it.
+pub fn nvcc() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    let fetched = root.join("target/cuda/bin/nvcc");
+    let named = std::env::var_os("NVCC").map(PathBuf::from);
+    let found = named.into_iter().chain([fetched, PathBuf::from("/usr/local/cuda/bin/nvcc")]).find(|p| p.exists());
+    found.expect("no nvcc: run scripts/fetch-nvcc.sh, or set NVCC")
+}
+
+/// PTX of `tests/cuda/<name>.cu`.
+pub fn compile(name: &str, arch: &str, more: &[&str]) -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cuda/{name}.cu"));
+    let output = Command::new(nvcc())
+        .args(["-O3", "-ptx", "-lineinfo", "-std=c++17", "-arch", arch, "-o", "-"])
+        .args(more)
+        .arg(&source)
+        .output()
+        .expect("nvcc starts");
+    assert!(output.status.success(), "nvcc failed: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("PTX is text")
+}
+
+/// A context with chosen settings and the modules loaded into it.
+pub struct Gpu {
+    module: u64,
+    _lock: MutexGuard<'static, ()>,
+}
+
+pub fn ok(code: u32) {
+    assert_eq!(code, 0, "{:?}", last_report().fault.map(|f| f.to_string()));
+}
+
+pub fn checked() -> Settings {
+    Settings { checks: cuda::checks::Checks::ALL, ..Settings::default() }
+}
+
+impl Gpu {
+    pub fn new(ptx: &str, settings: Settings) -> Self {
+        let lock = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        configure(settings);
+        ok(device::cuInit(0));
+        let text = CString::new(ptx).expect("PTX has no NUL");
+        let mut module = 0;
+        let mut context = 0;
+        ok(unsafe { device::cuCtxCreate_v2(&mut context, 0, 0) });
+        ok(unsafe { module::cuModuleLoadData(&mut module, text.as_ptr().cast()) });
+        Self { module, _lock: lock }
+    }
+
+    pub fn function(&self, name: &str) -> u64 {
+        let (mut function, name) = (0, CString::new(name).expect("a name has no NUL"));
+        ok(unsafe { module::cuModuleGetFunction(&mut function, self.module, name.as_ptr()) });
+        function
+    }
+
+    pub fn alloc(&self, bytes: usize) -> u64 {
+        let mut address = 0;
+        ok(unsafe { memory::cuMemAlloc_v2(&mut address, bytes) });
+        address
+    }
+
+    pub fn upload<T: Copy>(&self, data: &[T]) -> u64 {
+        let address = self.alloc(size_of_val(data));
+        ok(unsafe { memory::cuMemcpyHtoD_v2(address, data.as_ptr().cast(), size_of_val(data)) });
+        address
+    }
+
+    pub fn try_download<T: Copy + Default>(&self, address: u64, count: usize) -> Result<Vec<T>, u32> {
+        let mut data = vec![T::default(); count];
+        match unsafe { memory::cuMemcpyDtoH_v2(data.as_mut_ptr().cast(), address, count * size_of::<T>()) } {
+            0 => Ok(data),
+            code => Err(code),
+        }
+    }
+
+    pub fn download<T: Copy + Default>(&self, address: u64, count: usize) -> Vec<T> {
+        self.try_download(address, count).unwrap_or_else(|code| {
+            panic!("download gives {code}: {}", last_report().fault.map(|f| f.to_string()).unwrap_or_default())
+        })
+    }
+
+    pub fn free(&self, address: u64) {
+        ok(unsafe { memory::cuMemFree_v2(address) });
+    }
+
+    pub fn try_launch(&self, name: &str, grid: [u32; 3], block: [u32; 3], shared: u32, args: &[Arg], on: u64) -> u32 {
+        let words: Vec<u64> = args.iter().map(|a| a.0).collect();
+        let pointers: Vec<*const c_void> = words.iter().map(|w| (w as *const u64).cast()).collect();
+        let ([gx, gy, gz], [bx, by, bz]) = (grid, block);
+        let function = self.function(name);
+        unsafe {
+            launch::cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, on, pointers.as_ptr(), std::ptr::null())
+        }
+    }
+
+    pub fn launch(&self, name: &str, grid: u32, block: u32, args: &[Arg]) {
+        ok(self.try_launch(name, [grid, 1, 1], [block, 1, 1], 0, args, 0));
+    }
+
+    pub fn sync(&self) -> u32 {
+        unsafe { device::cuCtxSynchronize() }
+    }
+
+    pub fn stream(&self) -> u64 {
+        let mut handle = 0;
+        ok(unsafe { stream::cuStreamCreate(&mut handle, 1) });
+        handle
+    }
+
+    pub fn report(&self) -> Report {
+        last_report()
+    }
+}
+
+/// A kernel argument's bits.
+#[derive(Clone, Copy)]
+pub struct Arg(u64);
+
+impl From<u64> for Arg {
+    fn from(value: u64) -> Self {
+        Self(value)
+    }
+}
+impl From<i32> for Arg {
+    fn from(value: i32) -> Self {
+        Self(u64::from(value as u32))
+    }
+}
+impl From<f32> for Arg {
+    fn from(value: f32) -> Self {
+        Self(value.to_bits().into())
+    }
+}
+
+/// `args![pointer, 5, 1.0f32]`
+#[macro_export]
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { &[$($crate::common::Arg::from($value)),*] };
+}
+
+/// A stream of numbers with no pattern, the same in every run.
+pub fn numbers(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+pub fn floats(seed: u64, count: usize) -> Vec<f32> {
+    let mut next = numbers(seed);
+    (0..count).map(|_| (next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
+}
