@@ -98,7 +98,7 @@ fn measure(f: impl FnOnce()) -> (usize, usize, Vec<String>) {
 
 #[test]
 fn a_step_allocates_no_large_buffers() {
-    let config = BertConfig { vocab_size: 500, max_positions: 128, labels: 4, ..tiny::config(4, 32, 2) };
+    let config = BertConfig { vocab_size: 500, max_positions: 128, labels: 200, ..tiny::config(4, 32, 2) };
     let weights = tiny::weights(&config, 1);
     let batches: Vec<PackedBatch> = (0..8).map(|t| tiny::batch(&config, &[128, 3, 77, 64, 100, 31], t)).collect();
     let window = TeacherKind::Window;

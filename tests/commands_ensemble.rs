@@ -166,4 +166,19 @@ fn seeds_are_trained_and_combined() {
     let [three, four] = ["seed-3", "seed-4"].map(|run| load(&out.join(run).join("model")));
     assert_eq!(three.labels, LABELS);
     assert_ne!(three.weights, four.weights);
+
+    // Once more: finished runs are not trained again, and those of other settings are not taken for them.
+    let changed = |run: &str| fs::metadata(out.join(run).join("run.toml")).unwrap().modified().unwrap();
+    let before = ["seed-3", "seed-4"].map(changed);
+    assert_eq!(succeed(&args, ""), text);
+    assert_eq!(["seed-3", "seed-4"].map(changed), before);
+    fs::remove_dir_all(out.join("seed-4")).unwrap();
+    assert_eq!(succeed(&args, ""), text);
+    assert_eq!((changed("seed-3") == before[0], changed("seed-4") > before[1]), (true, true));
+    fail(3, &["seed-3", "other settings", "lr is", "--overwrite"], &[&args[..], &["--lr", "1e-4"]].concat(), "");
+
+    // The options of train may come from a file: a member's own, here.
+    let config = out.join("seed-3/run.toml");
+    let short = ["ensemble", "--method", "vote", "--seeds", "3,4", "--config", str(&config), "--out", str(&out)];
+    assert_eq!(succeed(&short, ""), text);
 }

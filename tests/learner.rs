@@ -51,6 +51,53 @@ fn every_parameter_receives_a_gradient_and_moves() {
 }
 
 #[test]
+fn each_layer_has_its_own_rate() {
+    let config = tiny::config(2, 8, 3);
+    let weights = tiny::weights(&config, 3);
+    let batches = [tiny::batch(&config, &[9, 3, 13], 3)];
+    let mut settings = tiny::settings(tiny::fine_tuning());
+    settings.rates.layer_decay = 0.5;
+    settings.rates.weight_decay = 0.0;
+    let mut learner = tiny::learner(&config, settings, &batches, &weights);
+    learner.step(0, &batches, &[]).unwrap();
+    let moved = learner.device.read_parameters(&learner.state.student).unwrap();
+    for (name, lr) in [
+        ("classifier.weight", 2e-3),
+        ("bert.pooler.dense.weight", 1e-3),
+        ("bert.encoder.layer.2.output.dense.weight", 0.5e-3),
+        ("bert.encoder.layer.1.output.dense.weight", 0.25e-3),
+        ("bert.encoder.layer.0.output.dense.weight", 0.125e-3),
+        ("bert.embeddings.token_type_embeddings.weight", 0.0625e-3),
+    ] {
+        let segment = learner.encoder.layout.segments.iter().find(|segment| segment.name == name).expect(name);
+        // The first Adam step is lr long, whatever the gradient, if that is not tiny.
+        let steps = segment.view.range().map(|i| f64::from((moved[i] - weights[i]).abs()));
+        let longest = steps.fold(0.0, f64::max);
+        assert!((longest - lr).abs() < 4e-7, "{name}: {longest:e} instead of {lr:e}");
+    }
+}
+
+#[test]
+fn clipping_scales_the_gradient_to_the_norm_asked_for() {
+    let config = tiny::config(2, 8, 2);
+    let weights = tiny::weights(&config, 4);
+    let batches = [tiny::batch(&config, &[9, 3, 13], 4)];
+    for clip in [0.125, 1e6] {
+        let settings = StepSettings { clip, ..tiny::settings(tiny::fine_tuning()) };
+        let mut learner = tiny::learner(&config, settings, &batches, &weights);
+        let report = learner.step(0, &batches, &[]).unwrap();
+        let gradients = learner.gradients().unwrap();
+        let norm = tiny::norm(gradients.iter().map(|&g| f64::from(g)));
+        assert!(norm > 0.25, "there is something to clip");
+        assert!((report.grad_norm - norm).abs() < 1e-6 * norm, "{} {norm}", report.grad_norm);
+        // The first moment is a tenth of the gradient that the optimizer saw.
+        let moment = learner.device.read_arena(&learner.state.first_moment).unwrap();
+        let seen = 10.0 * tiny::norm(moment.iter().map(|&m| f64::from(m)));
+        assert!((seen - norm.min(clip)).abs() < 1e-5 * clip.min(norm), "clip {clip}: {seen} of {norm}");
+    }
+}
+
+#[test]
 fn words_that_do_not_occur_only_decay() {
     let config = tiny::config(1, 8, 1);
     let weights = tiny::weights(&config, 2);

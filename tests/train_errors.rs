@@ -17,7 +17,7 @@ fn bad(toy: &Toy, arguments: &str, code: i32, parts: &[&str]) {
     refuse(toy.start(arguments).args(["--out", "new"]), code, parts);
     refuse(toy.start(arguments).args(["--out", "kept", "--overwrite"]), code, parts);
     toy.result("kept").assert_same(&before, arguments);
-    assert!(!toy.path("new/run.toml").exists(), "a run was made");
+    assert!(!toy.path("new").exists(), "something is left of the run that never began");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn models() {
     let refused = |name: &str, parts: &[&str]| {
         let mut command = toy.command(&format!("--train train.csv --token-cache none --out new --model {name}"));
         refuse(&mut command, 3, parts);
-        assert!(!toy.path("new/run.toml").exists());
+        assert!(!toy.path("new").exists());
     };
     let same = |text: String| text;
     model("cut", &same, &|bytes| bytes[..bytes.len() / 2].to_vec());
@@ -136,6 +136,10 @@ fn places_that_cannot_be_written() {
     let toy = Toy::new();
     refuse(&mut toy.start("--out train.csv/run"), 1, &["cannot create train.csv/run: Not a directory"]);
     assert!(toy.path("train.csv").is_file());
+    // Only what was made for the run goes with it.
+    fs::create_dir(toy.path("mine")).unwrap();
+    refuse(toy.start("--text body").args(["--out", "mine/deep/run"]), 3, &["column 'body'"]);
+    assert!(toy.path("mine").is_dir() && !toy.path("mine/deep").exists());
 }
 
 #[cfg(target_os = "linux")]

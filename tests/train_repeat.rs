@@ -27,6 +27,10 @@ fn every_method_repeats_itself_and_its_run_file_repeats_it() {
         let one = toy.run("one", &format!("{DROPOUT} {method} --overwrite"));
         let two = toy.run("two", &format!("{DROPOUT} {method} --overwrite"));
         two.assert_same(&one, method);
+        let file = fs::read_to_string(toy.path("one/run.toml")).unwrap();
+        for setting in ["dropout = 0.1", "attention-dropout = 0.1", "max-length = 64", "threads = ", "lambda = 1.0"] {
+            assert!(file.contains(&format!("\n{setting}")), "no {setting:?} in\n{file}");
+        }
         succeed(&mut toy.command("--config one/run.toml --out three --overwrite"));
         toy.result("three").assert_same(&one, &format!("{method}, from run.toml"));
         let other = toy.run("two", &format!("{DROPOUT} {method} --overwrite --seed 7"));

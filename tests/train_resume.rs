@@ -154,6 +154,29 @@ fn damaged_checkpoints_are_named_and_passed_over() {
 }
 
 #[test]
+fn damaged_best_weights_are_named_and_can_be_given_up() {
+    let toy = Toy::new();
+    let whole = toy.run("whole", BASE);
+    refuse(&mut toy.start(&format!("{BASE} --out cut --stop-after 23")), 130, &[]);
+    let best = toy.path("cut/checkpoints/best.ckpt");
+    let mut bytes = fs::read(&best).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&best, &bytes).unwrap();
+    // Step 24 is scored too: where it is the best, the damaged weights are replaced unread.
+    let replaced = toy.command("--resume cut").output().unwrap();
+    if replaced.status.success() {
+        toy.result("cut").assert_same(&whole, "replaced");
+        fs::write(&best, &bytes).unwrap();
+    }
+    refuse(&mut toy.command("--resume cut"), 3, &["best.ckpt", "remove it"]);
+    fs::remove_file(&best).unwrap();
+    succeed(&mut toy.command("--resume cut"));
+    let events = toy.result("cut").metrics;
+    assert_eq!(events[..events.len() - 1], whole.metrics[..whole.metrics.len() - 1], "all but the scores on test");
+}
+
+#[test]
 fn a_directory_is_for_one_process() {
     let toy = Toy::new();
     let mut first = toy.start("--max-steps 20000 --save-every 0 --out run").stderr(Stdio::null()).spawn().unwrap();

@@ -19,19 +19,21 @@ const MARKS: [&str; 3] = ["run.toml", "metrics.jsonl", "checkpoints"];
 pub const RUN_FILES: [&str; 5] = ["run.toml", "metrics.jsonl", "checkpoints", "tensorboard", "model"];
 
 /// The right to write into a run directory, until it is dropped.
+///
+/// A directory that was made for a run which then never began is removed again.
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
     directory: PathBuf,
+    /// The directory and its parents as far as they had to be made, innermost first.
+    made: Vec<PathBuf>,
 }
 
 impl RunLock {
     /// Locks a directory for a new run, making it if it is missing. One that already holds a run is refused, or, with `overwrite`,
     /// emptied of [`RUN_FILES`] and of nothing else.
     pub fn for_new_run(directory: impl Into<PathBuf>, overwrite: bool) -> Result<Self> {
-        let directory = directory.into();
-        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
-        let lock = Self::acquire(directory)?;
+        let lock = Self::for_overwriting(directory)?;
         if holds_run(&lock.directory)? {
             if !overwrite {
                 let message = "already holds a run; continue it with --resume, give another --out, or add --overwrite to \
@@ -46,8 +48,12 @@ impl RunLock {
     /// Locks a directory whose run a new one will replace, once [`clear`](Self::clear) is called: not before all else is known to work.
     pub fn for_overwriting(directory: impl Into<PathBuf>) -> Result<Self> {
         let directory = directory.into();
+        let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let made = directory.ancestors().take_while(missing).map(Path::to_path_buf).collect();
         fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
-        Self::acquire(directory)
+        let mut lock = Self::acquire(directory)?;
+        lock.made = made;
+        Ok(lock)
     }
 
     /// Removes [`RUN_FILES`].
@@ -86,7 +92,18 @@ impl RunLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(Error::io("write", &path))?;
-        Ok(Self { _file: file, directory })
+        Ok(Self { _file: file, directory, made: Vec::new() })
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        if self.made.is_empty() || holds_run(&self.directory).unwrap_or(true) {
+            return;
+        }
+        // What cannot be removed holds something of somebody else's, and stays.
+        let _ = fs::remove_file(self.directory.join(LOCK));
+        let _ = self.made.iter().try_for_each(fs::remove_dir);
     }
 }
 

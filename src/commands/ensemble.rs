@@ -7,7 +7,7 @@ use std::{
 
 use bertsd_cuda::{
     Error, Result,
-    data::{Examples, LabelMap},
+    data::{Examples, LabelMap, Preset, Source},
     device::DeviceChoice,
     ensemble::{ClassOrder, Vote, average},
     inference::{OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter},
@@ -25,7 +25,7 @@ use crate::cli::{
     EnsembleArgs,
     ensemble::Combine,
     scoring::{ColumnOptions, DataOptions, EncodeOptions},
-    train::TrainArgs,
+    train::{TrainArgs, TrainOptions},
 };
 
 /// Batches of the evaluation where the user says nothing.
@@ -40,9 +40,21 @@ struct Outcome {
     device: String,
 }
 
-pub fn run(args: EnsembleArgs) -> anyhow::Result<()> {
-    let data = args.data.clone().or_else(|| args.options.test.clone());
-    require_purpose(&args, data.as_deref())?;
+/// The examples that the members classify.
+enum Data {
+    /// A file, with the columns that the user or the member names.
+    File(PathBuf),
+    /// The test part of the preset that the members are trained on.
+    Preset(Source),
+}
+
+pub fn run(mut args: EnsembleArgs) -> anyhow::Result<()> {
+    if !args.seeds.is_empty() {
+        let config = args.config.take();
+        args.options = train::resolve(TrainArgs { config, options: args.options, ..TrainArgs::default() })?;
+    }
+    let data = data(&args)?;
+    require_purpose(&args, data.is_some())?;
     scoring::set_threads(args.options.threads);
     let compute = compute(&args)?;
     let members = if args.seeds.is_empty() {
@@ -55,7 +67,7 @@ pub fn run(args: EnsembleArgs) -> anyhow::Result<()> {
     let output = args.output.predictions.as_deref().map(|path| OutputFile::create(path).map(|file| (path, file)));
     let output = output.transpose()?;
     let mut saved = None;
-    let examined = match (args.method, data) {
+    let examined = match (args.method, data.as_ref()) {
         (Combine::Vote, Some(data)) => Some(vote(&args, &members, &labels, data, compute)?),
         (Combine::Vote, None) => None,
         (Combine::Avg, data) => {
@@ -74,8 +86,19 @@ pub fn run(args: EnsembleArgs) -> anyhow::Result<()> {
     Ok(console::print(&report(&args, &members, &labels, examined.as_ref().map(|(outcome, ..)| outcome), saved))?)
 }
 
+fn data(args: &EnsembleArgs) -> Result<Option<Data>> {
+    let options = &args.options;
+    if let Some(file) = args.data.as_ref().or(options.test.as_ref()) {
+        return Ok(Some(Data::File(file.clone())));
+    }
+    let (Some(preset), Some(directory)) = (&options.preset, &options.data_dir) else { return Ok(None) };
+    let preset: Preset = preset.parse().map_err(|fault| Error::setting("--preset", format!("{fault}")))?;
+    let test = preset.open(directory)?.tests.into_iter().next();
+    Ok(test.map(|(_, source)| Data::Preset(source)))
+}
+
 /// What can be known to be wrong before anything is loaded or trained.
-fn require_purpose(args: &EnsembleArgs, data: Option<&Path>) -> Result<()> {
+fn require_purpose(args: &EnsembleArgs, data: bool) -> Result<()> {
     let named = args.members.len() + args.models.len();
     let count = if args.seeds.is_empty() { named } else { args.seeds.len() };
     if count < 2 {
@@ -86,10 +109,10 @@ fn require_purpose(args: &EnsembleArgs, data: Option<&Path>) -> Result<()> {
     if let Some(pair) = seeds.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Error::setting("seeds", format!("{} comes twice; the same seed gives the same run", pair[0])));
     }
-    if data.is_none() && args.method == Combine::Vote {
+    if !data && args.method == Combine::Vote {
         return Err(Error::setting("data", "a vote classifies examples; give them with --data FILE"));
     }
-    if data.is_none() && args.output.predictions.is_some() {
+    if !data && args.output.predictions.is_some() {
         return Err(Error::setting("predictions", "there are no examples to classify; give them with --data FILE"));
     }
     if args.options.out.is_none() && (args.method == Combine::Avg || !args.seeds.is_empty()) {
@@ -116,21 +139,20 @@ fn out(args: &EnsembleArgs) -> Result<&Path> {
     args.options.out.as_deref().ok_or_else(|| Error::setting("out", "give a directory: --out DIR"))
 }
 
-/// One run a seed, each in its own directory; returns their models.
+/// One run a seed, each in its own directory; returns their models. A run that is there already goes on from where it ended.
 fn train_seeds(args: &EnsembleArgs) -> anyhow::Result<Vec<PathBuf>> {
     let mut members = Vec::new();
     for seed in &args.seeds {
         let run = out(args)?.join(format!("seed-{seed}"));
-        console::note(format_args!("training {}", run.display()));
-        let mut options = args.options.clone();
-        options.seed = Some(*seed);
-        options.out = Some(run.clone());
-        train::train(TrainArgs {
-            config: args.config.clone(),
-            overwrite: args.overwrite,
-            options,
-            ..TrainArgs::default()
-        })?;
+        let options = TrainOptions { seed: Some(*seed), out: Some(run.clone()), ..args.options.clone() };
+        if run.join("run.toml").is_file() && !args.overwrite {
+            train::require_same(&run, &options)?;
+            console::note(format_args!("going on with {}", run.display()));
+            train::train(TrainArgs { resume: Some(run.clone()), ..TrainArgs::default() })?;
+        } else {
+            console::note(format_args!("training {}", run.display()));
+            train::train(TrainArgs { overwrite: args.overwrite, options, ..TrainArgs::default() })?;
+        }
         members.push(run.join("model"));
     }
     Ok(members)
@@ -154,7 +176,7 @@ fn vote(
     args: &EnsembleArgs,
     members: &[PathBuf],
     labels: &[String],
-    data: PathBuf,
+    data: &Data,
     compute: Compute,
 ) -> Result<(Outcome, Vote, Examples)> {
     let known = LabelMap::from_names(labels.to_vec())?;
@@ -164,7 +186,10 @@ fn vote(
     for member in members {
         let mut loaded = Loaded::open(&member.display().to_string())?;
         let order = ClassOrder::new(labels, &loaded.model.labels, member)?;
-        let source = loaded.source(data.clone(), &data_options(args), !args.unlabelled)?;
+        let source = match data {
+            Data::File(file) => loaded.source(file.clone(), &data_options(args), !args.unlabelled)?,
+            Data::Preset(source) => source.clone(),
+        };
         let examples = loaded.examples(&source, &encode_options(args)?, (!args.unlabelled).then_some(&known))?;
         let mut logits = vec![0.0f32; examples.len() * classes];
         outcome.device = loaded.sweep(&examples, compute, &mut |numbers, batch| {

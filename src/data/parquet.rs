@@ -5,9 +5,10 @@
 //! decodes is a boundary where a panic becomes an error.
 
 use std::{
+    cell::Cell,
     fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    panic::{self, AssertUnwindSafe},
+    sync::{Arc, Once},
 };
 
 use parquet::{
@@ -80,9 +81,30 @@ pub(super) fn read(table: &Table, file: File, rows: &mut Assembler) -> Result<()
     Ok(())
 }
 
+thread_local! {
+    /// Set while the decoder runs: what it says in a panic is in the error, and not on the screen besides.
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn silence_decoder() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !DECODING.get() {
+                before(panic);
+            }
+        }));
+    });
+}
+
 /// Runs a part of the decoder. What it leaves behind in a panic is not used again: the error ends the reading.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+    silence_decoder();
+    DECODING.set(true);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(decode));
+    DECODING.set(false);
+    outcome.unwrap_or_else(|panic| {
         let reason =
             panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(|s| s.as_str()));
         Err(ParquetError::General(format!("the file is damaged: {}", reason.unwrap_or("it cannot be decoded"))))

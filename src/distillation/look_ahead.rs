@@ -15,14 +15,16 @@ pub struct Pending {
 }
 
 /// The steps that have votes, in order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Votes {
     queue: VecDeque<Pending>,
+    /// Sums of a step that is over, for the next that begins: a step allocates nothing.
+    spare: Vec<f32>,
 }
 
 impl Votes {
     pub fn restore(pending: impl IntoIterator<Item = Pending>) -> Self {
-        Self { queue: pending.into_iter().collect() }
+        Self { queue: pending.into_iter().collect(), spare: Vec::new() }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Pending> {
@@ -34,7 +36,10 @@ impl Votes {
         let at = match self.queue.iter().position(|pending| pending.step == step) {
             Some(at) => at,
             None => {
-                self.queue.push_back(Pending { step, votes: 0, sums: vec![0.0; len] });
+                let mut sums = std::mem::take(&mut self.spare);
+                sums.clear();
+                sums.resize(len, 0.0);
+                self.queue.push_back(Pending { step, votes: 0, sums });
                 self.queue.len() - 1
             }
         };
@@ -43,7 +48,8 @@ impl Votes {
         &mut pending.sums
     }
 
-    /// The mean logits for a step, if any iterate has voted; earlier steps are dropped.
+    /// The mean logits for a step, if any iterate has voted; earlier steps are dropped. To be handed to
+    /// [`give_back`](Self::give_back) when the step is over.
     pub fn take(&mut self, step: u64) -> Option<Vec<f32>> {
         while self.queue.front().is_some_and(|pending| pending.step < step) {
             self.queue.pop_front();
@@ -56,6 +62,10 @@ impl Votes {
             *sum /= votes as f32;
         }
         Some(sums)
+    }
+
+    pub fn give_back(&mut self, sums: Vec<f32>) {
+        self.spare = sums;
     }
 }
 

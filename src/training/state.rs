@@ -146,9 +146,16 @@ pub fn save_best(store: &CheckpointStore, best: Best, weights: &[f32]) -> Result
 
 /// The best weights of the run, if an evaluation has chosen any.
 pub fn load_best(store: &CheckpointStore, len: usize) -> Result<Option<(Best, Vec<f32>)>> {
-    let Some(mut reader) = store.best()? else { return Ok(None) };
-    let best = reader.metadata()?;
-    let mut weights = vec![0.0; len];
-    reader.read_into("weights", &mut weights)?;
-    Ok(Some((best, weights)))
+    let load = || -> Result<_> {
+        let Some(mut reader) = store.best()? else { return Ok(None) };
+        let best = reader.metadata()?;
+        let mut weights = vec![0.0; len];
+        reader.read_into("weights", &mut weights)?;
+        Ok(Some((best, weights)))
+    };
+    // The run may have taken hours and its last weights may be as good: the user decides.
+    load().map_err(|error| {
+        let advice = "the best weights cannot be exported; remove it, and --resume exports the last weights";
+        Error::run(store.best_path(), format!("{advice} ({error})"))
+    })
 }

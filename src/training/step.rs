@@ -57,6 +57,7 @@ pub struct Learner<D: Device> {
     /// The teacher's forward pass, also used for evaluation.
     inference: Workspace<D>,
     target: D::Vector,                // [B, N]
+    target_rows: Vec<f32>,            // [B, N], where the target is made on the host
     class_weights: Option<D::Vector>, // [N]
     gradients: D::Gradients,
     batch: D::Batch,
@@ -110,6 +111,7 @@ impl<D: Device> Learner<D> {
             student: Workspace::new(&device, &encoder, capacity, Keep::ForBackward)?,
             inference: Workspace::new(&device, &encoder, both, Keep::Logits)?,
             target: device.vector(capacity.sequences * labels)?,
+            target_rows: Vec::with_capacity(capacity.sequences * labels),
             class_weights,
             gradients: device.gradients(encoder.layout.len, &encoder.layout.embeddings)?,
             batch: device.batch(both)?,
@@ -132,6 +134,9 @@ impl<D: Device> Learner<D> {
         for (i, batch) in micro.iter().enumerate() {
             let write = if i == 0 { Write::Overwrite } else { Write::Add };
             self.micro_step(step, batch, votes.as_deref(), scale, write)?;
+        }
+        if let Some(votes) = votes {
+            self.votes.give_back(votes);
         }
         self.look_ahead(step, ahead)?;
         let sum = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>();
@@ -229,8 +234,9 @@ impl<D: Device> Learner<D> {
         match (plan.source(), votes) {
             (Source::LookAhead, Some(votes)) => {
                 let rows = batch.slots.iter().flat_map(|&slot| &votes[slot as usize * labels..][..labels]);
-                let target: Vec<f32> = rows.copied().collect();
-                self.device.write_vector(&mut self.target, &target)?;
+                self.target_rows.clear();
+                self.target_rows.extend(rows);
+                self.device.write_vector(&mut self.target, &self.target_rows)?;
                 Ok(Taught::ByVotes)
             }
             (Source::Weights, _) => {
@@ -250,21 +256,22 @@ impl<D: Device> Learner<D> {
 
     fn vote_of_stored(&mut self, step: u64, len: usize) -> Result<Taught> {
         let filled = self.settings.plan.filled(step);
-        let mut mean = vec![0.0f32; len];
+        self.target_rows.clear();
+        self.target_rows.resize(len, 0.0);
         for k in 1..=filled {
             let mask = self.mask(step, k);
             let Some(Teacher::Stored { ring }) = &self.state.teacher else { return Ok(Taught::No) };
             let weights = &ring[((step - k as u64) % ring.len() as u64) as usize];
             self.encoder.forward(&mut self.device, &mut self.inference, weights, &self.batch, mask)?;
             let logits = self.device.read_vector(&self.inference.logits)?;
-            for (sum, &z) in mean.iter_mut().zip(&logits[..len]) {
+            for (sum, &z) in self.target_rows.iter_mut().zip(&logits[..len]) {
                 *sum += z;
             }
         }
-        for sum in &mut mean {
+        for sum in &mut self.target_rows {
             *sum /= filled as f32;
         }
-        self.device.write_vector(&mut self.target, &mean)?;
+        self.device.write_vector(&mut self.target, &self.target_rows)?;
         Ok(Taught::ByVotes)
     }
 

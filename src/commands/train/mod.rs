@@ -5,6 +5,8 @@ mod options;
 mod settings;
 mod show;
 
+pub use options::{require_same, resolve};
+
 use std::sync::{Arc, atomic::AtomicBool};
 
 use bertsd_cuda::{
@@ -28,7 +30,7 @@ pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
     let resumed = args.resume.is_some();
     let stop_after = args.stop_after;
     let overwrite = args.overwrite;
-    let options = options::resolve(args)?;
+    let options = resolve(args)?;
     let settings = settings::Settings::new(options, stop_after)?;
     if let Some(threads) = settings.threads {
         // Fails only if a pool exists already, which then has the threads of the run before.

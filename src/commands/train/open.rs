@@ -15,12 +15,13 @@ use bertsd_cuda::{
     },
     device::{Capacity, Device, Shape},
     encoder::{Encoder, LastLayer},
-    model::{ConfigFile, Hub, Model, Purpose},
+    model::{BertConfig, ConfigFile, Hub, Model, Purpose},
     reports::{EventLog, TensorBoardWriter},
     training::{EvaluationSet, Learner, LearningRates, LoopSettings, Run, StepSettings, state, state::Position},
 };
 
 use super::{
+    options::with_absolute_paths,
     settings::{ClassWeights, DataSource, Order, Settings, given},
     show,
 };
@@ -132,7 +133,7 @@ pub fn open<D: Device>(
     }
     if !resumed {
         // First of all: from here on the directory is a run that --resume can go on with.
-        write_run_file(settings, encode, &cache)?;
+        write_run_file(settings, &model.config, encode, cache)?;
     }
     let store = CheckpointStore::open(&settings.directory, keep.max(1))?;
     let position = if resumed { restore(&store, &mut learner, settings)? } else { Position::default() };
@@ -328,19 +329,24 @@ fn restore<D: Device>(store: &CheckpointStore, learner: &mut Learner<D>, setting
     }
 }
 
-/// `run.toml`: every setting, with the places of files made absolute, so that it means the same from anywhere.
-fn write_run_file(settings: &Settings, encode: EncodeSettings, cache: &Option<PathBuf>) -> Result<()> {
-    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+/// `run.toml`: every setting, with what the model, the user's directories and this machine decide filled in.
+fn write_run_file(
+    settings: &Settings,
+    config: &BertConfig,
+    encode: EncodeSettings,
+    cache: Option<PathBuf>,
+) -> Result<()> {
     let mut options = settings.options.clone();
-    for path in [&mut options.train, &mut options.dev, &mut options.test, &mut options.data_dir, &mut options.out] {
-        *path = path.as_ref().map(absolute);
-    }
-    let model = PathBuf::from(&settings.model);
-    if model.is_dir() {
-        options.model = Some(absolute(&model).display().to_string());
-    }
     options.max_length = Some(encode.max_length);
-    options.token_cache = Some(cache.as_ref().map_or_else(|| PathBuf::from("none"), absolute));
+    options.token_cache = Some(cache.unwrap_or_else(|| PathBuf::from("none")));
+    // --dropout sets both at once, so it can say what the model has only where they are the same.
+    if config.hidden_drop_prob == config.classifier_drop_prob {
+        options.dropout = Some(config.hidden_drop_prob);
+    }
+    options.attention_dropout = Some(config.attention_drop_prob);
+    // Matrix products are cut into as many parts as there are threads, which shows in the last bit.
+    options.threads = Some(rayon::current_num_threads());
+    let options = with_absolute_paths(options);
     let text = toml::to_string(&options).map_err(|error| Error::run(&settings.directory, error.to_string()))?;
     let header = "# Every setting of this run. `bertsd-cuda train --config FILE --out DIR` repeats it.\n";
     write_atomically(settings.directory.join("run.toml"), format!("{header}{text}").as_bytes())

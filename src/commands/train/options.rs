@@ -1,6 +1,9 @@
 //! Options from three places: the command line, a configuration file, and the defaults, in this order.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use bertsd_cuda::{Error, Result};
 use serde_json::Value;
@@ -28,6 +31,46 @@ pub fn resolve(args: TrainArgs) -> Result<TrainOptions> {
         options = overlay(options, stored)?;
     }
     Ok(with_defaults(options))
+}
+
+/// Refuses a run whose `run.toml` says something else than `asked`.
+///
+/// What was not asked for is as the run has it; a place is the same however it is written.
+pub fn require_same(directory: &Path, asked: &TrainOptions) -> Result<()> {
+    let json = |options: TrainOptions| {
+        let value = serde_json::to_value(TrainOptions { out: None, ..options });
+        value.map_err(|error| Error::run(directory, error.to_string()))
+    };
+    let there = json(read(&directory.join("run.toml"))?)?;
+    if let Value::Object(asked) = json(with_absolute_paths(asked.clone()))? {
+        for (name, value) in asked.into_iter().filter(|(_, value)| !value.is_null()) {
+            if there.get(&name) != Some(&value) {
+                let stored = there.get(&name).unwrap_or(&Value::Null);
+                let message = format!(
+                    "was trained with other settings: {name} is {stored} there and {value} here; give another --out, or \
+                     --overwrite to train it again"
+                );
+                return Err(Error::run(directory, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The places of files made absolute, so that they mean the same from anywhere.
+pub fn with_absolute_paths(mut options: TrainOptions) -> TrainOptions {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    for path in [&mut options.train, &mut options.dev, &mut options.test, &mut options.data_dir, &mut options.out] {
+        *path = path.as_ref().map(absolute);
+    }
+    if let Some(model) = options.model.as_ref().map(PathBuf::from).filter(|model| model.is_dir()) {
+        options.model = Some(absolute(&model).display().to_string());
+    }
+    options.token_cache = options.token_cache.map(|path| match path.as_os_str() == "none" {
+        true => path,
+        false => absolute(&path),
+    });
+    options
 }
 
 /// Reads a configuration file; unknown or misspelt keys are errors with line and column.
