@@ -15,7 +15,7 @@ use tempfile::TempDir;
 #[test]
 fn lines_from_standard_input_are_answered_in_order() {
     let model = str(&head64()).to_owned();
-    let found = succeed(&["predict", "--model", &model, "--probabilities", "all"], "w1 w2 w3\nw200\n\nw9 w8");
+    let found = succeed(&["predict", "--model", &model], "w1 w2 w3\nw200\n\nw9 w8");
     let lines: Vec<&str> = found.lines().collect();
     assert_eq!(lines[0], "label,probability,probability_LABEL_0,probability_LABEL_1,probability_LABEL_2");
     assert_eq!(lines.len(), 5, "{found}");
@@ -108,12 +108,37 @@ fn settings_of_training_are_defaults_and_options_win() {
 #[test]
 fn formats_quote_what_they_must() {
     let model = str(&head32()).to_owned();
-    let base = ["predict", "--model", &model, "--echo"];
+    let base = ["predict", "--model", &model, "--echo", "--probabilities", "top"];
     let csv = succeed(&base, "w1, \"w2\"\n");
     assert!(csv.starts_with("text,label,probability\n\"w1, \"\"w2\"\"\",LABEL_"), "{csv}");
     let tsv = succeed(&[&base[..], &["--output-format", "tsv"]].concat(), "w1\tw2\n");
     assert!(tsv.starts_with("text\tlabel\tprobability\nw1 w2\tLABEL_"), "{tsv}");
     fail(2, &["input-ids", "jsonl"], &["predict", "--model", &model, "--input-ids"], "w1\n");
+}
+
+#[test]
+fn columns_of_the_input_are_kept() {
+    let model = str(&head32()).to_owned();
+    let base = ["predict", "--model", &model, "--probabilities", "top", "--keep", "id", "--keep", "note"];
+    let csv = [&base[..], &["--format", "csv"]].concat();
+    let found = succeed(&csv, "note,id,text\n\"a,b\",7,w1\n,x8,w2 w3\n");
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines[0], "id,note,label,probability");
+    assert!(lines[1].starts_with("7,\"a,b\",LABEL_") && lines[2].starts_with("x8,,LABEL_"), "{found}");
+    let jsonl = [&base[..], &["--format", "jsonl", "--output-format", "jsonl", "--echo"]].concat();
+    let found =
+        succeed(&jsonl, "{\"text\":\"w1\",\"id\":7,\"note\":\"n\"}\n{\"note\":\"\",\"id\":8,\"text\":\"w2\"}\n");
+    let ids: Vec<_> =
+        json_lines(&found).iter().map(|line| [&line["id"], &line["note"], &line["text"]].map(Clone::clone)).collect();
+    assert_eq!(json!(ids), json!([["7", "n", "w1"], ["8", "", "w2"]]));
+    fail(3, &["column 'id'"], &csv, "note,text\na,w1\n");
+    fail(2, &["keep", "--format"], &base, "w1\n");
+    fail(
+        2,
+        &["keep", "'label'"],
+        &["predict", "--model", &model, "--keep", "label", "--format", "csv"],
+        "text,label\nw1,a\n",
+    );
 }
 
 #[test]
@@ -170,7 +195,7 @@ fn a_conversation_over_pipes_and_its_end() {
     let mut line = String::new();
     ask.write_all(b"w1\n").unwrap();
     answers.read_line(&mut line).unwrap();
-    assert_eq!(line, "label,probability\n");
+    assert_eq!(line, "label,probability,probability_LABEL_0,probability_LABEL_1\n");
     for text in ["w2 w3\n", "w4\n"] {
         line.clear();
         answers.read_line(&mut line).unwrap();

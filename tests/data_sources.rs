@@ -125,6 +125,7 @@ fn headerless_files_go_by_number_and_texts_are_joined() {
         text: text.iter().map(|column| ColumnRef::from(*column)).collect(),
         pair: None,
         label: Some("0".into()),
+        kept: vec![],
     };
     let table = |text| Source::Table(Table { header: false, ..Table::new(&path, columns(text)).unwrap() });
     let expected = [own("title body", None, Some("1"), 1), own("t b", None, Some("2"), 2)];

@@ -5,7 +5,7 @@ mod runs;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use std::{collections::VecDeque, process::Stdio, thread::sleep, time::Duration};
+use std::{collections::VecDeque, fs, process::Stdio, thread::sleep, time::Duration};
 
 use bertsd_cuda::{
     data::PackedBatch,
@@ -62,6 +62,9 @@ fn random_settings_repeat_and_survive_kills() {
         let whole = toy.run("whole", &format!("{options} --overwrite"));
         succeed(&mut toy.command("--config whole/run.toml --out again --overwrite"));
         toy.result("again").assert_same(&whole, &format!("{options}, from run.toml"));
+        if toy.path("cut").exists() {
+            fs::remove_dir_all(toy.path("cut")).unwrap();
+        }
         let mut command = toy.start(&format!("{options} --out cut --overwrite"));
         loop {
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

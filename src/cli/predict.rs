@@ -35,8 +35,8 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FORMAT", help_heading = "Output")]
     pub output_format: Option<PredictionFormat>,
 
-    /// Which probabilities are written: top, that of the predicted label; all, those of every label too
-    #[arg(long, value_name = "WHICH", default_value = "top", help_heading = "Output")]
+    /// Which probabilities are written: all, that of the predicted label and those of every label; top, the first alone
+    #[arg(long, value_name = "WHICH", default_value = "all", help_heading = "Output")]
     pub probabilities: Probabilities,
 
     /// Write every label's logit too
@@ -46,6 +46,10 @@ pub struct PredictArgs {
     /// Write the token ids too (jsonl only)
     #[arg(long, help_heading = "Output")]
     pub input_ids: bool,
+
+    /// Column of the input, by name or by number from 0, that is written too; give several to keep more [default: none]
+    #[arg(long, value_name = "COL", help_heading = "Output")]
+    pub keep: Vec<String>,
 
     /// Write the texts too, before the label
     #[arg(long, help_heading = "Output")]

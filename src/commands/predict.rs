@@ -6,8 +6,8 @@ use std::{
 };
 
 use bertsd_cuda::{
-    Result,
-    data::{Conventions, EncodeSettings, Format, Table},
+    Error, Result,
+    data::{Columns, Conventions, EncodeSettings, Format, Table},
     device::{Backend, Capacity, Device, Shape, cpu::CpuDevice},
     inference::{
         Classifier, Event, OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter,
@@ -36,6 +36,7 @@ pub fn run(args: PredictArgs) -> anyhow::Result<()> {
     let encode = loaded.encode_settings(&args.encode, input.is_paired())?;
     let labels = loaded.model.labels.clone();
     let fields = PredictionFields {
+        kept: args.keep.clone(),
         text: args.echo,
         pair: args.echo && input.is_paired(),
         truth: false,
@@ -72,6 +73,7 @@ fn answer<D: Device>(
 ) -> Result<()> {
     classify_stream(&mut classifier, &loaded.tokenizer, input, settings, &mut |event| match event {
         Event::Row(row) => writer.write(&Prediction {
+            kept: row.kept,
             text: row.text,
             pair: row.pair.unwrap_or_default(),
             truth: "",
@@ -97,7 +99,11 @@ fn input(args: &PredictArgs, loaded: &Loaded) -> Result<TextInput> {
         }
         None => InputFormat::Table(Format::of(&path)?),
     };
-    let columns = loaded.columns(&args.columns);
+    let kept = args.keep.iter().map(|column| column.as_str().into()).collect();
+    let columns = Columns { kept, ..loaded.columns(&args.columns) };
+    if format == InputFormat::Lines && !columns.kept.is_empty() {
+        return Err(Error::setting("keep", "plain lines have no columns; say how the input is read with --format"));
+    }
     Ok(match format {
         InputFormat::Lines => TextInput::Lines { path, paired: columns.pair.is_some(), stdin },
         InputFormat::Table(format) => {

@@ -88,6 +88,7 @@ impl Loaded {
             text,
             pair: pair.filter(|column| *column != NO_PAIR).map(|column| column.as_str().into()),
             label: None,
+            kept: Vec::new(),
         }
     }
 

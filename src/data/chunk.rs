@@ -18,6 +18,8 @@ const MOST_BYTES: usize = 4 << 20;
 pub(crate) struct Chunk {
     text: String,
     rows: Vec<Place>,
+    /// Where the kept cells end, as many a row as there are such columns.
+    kept_ends: Vec<usize>,
     /// [`Row::position`] of its last row.
     pub position: u64,
 }
@@ -37,6 +39,10 @@ impl Chunk {
         let first_end = self.text.len();
         self.text.push_str(row.pair.unwrap_or_default());
         self.rows.push(Place { start, first_end, end: self.text.len(), paired: row.pair.is_some() });
+        for cell in row.kept {
+            self.text.push_str(cell);
+            self.kept_ends.push(self.text.len());
+        }
         self.position = row.position;
     }
 
@@ -52,6 +58,17 @@ impl Chunk {
     pub fn row(&self, i: usize) -> (&str, Option<&str>) {
         let Place { start, first_end, end, paired } = self.rows[i];
         (&self.text[start..first_end], paired.then(|| &self.text[first_end..end]))
+    }
+
+    /// The kept cells of row `i`.
+    pub fn kept(&self, i: usize) -> impl Iterator<Item = &str> {
+        let each = self.kept_ends.len() / self.rows.len();
+        let mut start = self.rows[i].end;
+        self.kept_ends[i * each..][..each].iter().map(move |&end| {
+            let cell = &self.text[start..end];
+            start = end;
+            cell
+        })
     }
 
     pub fn is_full(&self) -> bool {

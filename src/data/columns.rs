@@ -52,16 +52,18 @@ pub struct Columns {
     pub pair: Option<ColumnRef>,
     /// The label; `None` where labels are not read.
     pub label: Option<ColumnRef>,
+    /// Columns that are handed on unread.
+    pub kept: Vec<ColumnRef>,
 }
 
 impl Columns {
     pub fn new(text: impl Into<ColumnRef>, pair: Option<ColumnRef>, label: Option<ColumnRef>) -> Self {
-        Self { text: vec![text.into()], pair, label }
+        Self { text: vec![text.into()], pair, label, kept: Vec::new() }
     }
 
-    /// All of them in the order text…, pair, label.
+    /// All of them in the order text…, pair, label, kept….
     pub(super) fn all(&self) -> impl Iterator<Item = &ColumnRef> {
-        self.text.iter().chain(&self.pair).chain(&self.label)
+        self.text.iter().chain(&self.pair).chain(&self.label).chain(&self.kept)
     }
 
     /// Positions of all columns in a table whose header is `names`.

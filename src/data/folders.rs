@@ -38,7 +38,15 @@ impl Folders {
         for (i, (path, label)) in self.files()?.into_iter().enumerate() {
             let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
             let text = text(&bytes, &path)?;
-            visit(Row { text, pair: None, label: Some(label), path: &path, line: 1, position: i as u64 + 1 })?;
+            visit(Row {
+                text,
+                pair: None,
+                label: Some(label),
+                kept: &[],
+                path: &path,
+                line: 1,
+                position: i as u64 + 1,
+            })?;
         }
         Ok(())
     }

@@ -149,8 +149,15 @@ mod tests {
         let mut learner = LabelLearner::default();
         let mut provisional = Vec::new();
         for (i, label) in labels.iter().enumerate() {
-            let row =
-                Row { text: "", pair: None, label: Some(label), path: Path::new("x"), line: i as u64, position: 0 };
+            let row = Row {
+                text: "",
+                pair: None,
+                label: Some(label),
+                kept: &[],
+                path: Path::new("x"),
+                line: i as u64,
+                position: 0,
+            };
             provisional.push(learner.observe(&row)?);
         }
         let (map, finals) = learner.finish(Path::new("x"))?;

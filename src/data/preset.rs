@@ -124,7 +124,8 @@ impl Preset {
             _ => vec![ColumnRef::Index(1)],
         };
         let table = |path| {
-            let columns = Columns { text: texts.clone(), pair: None, label: Some(ColumnRef::Index(0)) };
+            let columns =
+                Columns { text: texts.clone(), pair: None, label: Some(ColumnRef::Index(0)), kept: Vec::new() };
             let conventions =
                 Conventions { escaped_newlines: true, class_names: class_names.clone(), ..Conventions::default() };
             Source::Table(Table { path, format: Format::Csv, header: false, columns, conventions })

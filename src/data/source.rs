@@ -14,6 +14,8 @@ pub struct Row<'a> {
     pub pair: Option<&'a str>,
     /// Present exactly if the source has a label column.
     pub label: Option<&'a str>,
+    /// As [`Columns::kept`](super::Columns::kept) asks.
+    pub kept: &'a [&'a str],
     pub path: &'a Path,
     /// The row's first line, from 1; in Parquet its number.
     pub line: u64,

@@ -196,7 +196,9 @@ impl<'a> Assembler<'a> {
             text = unescape(text, &mut self.text);
             pair = pair.map(|pair| unescape(pair, &mut self.pair));
         }
-        (self.visit)(Row { text, pair, label, path, line, position })
+        let before = texts + usize::from(columns.pair.is_some()) + usize::from(columns.label.is_some());
+        let kept: Vec<&str> = (before..before + columns.kept.len()).map(cell).collect();
+        (self.visit)(Row { text, pair, label, kept: &kept, path, line, position })
     }
 
     fn class_name<'l>(&self, label: &'l str, line: u64) -> Result<&'l str>

@@ -1,6 +1,6 @@
 //! Answers as rows of CSV or TSV, or as JSON lines.
 //!
-//! CSV and TSV have a header: `text`, `text_pair`, `truth` as far as asked for, then `label` and `probability`, then
+//! CSV and TSV have a header: the columns kept from the input, `text`, `text_pair`, `truth` as far as asked for, then `label` and `probability`, then
 //! `probability_NAME` and `logit_NAME` of every class. JSON lines have the same names, but `probabilities` is one object by class
 //! name, `logits` a list in the order of the classes, and `input_ids` the token ids. Numbers are the shortest that read back as
 //! the same float32.
@@ -51,8 +51,10 @@ impl fmt::Display for PredictionFormat {
 }
 
 /// What is written beside `label` and `probability`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PredictionFields {
+    /// Columns of the input that are written as they came, first of all.
+    pub kept: Vec<String>,
     pub text: bool,
     pub pair: bool,
     /// The label that the data gives.
@@ -66,6 +68,7 @@ pub struct PredictionFields {
 /// One answer. What [`PredictionFields`] does not ask for may be empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Prediction<'a> {
+    pub kept: &'a [&'a str],
     pub text: &'a str,
     pub pair: &'a str,
     pub truth: &'a str,
@@ -97,21 +100,26 @@ impl<'l> PredictionWriter<'l> {
         if fields.input_ids && format != PredictionFormat::JsonLines {
             return Err(Error::setting("input-ids", format!("{format} has no lists; write jsonl instead")));
         }
-        let mut writer = Self { file, format, fields, labels, line: Vec::new() };
+        if let Some(name) = fields.kept.iter().find(|name| is_own_name(name)) {
+            let message = format!("'{name}' is a name that the answers use themselves; rename the column");
+            return Err(Error::setting("keep", message));
+        }
         if format != PredictionFormat::JsonLines {
             let every = |wanted: bool, prefix: &'static str| {
                 labels.iter().filter(move |_| wanted).map(move |label| format!("{prefix}{label}"))
             };
             let leading = [(fields.text, "text"), (fields.pair, "text_pair"), (fields.truth, "truth")];
-            let mut header: Vec<String> =
-                leading.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| (*name).to_owned()).collect();
+            let mut header = fields.kept.clone();
+            header.extend(leading.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| (*name).to_owned()));
             header.extend(["label".to_owned(), "probability".to_owned()]);
             header.extend(every(fields.probabilities, "probability_"));
             header.extend(every(fields.logits, "logit_"));
+            let mut writer = Self { file, format, fields, labels, line: Vec::new() };
             header.iter().for_each(|name| writer.cell(name));
             writer.end_line()?;
+            return Ok(writer);
         }
-        Ok(writer)
+        Ok(Self { file, format, fields, labels, line: Vec::new() })
     }
 
     pub fn write(&mut self, prediction: &Prediction<'_>) -> Result<()> {
@@ -122,6 +130,7 @@ impl<'l> PredictionWriter<'l> {
             return self.write_json(prediction, label, probability);
         }
         let PredictionFields { text, pair, truth, probabilities, logits, .. } = self.fields;
+        prediction.kept.iter().for_each(|cell| self.cell(cell));
         for (_, cell) in [(text, prediction.text), (pair, prediction.pair), (truth, prediction.truth)]
             .iter()
             .filter(|(wanted, _)| *wanted)
@@ -150,9 +159,10 @@ impl<'l> PredictionWriter<'l> {
     }
 
     fn write_json(&mut self, prediction: &Prediction<'_>, label: &str, probability: f32) -> Result<()> {
-        let Prediction { text, pair, truth, probabilities, logits, input_ids } = *prediction;
-        let fields = self.fields;
+        let Prediction { kept, text, pair, truth, probabilities, logits, input_ids } = *prediction;
+        let fields = &self.fields;
         let line = JsonLine {
+            kept: Kept { names: &fields.kept, cells: kept },
             text: fields.text.then_some(text),
             text_pair: fields.pair.then_some(pair),
             truth: fields.truth.then_some(truth),
@@ -196,8 +206,17 @@ impl<'l> PredictionWriter<'l> {
     }
 }
 
+/// Whether the answers have a column or field of this name.
+fn is_own_name(name: &str) -> bool {
+    const NAMES: [&str; 8] =
+        ["text", "text_pair", "truth", "label", "probability", "probabilities", "logits", "input_ids"];
+    NAMES.contains(&name) || name.starts_with("probability_") || name.starts_with("logit_")
+}
+
 #[derive(Serialize)]
 struct JsonLine<'a> {
+    #[serde(flatten)]
+    kept: Kept<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -223,5 +242,17 @@ struct ByName<'a> {
 impl Serialize for ByName<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_map(self.labels.iter().zip(self.values.iter().map(|&p| p as f32)))
+    }
+}
+
+/// Cells by the names of their columns.
+struct Kept<'a> {
+    names: &'a [String],
+    cells: &'a [&'a str],
+}
+
+impl Serialize for Kept<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.names.iter().zip(self.cells))
     }
 }

@@ -31,6 +31,7 @@ pub struct StreamSettings {
 pub struct Streamed<'a> {
     pub text: &'a str,
     pub pair: Option<&'a str>,
+    pub kept: &'a [&'a str],
     pub input_ids: &'a [u32],
     pub logits: &'a [f32], // [N]
 }
@@ -128,7 +129,8 @@ impl<D: Device> Worker<'_, D> {
         }
         for (i, ((input_ids, _), logits)) in sequences.iter().zip(logits.chunks_exact(classes)).enumerate() {
             let (text, pair) = texts.row(i);
-            hear(Event::Row(Streamed { text, pair, input_ids, logits }))?;
+            let kept: Vec<&str> = texts.kept(i).collect();
+            hear(Event::Row(Streamed { text, pair, kept: &kept, input_ids, logits }))?;
         }
         self.rows += sequences.len() as u64;
         Ok(())

@@ -94,7 +94,7 @@ fn read_lines(
                 return Err(Error::table_line(path, line, message));
             }
         };
-        visit(Row { text, pair, label: None, path, line, position: lines.position() })?;
+        visit(Row { text, pair, label: None, kept: &[], path, line, position: lines.position() })?;
     }
     Ok(())
 }

@@ -187,6 +187,7 @@ fn data_source(options: &TrainOptions) -> Result<DataSource> {
         text: options.text.iter().map(|column| column.as_str().into()).collect(),
         pair: options.text_pair.as_deref().map(Into::into),
         label: options.label.as_deref().map(Into::into),
+        kept: Vec::new(),
     };
     Ok(DataSource::Files {
         train: given(&options.train, "train")?,
