@@ -8,7 +8,7 @@ mod tiny;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Mask, Shape, Site, Write, cpu::CpuDevice},
+    device::{Capacity, Device, Mask, Shape, Site, Write, cpu::CpuDevice, StepScalars},
     model::{BertConfig, Layout},
     random::Philox,
 };
@@ -95,7 +95,7 @@ fn repeated_words_and_micro_batches_add_up() {
             let packed = repeating(lengths, (10 * t + m) as u32);
             let mut stream = tiny::stream(900 + (10 * t + m) as u32);
             let d_x: Vec<f32> = (0..300 * config.hidden_size).map(|_| stream.normal() as f32).collect();
-            device.upload(&mut batch, &packed).unwrap();
+            device.upload(&mut batch, &packed, &StepScalars::default()).unwrap();
             let table = &layout.embeddings;
             device.embed(&mut x, &mut mean, &mut rstd, &parameters, &batch, table, dropout).unwrap();
             device.embed_backward(&mut gradients, &d_x, &mean, &rstd, &parameters, &batch, table, dropout).unwrap();
@@ -125,7 +125,7 @@ fn first_rows_are_gathered_and_scattered() {
     let capacity = Capacity { tokens, sequences: 5, length: 33 };
     let mut device = CpuDevice::new(Shape::new(&config), capacity);
     let mut batch = device.batch(capacity).unwrap();
-    device.upload(&mut batch, &packed).unwrap();
+    device.upload(&mut batch, &packed, &StepScalars::default()).unwrap();
     let x: Vec<f32> = (0..tokens * c).map(|i| i as f32).collect();
     let mut first = device.matrix(5, c).unwrap();
     device.gather_first(&mut first, &x, &batch).unwrap();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Distance, Mask, Shape, cpu::CpuDevice},
+    device::{Capacity, Device, Distance, Mask, Shape, cpu::CpuDevice, StepScalars},
     distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, Keep, LastLayer, Workspace},
     training::{Learner, LearningRates, step::StepSettings},
@@ -85,7 +85,7 @@ fn check_forward<D: Device>(golden: &Golden, last: LastLayer, make: Make<D>, tol
     let mut workspace = Workspace::new(&device, &encoder, capacity, Keep::ForBackward).unwrap();
     let packed = &golden.batches[0];
     let mut batch = device.batch(capacity).unwrap();
-    device.upload(&mut batch, packed).unwrap();
+    device.upload(&mut batch, packed, &StepScalars::default()).unwrap();
     encoder.forward(&mut device, &mut workspace, &weights, &batch, Mask::none()).unwrap();
 
     let (c, layers) = (golden.model.config.hidden_size, golden.model.config.layers);

@@ -2,7 +2,7 @@
 
 use bertsd_cuda::{
     Error, Result,
-    device::{Capacity, Shape, cpu::CpuDevice, cuda_devices},
+    device::{Capacity, Shape, cpu::CpuDevice, cuda::cuda_devices},
     distillation::{Method, Plan, SdvMode, Source, TeacherKind},
     encoder::{Encoder, Keep, LastLayer},
     model::{ConfigFile, Layout},

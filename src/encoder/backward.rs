@@ -39,7 +39,7 @@ impl Encoder {
             write,
         )?;
         if !first_rows {
-            device.scatter_first(&mut flow.d_out, &flow.d_y, batch, Write::Overwrite)?;
+            device.scatter_first(&mut flow.d_out, &flow.d_y, batch)?;
         }
         for l in (0..=last).rev() {
             let (x, kept) = (&workspace.x[l], &workspace.layers[l]);
@@ -54,7 +54,8 @@ impl Encoder {
             batch,
             &self.layout.embeddings,
             self.dropout(mask, Site::Embeddings),
-        )
+        )?;
+        device.end_backward(gradients, batch)
     }
 
     /// `flow.d_out`: the gradient of the layer's output on entry, of its input on return.
@@ -117,10 +118,8 @@ impl Encoder {
             let (d_q, d_kv) = (d_branch, d_qkv);
             let (query, key_value) = (outputs_of(layer.qkv, c, 0, c), outputs_of(layer.qkv, c, c, 2 * c));
             device.attention_first_backward(d_q, d_kv, d_ctx, q, qkv, ctx, lse, batch, probabilities)?;
-            device.linear_backward_input(d_out, d_kv, None, weights, batch, Rows::Tokens, key_value)?;
             let d_first = d_ctx;
-            device.linear_backward_input(d_first, d_q, Some(d_r), weights, batch, Rows::Sequences, query)?;
-            device.scatter_first(d_out, d_first, batch, Write::Add)?;
+            device.project_first_backward_input(d_out, d_first, d_kv, d_q, d_r, weights, batch, layer.qkv)?;
             device.linear_backward_weight(gradients, d_kv, x, batch, Rows::Tokens, key_value, write)?;
             device.linear_backward_weight(gradients, d_q, first, batch, Rows::Sequences, query, write)
         } else {

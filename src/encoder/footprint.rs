@@ -29,8 +29,8 @@ impl Encoder {
         let mut sum = Footprint {
             // inputs and outputs of layers; h; first, pooled, dropped
             matrix_elements: (if training { layers + 1 } else { 2 }) * t * c + t * f + 3 * b * c,
-            // the embeddings' mean and 1/σ; logits; losses
-            vector_elements: 2 * t + b * n + 2 * b,
+            // the embeddings' mean and 1/σ; logits
+            vector_elements: 2 * t + b * n,
         };
         if training {
             // d_out, d_r, d_branch, d_y; d_u; d_qkv
@@ -75,10 +75,10 @@ mod tests {
 
     fn allocated(workspace: &Workspace<CpuDevice>) -> Footprint {
         let Workspace {
-            x, embed_mean, embed_rstd, layers, h, first, pooled, dropped, logits, losses, gradients, ..
+            x, embed_mean, embed_rstd, layers, h, first, pooled, dropped, logits, gradients, ..
         } = workspace;
         let mut matrices: Vec<&Vec<f32>> = x.iter().chain([h, first, pooled, dropped]).collect();
-        let mut vectors: Vec<&Vec<f32>> = vec![embed_mean, embed_rstd, logits, losses];
+        let mut vectors: Vec<&Vec<f32>> = vec![embed_mean, embed_rstd, logits];
         for layer in layers {
             matrices.extend([&layer.qkv, &layer.ctx, &layer.r1, &layer.y, &layer.r2]);
             matrices.extend(layer.q.iter().chain(&layer.first).chain(&layer.u));

@@ -3,7 +3,7 @@
 use super::{Encoder, Workspace, workspace::LayerBuffers};
 use crate::{
     Result,
-    device::{Device, Mask, Rows, Site, outputs_of},
+    device::{Device, Mask, Rows, Site},
 };
 
 impl Encoder {
@@ -72,12 +72,9 @@ impl Encoder {
         let layer = &self.layout.layers[l];
         let rows = self.rows(l);
         let probabilities = self.dropout(mask, Site::AttentionProbabilities { layer: l });
-        let c = self.shape.hidden;
         let residual = match (rows, &mut kept.first, &mut kept.q) {
             (Rows::Sequences, Some(first), Some(q)) => {
-                device.gather_first(first, x, batch)?;
-                device.linear(q, first, weights, batch, Rows::Sequences, outputs_of(layer.qkv, c, 0, c))?;
-                device.linear(&mut kept.qkv, x, weights, batch, Rows::Tokens, outputs_of(layer.qkv, c, c, 2 * c))?;
+                device.project_first(&mut kept.qkv, q, first, x, weights, batch, layer.qkv)?;
                 device.attention_first(&mut kept.ctx, &mut kept.lse, q, &kept.qkv, batch, probabilities)?;
                 &*first
             }

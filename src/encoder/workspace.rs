@@ -55,7 +55,6 @@ pub struct Workspace<D: Device> {
     pub pooled: D::Matrix,  // [B, C]
     pub dropped: D::Matrix, // [B, C]
     pub logits: D::Vector,  // [B, N]
-    pub losses: D::Vector,  // [2, B]
     pub gradients: Option<GradientBuffers<D>>,
     keep: Keep,
 }
@@ -93,7 +92,6 @@ impl<D: Device> Workspace<D> {
             pooled: device.matrix(b, c)?,
             dropped: device.matrix(b, c)?,
             logits: device.vector(b * n)?,
-            losses: device.vector(2 * b)?,
             gradients,
             keep,
         })

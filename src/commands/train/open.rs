@@ -120,7 +120,7 @@ pub fn open<D: Device>(
 
     let class_weights = class_weights(&settings.class_weights, &data.labels, &data.train)?;
     let encoder = Encoder::new(&model.config, LastLayer::FirstRows);
-    let step_settings = step_settings(settings, total_steps, class_weights)?;
+    let step_settings = step_settings(settings, total_steps, steps.settings().step_size(), class_weights)?;
     let device = make(encoder.shape, inference)?;
     let weights = std::mem::take(&mut model.weights);
     let mut learner = Learner::new(device, encoder, step_settings, capacity, inference, &weights)?;
@@ -268,11 +268,17 @@ fn class_weights(choice: &ClassWeights, labels: &LabelMap, train: &Examples) -> 
     }
 }
 
-fn step_settings(settings: &Settings, total_steps: u64, class_weights: Option<Vec<f32>>) -> Result<StepSettings> {
+fn step_settings(
+    settings: &Settings,
+    total_steps: u64,
+    max_examples: usize,
+    class_weights: Option<Vec<f32>>,
+) -> Result<StepSettings> {
     let options = &settings.options;
     let clip = given(&options.clip, "clip")?;
     Ok(StepSettings {
         seed: settings.seed,
+        max_examples,
         plan: settings.plan,
         rates: LearningRates {
             encoder: given(&options.lr, "lr")?,

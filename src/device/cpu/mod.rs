@@ -31,13 +31,17 @@ pub struct CpuDevice {
     d_sum: Vec<f32>,
     /// Gradient through the classifier, [B, C].
     d_pooled: Vec<f32>,
+    /// Losses of a batch before they go to their slots, [B, 2].
+    losses: Vec<f32>,
     norm_partials: Vec<f64>,
+    /// ‖g‖₂ of the last [`Device::gradient_norm`](super::Device::gradient_norm).
+    norm: f64,
 }
 
 impl CpuDevice {
     pub fn new(shape: Shape, capacity: Capacity) -> Self {
-        let [partial, d_sum, d_pooled] = scratch_sizes(shape, capacity).map(|len| vec![0.0; len]);
-        Self { shape, partial, d_sum, d_pooled, norm_partials: Vec::new() }
+        let [partial, d_sum, d_pooled, losses] = scratch_sizes(shape, capacity).map(|len| vec![0.0; len]);
+        Self { shape, partial, d_sum, d_pooled, losses, norm_partials: Vec::new(), norm: 0.0 }
     }
 
     /// Bytes of the scratch that [`CpuDevice::new`] allocates.
@@ -51,11 +55,11 @@ impl CpuDevice {
     }
 }
 
-/// Elements of `partial`, `d_sum` and `d_pooled`.
-fn scratch_sizes(shape: Shape, capacity: Capacity) -> [usize; 3] {
+/// Elements of `partial`, `d_sum`, `d_pooled` and `losses`.
+fn scratch_sizes(shape: Shape, capacity: Capacity) -> [usize; 4] {
     let c = shape.hidden;
     let blocks = capacity.tokens.max(capacity.sequences).div_ceil(layer_norm::BLOCK);
-    [blocks * 4 * c, capacity.tokens * c, capacity.sequences * c]
+    [blocks * 4 * c, capacity.tokens * c, capacity.sequences * c, 2 * capacity.sequences]
 }
 
 /// Gradients, and which rows of the word embeddings this step has touched.

@@ -8,7 +8,10 @@ use super::{
 use crate::{
     Result,
     data::PackedBatch,
-    device::{Capacity, Device, Dropout, LossScale, ParameterRange, Rows, TrainingState, Update, Write},
+    device::{
+        Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, StepScalars, TrainingState, Update, Write,
+        outputs_of,
+    },
     model::layout::{Embeddings, Linear, Norm},
 };
 
@@ -83,9 +86,13 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    fn upload(&mut self, batch: &mut CpuBatch, source: &PackedBatch) -> Result<()> {
-        batch.fill(source);
+    fn upload(&mut self, batch: &mut CpuBatch, source: &PackedBatch, scalars: &StepScalars) -> Result<()> {
+        batch.fill(source, *scalars);
         Ok(())
+    }
+
+    fn replay(&mut self, _: PassKey, _: &CpuBatch, pass: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        pass(self)
     }
 
     fn embed(
@@ -360,6 +367,45 @@ impl Device for CpuDevice {
         Ok(())
     }
 
+    fn project_first(
+        &mut self,
+        kv: &mut Vec<f32>,
+        q: &mut Vec<f32>,
+        first: &mut Vec<f32>,
+        x: &Vec<f32>,
+        weights: &Vec<f32>,
+        batch: &CpuBatch,
+        qkv: Linear,
+    ) -> Result<()> {
+        let c = self.shape.hidden;
+        self.gather_first(first, x, batch)?;
+        self.linear(q, first, weights, batch, Rows::Sequences, outputs_of(qkv, c, 0, c))?;
+        self.linear(kv, x, weights, batch, Rows::Tokens, outputs_of(qkv, c, c, 2 * c))
+    }
+
+    fn project_first_backward_input(
+        &mut self,
+        d_x: &mut Vec<f32>,
+        d_first: &mut Vec<f32>,
+        d_kv: &Vec<f32>,
+        d_q: &Vec<f32>,
+        residual: &Vec<f32>,
+        weights: &Vec<f32>,
+        batch: &CpuBatch,
+        qkv: Linear,
+    ) -> Result<()> {
+        let c = self.shape.hidden;
+        self.linear_backward_input(d_x, d_kv, None, weights, batch, Rows::Tokens, outputs_of(qkv, c, c, 2 * c))?;
+        let query = outputs_of(qkv, c, 0, c);
+        self.linear_backward_input(d_first, d_q, Some(residual), weights, batch, Rows::Sequences, query)?;
+        for (b, row) in d_first.chunks_exact(c).take(batch.sequences()).enumerate() {
+            for (d, &v) in d_x[batch.sequence(b).start * c..][..c].iter_mut().zip(row) {
+                *d += v;
+            }
+        }
+        Ok(())
+    }
+
     fn gather_first(&mut self, first: &mut Vec<f32>, x: &Vec<f32>, batch: &CpuBatch) -> Result<()> {
         let c = self.shape.hidden;
         for (b, row) in first.chunks_exact_mut(c).take(batch.sequences()).enumerate() {
@@ -368,15 +414,11 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    fn scatter_first(&mut self, d_x: &mut Vec<f32>, first: &Vec<f32>, batch: &CpuBatch, write: Write) -> Result<()> {
+    fn scatter_first(&mut self, d_x: &mut Vec<f32>, first: &Vec<f32>, batch: &CpuBatch) -> Result<()> {
         let c = self.shape.hidden;
-        if write == Write::Overwrite {
-            d_x[..batch.tokens() * c].fill(0.0);
-        }
+        d_x[..batch.tokens() * c].fill(0.0);
         for (b, row) in first.chunks_exact(c).take(batch.sequences()).enumerate() {
-            for (d, &v) in d_x[batch.sequence(b).start * c..][..c].iter_mut().zip(row) {
-                *d += v;
-            }
+            d_x[batch.sequence(b).start * c..][..c].copy_from_slice(row);
         }
         Ok(())
     }
@@ -443,20 +485,20 @@ impl Device for CpuDevice {
         target: Option<&Vec<f32>>,
         class_weights: Option<&Vec<f32>>,
         batch: &CpuBatch,
-        scale: LossScale,
+        kind: LossKind,
     ) -> Result<()> {
         let sequences = batch.sequences();
         let len = sequences * self.shape.labels;
-        let (ce, distill) = losses[..2 * sequences].split_at_mut(sequences);
         loss::distillation_loss(
-            ce,
-            distill,
+            losses,
+            &mut self.losses[..2 * sequences],
             &mut d_logits[..len],
             &logits[..len],
             target.map(|target| &target[..len]),
             class_weights.map(Vec::as_slice),
-            &batch.packed.labels,
-            scale,
+            &batch.packed,
+            kind,
+            &batch.scalars,
         );
         Ok(())
     }
@@ -469,8 +511,17 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    fn gradient_norm(&mut self, gradients: &CpuGradients) -> Result<f64> {
-        Ok(optimizer::gradient_norm(&mut self.norm_partials, gradients))
+    fn end_backward(&mut self, _: &mut CpuGradients, _: &CpuBatch) -> Result<()> {
+        Ok(())
+    }
+
+    fn gradient_norm(&mut self, gradients: &CpuGradients) -> Result<()> {
+        self.norm = optimizer::gradient_norm(&mut self.norm_partials, gradients);
+        Ok(())
+    }
+
+    fn read_gradient_norm(&mut self) -> Result<f64> {
+        Ok(self.norm)
     }
 
     fn update(
@@ -480,7 +531,9 @@ impl Device for CpuDevice {
         ranges: &[ParameterRange],
         update: &Update,
     ) -> Result<()> {
-        optimizer::update(state, gradients, ranges, update);
+        if self.norm.is_finite() {
+            optimizer::update(state, gradients, ranges, update, self.norm);
+        }
         Ok(())
     }
 }
