@@ -7,7 +7,7 @@ use super::fatbin;
 use super::result::{Code, Outcome};
 use crate::lower::lower_module;
 use crate::memory::{Kind, Memory};
-use crate::program::{FUNCTION_BASE, Program};
+use crate::program::{Program, function_address};
 use crate::ptx::tree::{Initial, Module, Variable};
 use crate::ptx::types::Space;
 
@@ -141,10 +141,11 @@ impl Image {
         Ok(image)
     }
 
-    /// Function pointers in initialised tables cannot be given: a function has an address only within a program.
     fn address(&self, name: &str, module: &Module) -> Option<u64> {
-        let is_function = module.functions.iter().any(|f| f.name == name);
-        if is_function { Some(FUNCTION_BASE - 1) } else { self.variables.get(name).map(|&(address, _)| address) }
+        match self.variables.get(name) {
+            Some(&(address, _)) => Some(address),
+            None => module.function_named(name).map(function_address),
+        }
     }
 
     pub fn program(&self, name: &str) -> Outcome<Arc<Program>> {

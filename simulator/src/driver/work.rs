@@ -61,6 +61,12 @@ pub enum Work {
     },
     Host(HostFunction),
     Free(u64),
+    /// A graph's own memory begins or ends its life: it holds nothing.
+    Renew {
+        address: u64,
+        bytes: u64,
+        freed: bool,
+    },
     /// Nothing but an order; an event's record.
     Marker,
 }
@@ -102,6 +108,10 @@ pub fn run(
         }
         Work::Free(address) => {
             memory.free(*address);
+            Ok(None)
+        }
+        Work::Renew { address, bytes, .. } => {
+            memory.forget(*address, *bytes);
             Ok(None)
         }
         Work::Marker => Ok(None),

@@ -55,15 +55,25 @@ pub struct Program {
     /// Registers a thread would need on a GPU, estimated from the rows that are live at once.
     pub registers: u32,
     pub local_bytes: usize,
+    /// The module's number of each function that has a code here.
+    pub functions: Vec<usize>,
 }
 
-/// Function pointers are `FUNCTION_BASE + 16·index` of [`Program::codes`]: a range no memory has.
-pub const FUNCTION_BASE: u64 = 0x00ff_0000_0000_0000;
+/// Function pointers are `FUNCTION_BASE + 16·n` for the n-th function of the module: a range no memory has, and the same in
+/// every kernel, so that a pointer may lie in a table or be left by one kernel for another.
+const FUNCTION_BASE: u64 = 0x00ff_0000_0000_0000;
+
+pub fn function_address(number: usize) -> u64 {
+    FUNCTION_BASE + 16 * number as u64
+}
 
 impl Program {
     /// The code a function pointer names.
     pub fn code_at(&self, address: u64) -> Option<usize> {
         let offset = address.checked_sub(FUNCTION_BASE)?;
-        (offset % 16 == 0 && (offset / 16) < self.codes.len() as u64).then_some((offset / 16) as usize)
+        if offset % 16 != 0 {
+            return None;
+        }
+        self.functions.iter().position(|&number| number as u64 == offset / 16)
     }
 }

@@ -4,7 +4,7 @@
 //! a directive can change what a kernel means.
 
 use super::lexer::{Spanned, Token, tokenize};
-use super::tree::{Block, Function, Module, Statement};
+use super::tree::{Block, Function, Limits, Module, Statement};
 use super::types::Space;
 use crate::error::{LoadError, LoadResult};
 
@@ -210,14 +210,14 @@ impl Parser {
         let returns = if self.peek() == Some(&Token::Punct('(')) { self.parameters()? } else { Vec::new() };
         let name = self.name()?;
         let params = if self.peek() == Some(&Token::Punct('(')) { self.parameters()? } else { Vec::new() };
-        let max_threads = self.tuning().map_err(|e| e.within(&name))?;
+        let limits = self.tuning().map_err(|e| e.within(&name))?;
         let body = if self.accept(';') {
             None
         } else {
             self.expect('{')?;
             Some(self.block().map_err(|e| e.within(&name))?)
         };
-        Ok(Function { name, entry, params, returns, body, max_threads, line })
+        Ok(Function { name, entry, params, returns, body, limits, line })
     }
 
     fn parameters(&mut self) -> LoadResult<Vec<super::tree::Variable>> {
@@ -236,8 +236,8 @@ impl Parser {
     }
 
     /// Performance directives after a function's header (PTX ISA section 11.4).
-    fn tuning(&mut self) -> LoadResult<Option<u32>> {
-        let mut max_threads = None;
+    fn tuning(&mut self) -> LoadResult<Limits> {
+        let mut limits = Limits::default();
         while let Some(Token::Directive(name)) = self.peek().cloned() {
             self.at += 1;
             match name.as_str() {
@@ -246,16 +246,18 @@ impl Parser {
                     while self.accept(',') {
                         threads = threads.saturating_mul(self.size()?);
                     }
-                    max_threads = Some(threads);
+                    limits.threads = Some(threads);
                 }
-                "minnctapersm" | "maxnctapersm" | "maxnreg" => {
+                "minnctapersm" => limits.blocks = Some(self.size()?),
+                "maxnreg" => limits.registers = Some(self.size()?),
+                "maxnctapersm" => {
                     self.size()?;
                 }
                 "noreturn" => {}
                 _ => return self.fail(format!("directive .{name} is not supported")),
             }
         }
-        Ok(max_threads)
+        Ok(limits)
     }
 
     fn block(&mut self) -> LoadResult<Block> {

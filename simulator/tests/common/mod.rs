@@ -17,13 +17,15 @@ use cuda::driver::{Report, configure, last_report};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// nvcc, or a panic that says how to get it.
+/// nvcc where scripts/fetch-nvcc.sh looks for it or puts it, or a panic that says how to get it.
 pub fn nvcc() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
-    let fetched = root.join("target/cuda/bin/nvcc");
     let named = std::env::var_os("NVCC").map(PathBuf::from);
-    let found = named.into_iter().chain([fetched, PathBuf::from("/usr/local/cuda/bin/nvcc")]).find(|p| p.exists());
-    found.expect("no nvcc: run scripts/fetch-nvcc.sh, or set NVCC")
+    let home = std::env::var_os("CUDA_HOME").map(|home| Path::new(&home).join("bin/nvcc"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = named.into_iter().chain(home).chain(std::env::split_paths(&path).map(|folder| folder.join("nvcc")));
+    let fixed = [PathBuf::from("/usr/local/cuda/bin/nvcc"), root.join("target/cuda/bin/nvcc")];
+    places.chain(fixed).find(|p| p.exists()).expect("no nvcc: run scripts/fetch-nvcc.sh, or set NVCC")
 }
 
 /// PTX of `tests/cuda/<name>.cu`.
