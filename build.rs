@@ -37,7 +37,9 @@ fn main() {
     let images = match find_nvcc(&root) {
         Some(nvcc) => compile_all(&nvcc, &root.join("kernels"), &out),
         None => {
-            println!("cargo::warning=nvcc was not found: a build for the processor only (scripts/fetch-nvcc.sh fetches it)");
+            println!(
+                "cargo::warning=nvcc was not found: a build for the processor only (scripts/fetch-nvcc.sh fetches it)"
+            );
             Vec::new()
         }
     };
@@ -85,7 +87,8 @@ struct Image {
 }
 
 fn compile_all(nvcc: &Path, kernels: &Path, out: &Path) -> Vec<Image> {
-    let mut files: Vec<PathBuf> = fs::read_dir(kernels).expect("kernels/ is there").map(|e| e.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(kernels).expect("kernels/ is there").map(|e| e.unwrap().path()).collect();
     files.sort();
     let headers: Vec<_> = files.iter().filter(|path| path.extension().is_some_and(|e| e == "cuh")).collect();
     let mut shared = DefaultHasher::new();
@@ -164,7 +167,9 @@ fn check_spills(report: &str, source: &Path) {
 /// Names of the kernels in a PTX file.
 fn entries(ptx: &Path) -> Vec<String> {
     let text = fs::read_to_string(ptx).expect("nvcc has written it");
-    let names = text.lines().filter_map(|line| line.split_once(".entry ").map(|(_, name)| name.trim_end_matches(['(', ')', ' '])));
+    let names = text
+        .lines()
+        .filter_map(|line| line.split_once(".entry ").map(|(_, name)| name.trim_end_matches(['(', ')', ' '])));
     names.map(str::to_owned).collect()
 }
 
@@ -172,8 +177,12 @@ fn table(images: &[Image]) -> String {
     let mut rust = String::from("pub const IMAGES: &[Image] = &[\n");
     for Image { stem, path, kernels } in images {
         let path = path.display();
-        writeln!(rust, "    Image {{ file: {stem:?}, bytes: include_bytes!({:?}), kernels: &{kernels:?} }},", path.to_string())
-            .expect("a string takes everything");
+        writeln!(
+            rust,
+            "    Image {{ file: {stem:?}, bytes: include_bytes!({:?}), kernels: &{kernels:?} }},",
+            path.to_string()
+        )
+        .expect("a string takes everything");
     }
     rust + "];\n"
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Device, Site, cpu::CpuDevice, StepScalars},
+    device::{Device, Site, StepScalars, cpu::CpuDevice},
     encoder::{Encoder, LastLayer},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -7,7 +7,7 @@ mod shapes;
 use std::time::Duration;
 
 use bertsd_cuda::{
-    device::{Device, Rows, Site, Write, cpu::CpuDevice, StepScalars},
+    device::{Device, Rows, Site, StepScalars, Write, cpu::CpuDevice},
     encoder::{Encoder, LastLayer},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

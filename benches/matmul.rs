@@ -15,7 +15,7 @@ use std::{
 };
 
 use bertsd_cuda::{
-    device::{Device, Rows, Write, cpu::CpuDevice, StepScalars},
+    device::{Device, Rows, StepScalars, Write, cpu::CpuDevice},
     encoder::{Encoder, LastLayer},
     model::layout::Linear,
 };

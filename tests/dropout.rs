@@ -11,7 +11,7 @@ mod tiny;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Dropout, Mask, Rows, Shape, Site, Write, cpu::CpuDevice, StepScalars},
+    device::{Capacity, Device, Dropout, Mask, Rows, Shape, Site, StepScalars, Write, cpu::CpuDevice},
     model::{
         BertConfig, View,
         layout::{Linear, Norm},

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Distance, Mask, Shape, cpu::CpuDevice, StepScalars},
+    device::{Capacity, Device, Distance, Mask, Shape, StepScalars, cpu::CpuDevice},
     distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, Keep, LastLayer, Workspace},
     training::{Learner, LearningRates, step::StepSettings},
@@ -114,6 +114,7 @@ fn learner<D: Device>(golden: &Golden, last: LastLayer, plan: Plan, make: Make<D
     let encoder = Encoder::new(&golden.model.config, last);
     let settings = StepSettings {
         seed: 0,
+        max_examples: 256,
         plan,
         rates: LearningRates {
             encoder: golden.arg("lr"),

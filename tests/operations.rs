@@ -8,7 +8,7 @@ mod tiny;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Mask, Rows, Shape, Site, Write, cpu::CpuDevice, StepScalars},
+    device::{Capacity, Device, Mask, Rows, Shape, Site, StepScalars, Write, cpu::CpuDevice},
     model::{
         Activation, BertConfig, Layout, View,
         layout::{Linear, Norm},

@@ -8,7 +8,7 @@ mod tiny;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Distance, Mask, cpu::CpuDevice, StepScalars},
+    device::{Capacity, Device, Distance, Mask, StepScalars, cpu::CpuDevice},
     distillation::{Method, TeacherKind},
     encoder::{Encoder, Keep, LastLayer, Workspace},
     model::{Activation, BertConfig},

@@ -164,12 +164,7 @@ pub trait Device: Sized {
 
     /// Does what `pass` does. A device that records may launch what it recorded of an equal `key` and batches of like size
     /// instead of calling it: so a pass must depend on nothing but its buffers, the uploaded batch and the key.
-    fn replay(
-        &mut self,
-        key: PassKey,
-        batch: &Self::Batch,
-        pass: impl FnOnce(&mut Self) -> Result<()>,
-    ) -> Result<()>;
+    fn replay(&mut self, key: PassKey, batch: &Self::Batch, pass: impl FnOnce(&mut Self) -> Result<()>) -> Result<()>;
 
     /// x = dropout(LayerNorm(word\[id\] + position\[p\] + type\[k\])), x \[T, C\]; keeps each row's mean and 1/σ \[T\].
     fn embed(

@@ -74,9 +74,8 @@ mod tests {
     };
 
     fn allocated(workspace: &Workspace<CpuDevice>) -> Footprint {
-        let Workspace {
-            x, embed_mean, embed_rstd, layers, h, first, pooled, dropped, logits, gradients, ..
-        } = workspace;
+        let Workspace { x, embed_mean, embed_rstd, layers, h, first, pooled, dropped, logits, gradients, .. } =
+            workspace;
         let mut matrices: Vec<&Vec<f32>> = x.iter().chain([h, first, pooled, dropped]).collect();
         let mut vectors: Vec<&Vec<f32>> = vec![embed_mean, embed_rstd, logits];
         for layer in layers {

@@ -198,7 +198,9 @@ impl<D: Device> Learner<D> {
         let taught = self.fill_target(step, batch, votes)?;
         let mask = self.mask(step, 0);
         let kind = LossKind { distance: self.settings.distance, label_smoothing: self.settings.label_smoothing };
-        let Self { device, encoder, state, student, inference, target, class_weights, gradients, batch, losses, .. } = self;
+        let Self {
+            device, encoder, state, student, inference, target, class_weights, gradients, batch, losses, ..
+        } = self;
         device.replay(PassKey::Student { target: taught as u8, write }, batch, |device| {
             encoder.forward(device, student, &state.student, batch, mask)?;
             let flow = student.gradients.as_mut().expect("the student's workspace is kept for the backward pass");

@@ -10,7 +10,7 @@ use std::{
 use assert_cmd::Command;
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Mask, Shape, cpu::CpuDevice, StepScalars},
+    device::{Capacity, Device, Mask, Shape, StepScalars, cpu::CpuDevice},
     encoder::{Encoder, Keep, LastLayer, Workspace},
     model::{Model, Purpose},
 };

@@ -160,13 +160,7 @@ fn leaf(mut stretch: Stretch, pass: &Pass) {
 }
 
 #[inline(always)]
-fn tile(
-    stretch: &mut Stretch,
-    span: std::ops::Range<usize>,
-    range: &ParameterRange,
-    pass: &Pass,
-    no_gradient: bool,
-) {
+fn tile(stretch: &mut Stretch, span: std::ops::Range<usize>, range: &ParameterRange, pass: &Pass, no_gradient: bool) {
     let update = pass.update;
     let theta = &mut stretch.student[span.clone()];
     follow_before(&mut stretch.teacher, theta, stretch.start, &span, update.teacher);

@@ -3,10 +3,7 @@
 use cudarc::driver::CudaSlice;
 
 use super::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Setup, element::Element};
-use crate::{
-    Result,
-    device::{Dropout},
-};
+use crate::{Result, device::Dropout};
 
 pub struct Attention<E: Element> {
     element: std::marker::PhantomData<E>,

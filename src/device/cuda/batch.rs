@@ -85,12 +85,7 @@ pub struct CudaBatch {
 }
 
 impl CudaBatch {
-    pub fn new(
-        context: &Arc<CudaContext>,
-        stream: &Arc<CudaStream>,
-        device: &str,
-        capacity: Capacity,
-    ) -> Result<Self> {
+    pub fn new(context: &Arc<CudaContext>, stream: &Arc<CudaStream>, device: &str, capacity: Capacity) -> Result<Self> {
         let sections = Sections::new(capacity);
         let words = stream.alloc_zeros(sections.end).map_err(driver_error(device, "allocate a batch"))?;
         let base = words.device_ptr(stream).0;
@@ -108,7 +103,9 @@ impl CudaBatch {
         let (tokens, sequences) = (source.tokens(), source.sequences());
         let longest = source.offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
         assert!(
-            tokens <= self.capacity.tokens && sequences <= self.capacity.sequences && longest as usize <= self.capacity.length,
+            tokens <= self.capacity.tokens
+                && sequences <= self.capacity.sequences
+                && longest as usize <= self.capacity.length,
             "a batch fits what was planned"
         );
         self.turn = 1 - self.turn;

@@ -55,7 +55,12 @@ fn info(number: c_int) -> Result<CudaInfo, DriverError> {
         (result::device::total_mem(device)?, of(MAJOR)?, of(MINOR)?)
     };
     let name = result::device::get_name(device)?;
-    Ok(CudaInfo { ordinal: usize::try_from(number).unwrap_or_default(), name, memory_bytes, capability: (major, minor) })
+    Ok(CudaInfo {
+        ordinal: usize::try_from(number).unwrap_or_default(),
+        name,
+        memory_bytes,
+        capability: (major, minor),
+    })
 }
 
 /// The least compute capability that the kernels run on.
@@ -65,7 +70,8 @@ const LEAST_CAPABILITY: (i32, i32) = (8, 0);
 pub fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
     let device = format!("cuda:{ordinal}");
     let refuse = |message: String| Error::Device { device: device.clone(), message };
-    let devices = cuda_devices().map_err(|reason| refuse(format!("{reason}; run on the processor with --device cpu")))?;
+    let devices =
+        cuda_devices().map_err(|reason| refuse(format!("{reason}; run on the processor with --device cpu")))?;
     let Some(found) = devices.get(ordinal) else {
         let numbers = match devices.len() {
             0 => "none".to_owned(),
@@ -91,7 +97,8 @@ pub fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
 /// The device for logs.
 pub fn describe(context: &CudaContext, precision: &str) -> Result<String> {
     let device = format!("cuda:{}", context.ordinal());
-    let ask = || -> Result<_, DriverError> { Ok((context.name()?, context.compute_capability()?, context.total_mem()?)) };
+    let ask =
+        || -> Result<_, DriverError> { Ok((context.name()?, context.compute_capability()?, context.total_mem()?)) };
     let (name, (major, minor), bytes) = ask().map_err(driver_error(&device, "describe the device"))?;
     let gib = bytes as f64 / f64::from(1 << 30);
     Ok(format!("{device} ({name}, compute capability {major}.{minor}, {gib:.0} GiB, {precision})"))

@@ -3,11 +3,7 @@
 use cudarc::driver::CudaSlice;
 
 use super::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Setup, element::Element};
-use crate::{
-    Result,
-    device::{Dropout},
-    model::layout::{Embeddings},
-};
+use crate::{Result, device::Dropout, model::layout::Embeddings};
 
 pub struct Embedder<E: Element> {
     element: std::marker::PhantomData<E>,

@@ -6,7 +6,7 @@ use super::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Setup, element
 use crate::{
     Result,
     device::{Dropout, Write},
-    model::layout::{Linear},
+    model::layout::Linear,
 };
 
 pub struct Head<E: Element> {
@@ -50,6 +50,9 @@ pub fn classify_backward<E: Element>(
     dropout: Dropout,
     write: Write,
 ) -> Result<()> {
-    let _ = (device, d_first, gradients, d_logits, first, pooled, dropped, weights, batch, pooler, classifier, dropout, write);
+    let _ = (
+        device, d_first, gradients, d_logits, first, pooled, dropped, weights, batch, pooler, classifier, dropout,
+        write,
+    );
     Err(crate::Error::setting("cuda", "not there yet"))
 }

@@ -6,7 +6,7 @@ use super::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Setup, element
 use crate::{
     Result,
     device::{Dropout, Rows, Write},
-    model::layout::{Norm},
+    model::layout::Norm,
 };
 
 pub struct LayerNorms<E: Element> {

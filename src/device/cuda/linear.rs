@@ -6,7 +6,7 @@ use super::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Setup, element
 use crate::{
     Result,
     device::{Dropout, Rows, Write},
-    model::layout::{Linear},
+    model::layout::Linear,
 };
 
 pub struct Linears<E: Element> {

@@ -3,10 +3,7 @@
 use cudarc::driver::CudaSlice;
 
 use super::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Setup, element::Element};
-use crate::{
-    Result,
-    device::{LossKind},
-};
+use crate::{Result, device::LossKind};
 
 pub struct Loss {}
 

@@ -57,12 +57,22 @@ pub fn zeros<T: DeviceRepr + cudarc::driver::ValidAsZeroBits>(
 }
 
 /// The numbers of a buffer on the host, in float32; waits for the device.
-pub fn download<'a, E: Element>(stream: &Arc<CudaStream>, device: &str, buffer: &CudaSlice<E>) -> Result<Cow<'a, [f32]>> {
-    let values = stream.clone_dtoh(buffer).map_err(driver_error(device, "finish the work before it and read a result"))?;
+pub fn download<'a, E: Element>(
+    stream: &Arc<CudaStream>,
+    device: &str,
+    buffer: &CudaSlice<E>,
+) -> Result<Cow<'a, [f32]>> {
+    let values =
+        stream.clone_dtoh(buffer).map_err(driver_error(device, "finish the work before it and read a result"))?;
     Ok(Cow::Owned(values.into_iter().map(E::value).collect()))
 }
 
 /// Overwrites the first elements of a buffer.
-pub fn write<T: DeviceRepr>(stream: &Arc<CudaStream>, device: &str, buffer: &mut CudaSlice<T>, values: &[T]) -> Result<()> {
+pub fn write<T: DeviceRepr>(
+    stream: &Arc<CudaStream>,
+    device: &str,
+    buffer: &mut CudaSlice<T>,
+    values: &[T],
+) -> Result<()> {
     stream.memcpy_htod(values, buffer).map_err(driver_error(device, "copy to the GPU"))
 }

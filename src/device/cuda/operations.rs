@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use cudarc::driver::CudaSlice;
 
 use super::{
-    CudaBatch, CudaDevice, CudaGradients, CudaParameters, attention, element::Element, embedding, head, layer_norm, linear,
-    loss, memory, optimizer,
+    CudaBatch, CudaDevice, CudaGradients, CudaParameters, attention, element::Element, embedding, head, layer_norm,
+    linear, loss, memory, optimizer,
 };
 use crate::{
     Result,
@@ -196,7 +196,9 @@ impl<E: Element> Device for CudaDevice<E> {
         dropout: Dropout,
         write: Write,
     ) -> Result<()> {
-        layer_norm::layer_norm_backward(self, d_r, d_branch, gradients, d_y, r, mean, rstd, weights, batch, rows, norm, dropout, write)
+        layer_norm::layer_norm_backward(
+            self, d_r, d_branch, gradients, d_y, r, mean, rstd, weights, batch, rows, norm, dropout, write,
+        )
     }
 
     fn linear_backward_input(
@@ -317,21 +319,11 @@ impl<E: Element> Device for CudaDevice<E> {
         linear::project_first_backward_input(self, d_x, d_first, d_kv, d_q, residual, weights, batch, qkv)
     }
 
-    fn gather_first(
-        &mut self,
-        first: &mut CudaSlice<E>,
-        x: &CudaSlice<E>,
-        batch: &CudaBatch,
-    ) -> Result<()> {
+    fn gather_first(&mut self, first: &mut CudaSlice<E>, x: &CudaSlice<E>, batch: &CudaBatch) -> Result<()> {
         embedding::gather_first(self, first, x, batch)
     }
 
-    fn scatter_first(
-        &mut self,
-        d_x: &mut CudaSlice<E>,
-        first: &CudaSlice<E>,
-        batch: &CudaBatch,
-    ) -> Result<()> {
+    fn scatter_first(&mut self, d_x: &mut CudaSlice<E>, first: &CudaSlice<E>, batch: &CudaBatch) -> Result<()> {
         embedding::scatter_first(self, d_x, first, batch)
     }
 
@@ -365,7 +357,10 @@ impl<E: Element> Device for CudaDevice<E> {
         dropout: Dropout,
         write: Write,
     ) -> Result<()> {
-        head::classify_backward(self, d_first, gradients, d_logits, first, pooled, dropped, weights, batch, pooler, classifier, dropout, write)
+        head::classify_backward(
+            self, d_first, gradients, d_logits, first, pooled, dropped, weights, batch, pooler, classifier, dropout,
+            write,
+        )
     }
 
     fn distillation_loss(
@@ -381,33 +376,20 @@ impl<E: Element> Device for CudaDevice<E> {
         loss::distillation_loss(self, losses, d_logits, logits, target, class_weights, batch, loss)
     }
 
-    fn begin_step(
-        &mut self,
-        gradients: &mut CudaGradients,
-        table: &Embeddings,
-    ) -> Result<()> {
+    fn begin_step(&mut self, gradients: &mut CudaGradients, table: &Embeddings) -> Result<()> {
         embedding::begin_step(self, gradients, table)
     }
 
-    fn end_backward(
-        &mut self,
-        gradients: &mut CudaGradients,
-        batch: &CudaBatch,
-    ) -> Result<()> {
+    fn end_backward(&mut self, gradients: &mut CudaGradients, batch: &CudaBatch) -> Result<()> {
         layer_norm::end_backward(self, gradients, batch)
     }
 
-    fn gradient_norm(
-        &mut self,
-        gradients: &CudaGradients,
-    ) -> Result<()> {
+    fn gradient_norm(&mut self, gradients: &CudaGradients) -> Result<()> {
         optimizer::gradient_norm(self, gradients)
     }
 
-    fn read_gradient_norm(
-        &mut self,
-    ) -> Result<f64> {
-        optimizer::read_gradient_norm(self, )
+    fn read_gradient_norm(&mut self) -> Result<f64> {
+        optimizer::read_gradient_norm(self)
     }
 
     fn update(
@@ -422,7 +404,10 @@ impl<E: Element> Device for CudaDevice<E> {
 }
 
 impl<E: Element> CudaDevice<E> {
-    fn zeros<T: cudarc::driver::DeviceRepr + cudarc::driver::ValidAsZeroBits>(&self, len: usize) -> Result<CudaSlice<T>> {
+    fn zeros<T: cudarc::driver::DeviceRepr + cudarc::driver::ValidAsZeroBits>(
+        &self,
+        len: usize,
+    ) -> Result<CudaSlice<T>> {
         memory::zeros(&self.launcher.stream, &self.launcher.device, len)
     }
 

@@ -254,13 +254,23 @@ pub fn update<E: Element>(
     unsafe {
         launcher.launch(kernel, [*chunk_count, 1, 1], geometry::UPDATE_THREADS, 0, |args| {
             args.arg(&mut student.master).arg(&working).arg(first_moment).arg(second_moment).arg(outcome);
-            args.arg(&teacher).arg(&average).arg(&gradients.arena).arg(&*partials).arg(&*chunks).arg(&*rates).arg(&adamw);
+            args.arg(&teacher)
+                .arg(&average)
+                .arg(&gradients.arena)
+                .arg(&*partials)
+                .arg(&*chunks)
+                .arg(&*rates)
+                .arg(&adamw);
         })
     }
 }
 
 /// Makes the copy of an arena in the working precision.
-pub fn working_copy<E: Element>(device: &CudaDevice<E>, copy: &mut CudaSlice<E>, master: &CudaSlice<f32>) -> Result<()> {
+pub fn working_copy<E: Element>(
+    device: &CudaDevice<E>,
+    copy: &mut CudaSlice<E>,
+    master: &CudaSlice<f32>,
+) -> Result<()> {
     let Some(kernel) = &device.optimizer.working_copy else { return Ok(()) };
     let packs = (master.len() / PACK) as u32;
     let threads = geometry::ELEMENTWISE_THREADS;
