@@ -205,6 +205,10 @@ pub struct TrainOptions {
     #[arg(long, value_name = "DEVICE", help_heading = "Run")]
     pub device: Option<String>,
 
+    /// What a GPU stores activations as: auto, bf16, f32; auto is bf16 there, and float32 on the processor [default: auto]
+    #[arg(long, value_name = "TYPE", help_heading = "Run")]
+    pub precision: Option<String>,
+
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub threads: Option<usize>,

@@ -12,9 +12,9 @@ pub mod cuda;
 mod dropout;
 mod optimizer;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-pub use choice::{Backend, DeviceChoice};
+pub use choice::{Backend, DeviceChoice, Precision};
 pub use dropout::{Dropout, Mask, Site};
 pub use optimizer::{Follow, Mean, ParameterRange, Teacher, TrainingState, Update};
 
@@ -49,6 +49,47 @@ impl Shape {
             labels: config.labels,
             layer_norm_eps: config.layer_norm_eps,
             activation: config.activation,
+        }
+    }
+}
+
+/// How a device stores matrices of activations, and whether weights have a copy in that precision beside their float32 original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    pub matrix_bytes: usize,
+    pub copies_weights: bool,
+}
+
+impl Storage {
+    pub const FLOAT32: Self = Self { matrix_bytes: 4, copies_weights: false };
+    pub const BF16: Self = Self { matrix_bytes: 2, copies_weights: true };
+}
+
+/// A part of a training step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Embeddings(Direction),
+    Layer(usize, Direction),
+    Head(Direction),
+    Loss,
+    Optimizer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |direction| if direction == Direction::Forward { "forward" } else { "backward" };
+        match *self {
+            Self::Embeddings(direction) => write!(f, "embeddings {}", word(direction)),
+            Self::Layer(layer, direction) => write!(f, "layer {layer} {}", word(direction)),
+            Self::Head(direction) => write!(f, "head {}", word(direction)),
+            Self::Loss => f.write_str("loss"),
+            Self::Optimizer => f.write_str("optimizer"),
         }
     }
 }
@@ -118,7 +159,7 @@ pub enum ForwardWeights {
 }
 
 /// Most rows a run will ever put through an operation; memory is planned once from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capacity {
     pub tokens: usize,
     pub sequences: usize,
@@ -142,6 +183,15 @@ pub trait Device: Sized {
 
     /// What this device is, for logs: every run names it.
     fn name(&self) -> String;
+
+    /// How it stores matrices and weights.
+    fn storage(&self) -> Storage;
+
+    /// Memory that is still free, where the device's memory is its own.
+    fn free_bytes(&self) -> Result<Option<usize>>;
+
+    /// What the operations that follow belong to: for profilers, traces and errors.
+    fn enter(&mut self, scope: Scope);
 
     fn matrix(&self, rows: usize, cols: usize) -> Result<Self::Matrix>;
     fn vector(&self, len: usize) -> Result<Self::Vector>;

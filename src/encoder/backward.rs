@@ -3,7 +3,7 @@
 use super::{Encoder, Workspace, workspace::GradientBuffers, workspace::LayerBuffers};
 use crate::{
     Result,
-    device::{Device, Mask, Rows, Site, Write, outputs_of},
+    device::{Device, Direction, Mask, Rows, Scope, Site, Write, outputs_of},
 };
 
 impl Encoder {
@@ -19,6 +19,7 @@ impl Encoder {
         mask: Mask,
         write: Write,
     ) -> Result<()> {
+        device.enter(Scope::Head(Direction::Backward));
         let last = self.layers() - 1;
         let flow = workspace.gradients.as_mut().expect("a workspace that is kept for the backward pass has these");
         let first_rows = self.rows(last) == Rows::Sequences;
@@ -42,9 +43,11 @@ impl Encoder {
             device.scatter_first(&mut flow.d_out, &flow.d_y, batch)?;
         }
         for l in (0..=last).rev() {
+            device.enter(Scope::Layer(l, Direction::Backward));
             let (x, kept) = (&workspace.x[l], &workspace.layers[l]);
             self.layer_backward(device, l, x, kept, flow, &mut workspace.h, gradients, weights, batch, mask, write)?;
         }
+        device.enter(Scope::Embeddings(Direction::Backward));
         device.embed_backward(
             gradients,
             &flow.d_out,

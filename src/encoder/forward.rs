@@ -3,7 +3,7 @@
 use super::{Encoder, Workspace, workspace::LayerBuffers};
 use crate::{
     Result,
-    device::{Device, Mask, Rows, Site},
+    device::{Device, Direction, Mask, Rows, Scope, Site},
 };
 
 impl Encoder {
@@ -17,10 +17,12 @@ impl Encoder {
         mask: Mask,
     ) -> Result<()> {
         let last = self.layers() - 1;
+        device.enter(Scope::Embeddings(Direction::Forward));
         let embeddings = self.dropout(mask, Site::Embeddings);
         let (mean, rstd) = (&mut workspace.embed_mean, &mut workspace.embed_rstd);
         device.embed(&mut workspace.x[0], mean, rstd, weights, batch, &self.layout.embeddings, embeddings)?;
         for l in 0..=last {
+            device.enter(Scope::Layer(l, Direction::Forward));
             let (input, output, set) = (workspace.input(l), workspace.input(l + 1), workspace.set(l, last));
             let [x, x_next] =
                 workspace.x.get_disjoint_mut([input, output]).expect("input and output of a layer are two buffers");
@@ -36,6 +38,7 @@ impl Encoder {
                 mask,
             )?;
         }
+        device.enter(Scope::Head(Direction::Forward));
         let output = workspace.input(last + 1);
         let first = match self.rows(last) {
             Rows::Sequences => &workspace.x[output],

@@ -17,7 +17,9 @@ use bertsd_cuda::{
     encoder::{Encoder, LastLayer},
     model::{BertConfig, ConfigFile, Hub, Model, Purpose},
     reports::{EventLog, TensorBoardWriter},
-    training::{EvaluationSet, Learner, LearningRates, LoopSettings, Run, StepSettings, state, state::Position},
+    training::{
+        EvaluationSet, Learner, LearningRates, LoopSettings, MemoryPlan, Run, StepSettings, state, state::Position,
+    },
 };
 
 use super::{
@@ -122,6 +124,11 @@ pub fn open<D: Device>(
     let encoder = Encoder::new(&model.config, LastLayer::FirstRows);
     let step_settings = step_settings(settings, total_steps, steps.settings().step_size(), class_weights)?;
     let device = make(encoder.shape, inference)?;
+    if let Some(free_bytes) = device.free_bytes()? {
+        // What the device's operations need, they have by now.
+        let plan = MemoryPlan::new(&encoder, &step_settings.plan, capacity, inference, device.storage(), 0);
+        plan.check(&device.name(), free_bytes, capacity.sequences)?;
+    }
     let weights = std::mem::take(&mut model.weights);
     let mut learner = Learner::new(device, encoder, step_settings, capacity, inference, &weights)?;
     drop(weights);

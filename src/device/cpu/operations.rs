@@ -9,8 +9,8 @@ use crate::{
     Result,
     data::PackedBatch,
     device::{
-        Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, StepScalars, TrainingState, Update, Write,
-        outputs_of,
+        Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, Scope, StepScalars, Storage, TrainingState,
+        Update, Write, outputs_of,
     },
     model::layout::{Embeddings, Linear, Norm},
 };
@@ -26,6 +26,16 @@ impl Device for CpuDevice {
     fn name(&self) -> String {
         Self::description()
     }
+
+    fn storage(&self) -> Storage {
+        Storage::FLOAT32
+    }
+
+    fn free_bytes(&self) -> Result<Option<usize>> {
+        Ok(None)
+    }
+
+    fn enter(&mut self, _: Scope) {}
 
     fn matrix(&self, rows: usize, cols: usize) -> Result<Vec<f32>> {
         Ok(vec![0.0; rows * cols])

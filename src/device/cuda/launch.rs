@@ -7,7 +7,7 @@ use cudarc::driver::{CudaStream, DeviceRepr, LaunchArgs, LaunchConfig};
 use super::{fault::driver_error, kernels::Kernel};
 use crate::{
     Result,
-    device::{Dropout, Rows},
+    device::{Dropout, Rows, Scope},
 };
 
 use super::batch::CudaBatch;
@@ -17,6 +17,10 @@ pub struct Launcher {
     pub stream: Arc<CudaStream>,
     /// `cuda:0`, for errors.
     pub device: String,
+    /// What is being launched for.
+    pub scope: Option<Scope>,
+    /// Wait behind each launch, so that a fault is found at the kernel that made it.
+    pub blocking: bool,
 }
 
 impl Launcher {
@@ -39,7 +43,13 @@ impl Launcher {
         let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (threads, 1, 1), shared_mem_bytes: shared_bytes };
         // SAFETY: the caller's promise.
         let launched = unsafe { arguments.launch(config) };
-        launched.map(drop).map_err(driver_error(&self.device, format!("launch {}", kernel.name)))
+        launched.map(drop).map_err(driver_error(&self.device, format!("launch {}", kernel.name)))?;
+        if self.blocking {
+            let scope = self.scope.map_or_else(String::new, |scope| format!(" ({scope})"));
+            let action = format!("run {}{scope}", kernel.name);
+            self.stream.synchronize().map_err(driver_error(&self.device, action))?;
+        }
+        Ok(())
     }
 }
 
