@@ -207,6 +207,7 @@ pub trait Device: Sized {
     fn read_gradients<'a>(&self, gradients: &'a Self::Gradients) -> Result<Cow<'a, [f32]>>;
     fn write_vector(&self, vector: &mut Self::Vector, values: &[f32]) -> Result<()>;
     fn write_arena(&self, arena: &mut Self::Arena, values: &[f32]) -> Result<()>;
+    fn write_gradients(&self, gradients: &mut Self::Gradients, values: &[f32]) -> Result<()>;
     fn write_parameters(&self, parameters: &mut Self::Parameters, values: &[f32]) -> Result<()>;
 
     /// The batch, and the scalars of the pass that it is for: what a recorded launch reads from device memory.

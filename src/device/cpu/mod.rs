@@ -85,6 +85,17 @@ impl CpuGradients {
         }
     }
 
+    /// Other values; the rows of the word embeddings that are not 0 count as touched.
+    fn write(&mut self, values: &[f32]) {
+        self.arena.copy_from_slice(values);
+        self.rows.clear();
+        for (row, touched) in self.touched.iter_mut().enumerate() {
+            let start = self.word.start + row * self.width;
+            *touched = values[start..start + self.width].iter().any(|&g| g != 0.0);
+            self.rows.extend(touched.then_some(row as u32));
+        }
+    }
+
     /// Rows of the last step back to 0, and forgotten.
     fn clear_rows(&mut self) {
         for &row in &self.rows {

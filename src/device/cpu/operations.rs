@@ -91,6 +91,11 @@ impl Device for CpuDevice {
         Ok(())
     }
 
+    fn write_gradients(&self, gradients: &mut CpuGradients, values: &[f32]) -> Result<()> {
+        gradients.write(values);
+        Ok(())
+    }
+
     fn write_parameters(&self, parameters: &mut Vec<f32>, values: &[f32]) -> Result<()> {
         parameters.copy_from_slice(values);
         Ok(())

@@ -98,6 +98,10 @@ impl<E: Element> Device for CudaDevice<E> {
         self.write(arena, values)
     }
 
+    fn write_gradients(&self, gradients: &mut CudaGradients, values: &[f32]) -> Result<()> {
+        self.write(&mut gradients.arena, values)
+    }
+
     fn write_parameters(&self, parameters: &mut CudaParameters<E>, values: &[f32]) -> Result<()> {
         self.write(&mut parameters.master, values)?;
         match &mut parameters.working {
