@@ -33,8 +33,7 @@ impl Warp {
         state: &mut BlockState,
     ) -> Result<Step, Fault> {
         if collective.members == Members::All && mask == self.live {
-            // SAFETY: the loop was chosen for instructions this machine has.
-            unsafe { (collective.run)(&mut self.lanes(strand, launch), inst, mask) }?;
+            (collective.run)(&mut self.lanes(strand, launch), inst, mask)?;
             return Ok(Step::Next);
         }
         let members = self.members(strand, collective.members, mask, launch);
@@ -62,8 +61,7 @@ impl Warp {
             let named = members[rest.trailing_zeros() as usize];
             let group = (0..LANES).fold(0, |same, i| same | u32::from(members[i] == named) << i) & rest;
             rest &= !group;
-            // SAFETY: the loop was chosen for instructions this machine has.
-            let outcome = unsafe { (collective.run)(&mut self.lanes(strand, launch), inst, group) };
+            let outcome = (collective.run)(&mut self.lanes(strand, launch), inst, group);
             if launch.checks.sync {
                 outcome?;
             }

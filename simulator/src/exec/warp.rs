@@ -146,8 +146,7 @@ impl Warp {
             };
             state.counters.count(inst, mask);
             if let Op::Alu(run) = inst.op {
-                // SAFETY: the loop was chosen for instructions this machine has.
-                unsafe { run(lanes, inst, mask) };
+                run(lanes, inst, mask);
                 strand.pc += 1;
                 continue;
             }

@@ -5,11 +5,11 @@ use crate::error::Fault;
 use crate::exec::lanes::Lanes;
 use crate::ptx::types::{Space, Type};
 
-/// A lane loop. Unsafe to call only because it may use vector instructions that were detected when it was chosen.
-pub type AluFn = unsafe fn(&mut Lanes<'_>, &Inst, u32);
+/// A lane loop.
+pub type AluFn = fn(&mut Lanes<'_>, &Inst, u32);
 
 /// An instruction in which lanes exchange values; the mask is of the lanes that take part.
-pub type CollectiveFn = unsafe fn(&mut Lanes<'_>, &Inst, u32) -> Result<(), Fault>;
+pub type CollectiveFn = fn(&mut Lanes<'_>, &Inst, u32) -> Result<(), Fault>;
 
 /// Classes that counters tell apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize)]
