@@ -1,7 +1,7 @@
 //! Addresses against windows (always) and allocations (with the mem check).
 
 use crate::error::{Fault, FaultKind};
-use crate::exec::memory_ops::Places;
+use crate::exec::places::Places;
 use crate::exec::params::Launch;
 
 pub fn check(part: &Places, launch: &Launch, recent: &mut (u64, u64)) -> Result<(), Fault> {

@@ -5,6 +5,7 @@
 
 use super::block::BlockState;
 use super::lanes::{LANES, Word};
+use super::matrix::move_matrix;
 use super::params::Launch;
 use super::strand::{Strand, Wait};
 use super::warp::{Step, Warp};
@@ -81,7 +82,7 @@ impl Warp {
         if self.live & !mask != 0 {
             return Ok(Step::Wait(Wait::Converge { members: self.live, executing: mask }));
         }
-        self.move_matrix(strand, inst, matrix, mask, launch, state)?;
+        move_matrix(self, strand, inst, matrix, mask, launch, state)?;
         Ok(Step::Next)
     }
 
@@ -151,7 +152,7 @@ impl Warp {
                     .check_members(&members, together, launch)
                     .and_then(|()| self.run_groups(&strand, inst, collective, &members, together, launch))
             }
-            Op::MatrixMove(matrix) => self.move_matrix(&strand, inst, matrix, together, launch, state),
+            Op::MatrixMove(matrix) => move_matrix(self, &strand, inst, matrix, together, launch, state),
             _ => Ok(()),
         };
         outcome.map_err(|fault| self.place(fault, &strand, launch, state))?;

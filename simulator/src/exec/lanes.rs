@@ -260,6 +260,17 @@ macro_rules! lane_loop {
     };
 }
 
+/// Compiles functions for the same levels; which one runs is looked up at each call, at the cost of a load.
+macro_rules! vectorized {
+    ($($function:item)*) => {$(
+        #[multiversion::multiversion(targets(
+            "x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
+            "x86_64+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
+        ))]
+        $function
+    )*};
+}
+
 /// Elementwise loops over concrete types: `each1!(f32 => f32, |a| -a)`.
 macro_rules! each1 {
     ($a:ty => $r:ty, $f:expr) => {
@@ -282,4 +293,4 @@ macro_rules! each3 {
         })
     };
 }
-pub(crate) use {each1, each2, each3, lane_loop};
+pub(crate) use {each1, each2, each3, lane_loop, vectorized};

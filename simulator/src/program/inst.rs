@@ -244,6 +244,8 @@ pub enum Op {
     Nothing,
 }
 
+pub const NO_SEGMENT: u32 = u32::MAX;
+
 #[derive(Clone, Debug)]
 pub struct Inst {
     pub op: Op,
@@ -255,11 +257,15 @@ pub struct Inst {
     pub class: Class,
     /// Floating-point operations a lane (a warp, for tensor instructions) performs.
     pub flops: u16,
+    /// The segment that starts here, if one does.
+    pub segment: u32,
+    /// Unguarded lane loops from here on within the segment.
+    pub run: u32,
 }
 
 impl Inst {
     pub fn new(op: Op, class: Class) -> Self {
-        Self { op, d: [NONE; 4], s: [NONE; 10], imm: 0, guard: Guard::ALWAYS, class, flops: 0 }
+        Self { op, d: [NONE; 4], s: [NONE; 10], imm: 0, guard: Guard::ALWAYS, class, flops: 0, segment: NO_SEGMENT, run: 0 }
     }
 
     /// Calls `visit` for every register read or written; the flag says which.
