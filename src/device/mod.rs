@@ -11,8 +11,11 @@ pub mod cpu;
 pub mod cuda;
 mod dropout;
 mod optimizer;
+pub mod timeline;
 
 use std::{borrow::Cow, fmt};
+
+use timeline::Span;
 
 pub use choice::{Backend, DeviceChoice, Precision};
 pub use dropout::{Dropout, Mask, Site};
@@ -192,6 +195,12 @@ pub trait Device: Sized {
 
     /// What the operations that follow belong to: for profilers, traces and errors.
     fn enter(&mut self, scope: Scope);
+
+    /// From now on times are taken, for [`Device::take_spans`]; passes are no longer recorded.
+    fn trace(&mut self);
+
+    /// What the device did since the last call; waits for it. Empty without [`Device::trace`].
+    fn take_spans(&mut self) -> Result<Vec<Span>>;
 
     fn matrix(&self, rows: usize, cols: usize) -> Result<Self::Matrix>;
     fn vector(&self, len: usize) -> Result<Self::Vector>;

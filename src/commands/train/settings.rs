@@ -57,7 +57,16 @@ pub struct Settings {
     pub precision: Precision,
     pub threads: Option<usize>,
     pub seed: u64,
+    pub side: Side,
+}
+
+/// What changes nothing in the result of a run.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// Save and stop after so many updates in all.
     pub stop_after: Option<u64>,
+    /// Where a timeline is written.
+    pub trace: Option<PathBuf>,
 }
 
 /// An option that has a default or was checked to be there.
@@ -88,7 +97,7 @@ fn require(holds: bool, name: &str, rule: &str) -> Result<()> {
 }
 
 impl Settings {
-    pub fn new(options: TrainOptions, stop_after: Option<u64>) -> Result<Self> {
+    pub fn new(options: TrainOptions, side: Side) -> Result<Self> {
         check_ranges(&options)?;
         let method = choice(
             &options.method,
@@ -142,7 +151,7 @@ impl Settings {
             precision: parse(&options.precision, "precision")?,
             threads: options.threads,
             seed: given(&options.seed, "seed")?,
-            stop_after,
+            side,
             options,
         })
     }

@@ -20,6 +20,7 @@ mod memory;
 mod operations;
 mod optimizer;
 mod recorder;
+mod tracer;
 
 use std::sync::Arc;
 
@@ -86,7 +87,7 @@ impl<E: Element> CudaDevice<E> {
             context,
             shape,
             recorder: Recorder::new(!blocking),
-            launcher: Launcher { stream, device, scope: None, blocking },
+            launcher: Launcher::new(stream, device, blocking),
         })
     }
 
