@@ -121,7 +121,7 @@ pub fn open<D: Device>(
     });
 
     let class_weights = class_weights(&settings.class_weights, &data.labels, &data.train)?;
-    let encoder = Encoder::new(&model.config, LastLayer::FirstRows);
+    let encoder = Encoder::new(&model.config, LastLayer::FirstRows).with_recompute(settings.recompute);
     let step_settings = step_settings(settings, total_steps, steps.settings().step_size(), class_weights)?;
     let device = make(encoder.shape, inference)?;
     if let Some(free_bytes) = device.free_bytes()? {
