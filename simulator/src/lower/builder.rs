@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::constants::Constants;
 use super::function::FunctionLowering;
+use super::pointers::pointed_to;
 use super::symbol::Symbol;
 use crate::error::{LoadError, LoadResult};
-use super::pointers::pointed_to;
 use crate::program::{Code, Program, function_address};
 use crate::ptx::tree::{Function, Module, Variable};
 use crate::ptx::types::Space;

@@ -3,10 +3,10 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use super::{api, put, put_text};
+use crate::driver::current;
 use crate::driver::lifecycle::initialize;
 use crate::driver::profile::Profile;
 use crate::driver::result::{Code, Outcome};
-use crate::driver::current;
 use crate::driver::state::{Driver, Session};
 
 /// The newest API version whose functions are here.
