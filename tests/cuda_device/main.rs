@@ -14,3 +14,4 @@ mod linear;
 mod loss;
 mod optimizer;
 mod support;
+mod training;
