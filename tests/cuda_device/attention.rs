@@ -66,9 +66,14 @@ impl Case {
     /// Columns of C of a [T, 3C] matrix, and of the first rows only.
     fn columns(&self, part: std::ops::Range<usize>, first_only: bool) -> Vec<f32> {
         let c = self.config.hidden_size;
-        let rows: Vec<usize> =
-            if first_only { self.ranges().iter().map(|r| r.start).collect() } else { (0..self.packed.tokens()).collect() };
-        rows.iter().flat_map(|row| self.qkv[row * 3 * c + part.start * c..row * 3 * c + part.end * c].to_vec()).collect()
+        let rows: Vec<usize> = if first_only {
+            self.ranges().iter().map(|r| r.start).collect()
+        } else {
+            (0..self.packed.tokens()).collect()
+        };
+        rows.iter()
+            .flat_map(|row| self.qkv[row * 3 * c + part.start * c..row * 3 * c + part.end * c].to_vec())
+            .collect()
     }
 
     fn first_d_ctx(&self) -> Vec<f32> {
@@ -170,9 +175,7 @@ fn on_cpu(case: &Case) -> Results<f32> {
     device.attention_backward(&mut r.d_qkv, &case.d_ctx, &case.qkv, &r.ctx, &r.lse, &batch, dropout).unwrap();
     device.attention_first(&mut r.ctx_first, &mut r.lse_first, &q, &kv, &batch, dropout).unwrap();
     let (ctx, lse) = (&r.ctx_first, &r.lse_first);
-    device
-        .attention_first_backward(&mut r.d_q, &mut r.d_kv, &d_first, &q, &kv, ctx, lse, &batch, dropout)
-        .unwrap();
+    device.attention_first_backward(&mut r.d_q, &mut r.d_kv, &d_first, &q, &kv, ctx, lse, &batch, dropout).unwrap();
     r
 }
 
@@ -271,7 +274,8 @@ fn in_f64(case: &Case, rounding: Rounding) -> Results<f64> {
     for (b, range) in case.ranges().into_iter().enumerate() {
         for h in 0..heads {
             let rows = |x: &[f32], width: usize, column: usize| -> Matrix {
-                let row = |t: usize| x[t * width + column..t * width + column + d].iter().map(|&v| f64::from(v)).collect();
+                let row =
+                    |t: usize| x[t * width + column..t * width + column + d].iter().map(|&v| f64::from(v)).collect();
                 range.clone().map(row).collect()
             };
             let [q, k, v] = [0, 1, 2].map(|part| rows(&case.qkv, 3 * c, part * c + h * d));
@@ -292,14 +296,8 @@ fn in_f64(case: &Case, rounding: Rounding) -> Results<f64> {
                 place(&mut r.d_qkv, 3 * c, start, part * c + h * d, rows);
             }
             // The first-token kernels round nothing on the way.
-            let first = head(
-                &q[..1].to_vec(),
-                &k,
-                &v,
-                &d_out[..1].to_vec(),
-                &factors,
-                Rounding { inner: exactly, ..rounding },
-            );
+            let first =
+                head(&q[..1].to_vec(), &k, &v, &d_out[..1].to_vec(), &factors, Rounding { inner: exactly, ..rounding });
             place(&mut r.ctx_first, c, b, h * d, &first.ctx);
             r.lse_first[b * heads + h] = first.lse[0];
             place(&mut r.d_q, c, b, h * d, &first.d_q);
@@ -334,7 +332,8 @@ fn check<E: Element>(case: &Case, what: &str) {
     let exact = in_f64(case, Rounding { inner: exactly, result: exactly });
     let plain = in_f64(case, Rounding { inner: rounded::<E>, result: rounded::<E> });
     let what = format!("{what}, {}, {} × {}", E::NAME, case.config.heads, case.config.head_size());
-    for (((name, found), (_, exact)), (_, plain)) in found.groups().into_iter().zip(exact.groups()).zip(plain.groups()) {
+    for (((name, found), (_, exact)), (_, plain)) in found.groups().into_iter().zip(exact.groups()).zip(plain.groups())
+    {
         let (found, size) = (support::double(&found), tiny::norm(exact.iter().copied()));
         let float32 = E::NAME == f32::NAME || name.starts_with("lse");
         let allowed = if float32 { TOLERANCE * size } else { TIMES_PLAIN * error(&plain, &exact) };
@@ -345,12 +344,8 @@ fn check<E: Element>(case: &Case, what: &str) {
 }
 
 /// Lengths around the fragments of 8 and 16, the groups of 32 and the tiles of 64, and primes.
-const LENGTHS: [&[usize]; 4] = [
-    &[1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33],
-    &[63, 64, 65, 5],
-    &[127, 1, 128, 129],
-    &[97, 23, 201],
-];
+const LENGTHS: [&[usize]; 4] =
+    [&[1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33], &[63, 64, 65, 5], &[127, 1, 128, 129], &[97, 23, 201]];
 
 fn every_head_size<E: Element>() {
     for (i, head_size) in [16, 32, 64, 96, 128, 8, 24, 72, 120].into_iter().enumerate() {

@@ -99,6 +99,11 @@ impl<E: Element> Device for CudaDevice<E> {
         self.download(&gradients.arena)
     }
 
+    fn write_matrix(&self, matrix: &mut CudaSlice<E>, values: &[f32]) -> Result<()> {
+        let values: Vec<E> = values.iter().map(|&v| E::of(v)).collect();
+        memory::write(&self.launcher.stream, &self.launcher.device, matrix, &values)
+    }
+
     fn write_vector(&self, vector: &mut CudaSlice<f32>, values: &[f32]) -> Result<()> {
         self.write(vector, values)
     }
