@@ -19,6 +19,7 @@ mod loss;
 mod memory;
 mod operations;
 mod optimizer;
+mod partials;
 mod recorder;
 mod tracer;
 
