@@ -24,6 +24,7 @@ pub mod scalar_convert;
 pub mod sign;
 pub mod special;
 pub mod tensor;
+pub mod tile;
 pub mod warp;
 
 use std::collections::HashMap;
