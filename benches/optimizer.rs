@@ -69,7 +69,7 @@ fn optimizer(c: &mut Criterion) {
                     beta1: 0.9,
                     beta2: 0.999,
                     eps: 1e-8,
-                    gradient_scale: 0.5,
+                    clip: 1.0,
                     teacher: plan.teacher_follow(t),
                     average: plan.average_follow(t),
                 };

@@ -35,3 +35,12 @@ constexpr int GEMM_SIMT_K = 16;
 // Least rows of a part, where the weight gradient's sum over rows is split. A part of the large tile is written and read again,
 // 128 KB; over fewer rows that takes longer than the products.
 constexpr int GEMM_SPLIT_LEAST = 256;
+
+// attention*.cu: threads a block, and the rows of Q (or of K and V) that a block owns: on tensor cores, and in f32.
+constexpr int ATTENTION_THREADS = 128;
+constexpr int ATTENTION_ROWS = 64;
+constexpr int ATTENTION_ROWS_F32 = 32;
+// Floats between two rows in shared memory beyond a row's own: in a tile of D columns, in a tile of probabilities.
+constexpr int ATTENTION_PAD_F32 = 4;
+// attention_first.cu: threads a block.
+constexpr int ATTENTION_FIRST_THREADS = 128;

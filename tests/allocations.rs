@@ -104,7 +104,7 @@ fn a_step_allocates_no_large_buffers() {
     let config = BertConfig { vocab_size: 500, max_positions: 128, labels: 200, ..tiny::config(4, 32, 2) };
     let weights = tiny::weights(&config, 1);
     let batches: Vec<PackedBatch> =
-        (0..STEPS + 3).map(|t| tiny::batch(&config, &[128, 3, 77, 64, 100, 31], t)).collect();
+        (0..STEPS + 3).map(|t| tiny::batch(&config, &[128, 3, 77, 64, 100, 31], t as u32)).collect();
     let window = TeacherKind::Window;
     for (name, method, teacher, mode) in [
         ("ft", Method::Ft, TeacherKind::All, SdvMode::LookAhead),

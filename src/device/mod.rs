@@ -11,10 +11,13 @@ pub mod cpu;
 pub mod cuda;
 mod dropout;
 mod optimizer;
+pub mod timeline;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-pub use choice::{Backend, DeviceChoice};
+use timeline::Span;
+
+pub use choice::{Backend, DeviceChoice, Precision};
 pub use dropout::{Dropout, Mask, Site};
 pub use optimizer::{Follow, Mean, ParameterRange, Teacher, TrainingState, Update};
 
@@ -49,6 +52,47 @@ impl Shape {
             labels: config.labels,
             layer_norm_eps: config.layer_norm_eps,
             activation: config.activation,
+        }
+    }
+}
+
+/// How a device stores matrices of activations, and whether weights have a copy in that precision beside their float32 original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    pub matrix_bytes: usize,
+    pub copies_weights: bool,
+}
+
+impl Storage {
+    pub const FLOAT32: Self = Self { matrix_bytes: 4, copies_weights: false };
+    pub const BF16: Self = Self { matrix_bytes: 2, copies_weights: true };
+}
+
+/// A part of a training step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Embeddings(Direction),
+    Layer(usize, Direction),
+    Head(Direction),
+    Loss,
+    Optimizer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |direction| if direction == Direction::Forward { "forward" } else { "backward" };
+        match *self {
+            Self::Embeddings(direction) => write!(f, "embeddings {}", word(direction)),
+            Self::Layer(layer, direction) => write!(f, "layer {layer} {}", word(direction)),
+            Self::Head(direction) => write!(f, "head {}", word(direction)),
+            Self::Loss => f.write_str("loss"),
+            Self::Optimizer => f.write_str("optimizer"),
         }
     }
 }
@@ -118,7 +162,7 @@ pub enum ForwardWeights {
 }
 
 /// Most rows a run will ever put through an operation; memory is planned once from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capacity {
     pub tokens: usize,
     pub sequences: usize,
@@ -143,6 +187,21 @@ pub trait Device: Sized {
     /// What this device is, for logs: every run names it.
     fn name(&self) -> String;
 
+    /// How it stores matrices and weights.
+    fn storage(&self) -> Storage;
+
+    /// Memory that is still free, where the device's memory is its own.
+    fn free_bytes(&self) -> Result<Option<usize>>;
+
+    /// What the operations that follow belong to: for profilers, traces and errors.
+    fn enter(&mut self, scope: Scope);
+
+    /// From now on times are taken, for [`Device::take_spans`]; passes are no longer recorded.
+    fn trace(&mut self);
+
+    /// What the device did since the last call; waits for it. Empty without [`Device::trace`].
+    fn take_spans(&mut self) -> Result<Vec<Span>>;
+
     fn matrix(&self, rows: usize, cols: usize) -> Result<Self::Matrix>;
     fn vector(&self, len: usize) -> Result<Self::Vector>;
     fn arena(&self, len: usize) -> Result<Self::Arena>;
@@ -155,8 +214,10 @@ pub trait Device: Sized {
     fn read_arena<'a>(&self, arena: &'a Self::Arena) -> Result<Cow<'a, [f32]>>;
     fn read_parameters<'a>(&self, parameters: &'a Self::Parameters) -> Result<Cow<'a, [f32]>>;
     fn read_gradients<'a>(&self, gradients: &'a Self::Gradients) -> Result<Cow<'a, [f32]>>;
+    fn write_matrix(&self, matrix: &mut Self::Matrix, values: &[f32]) -> Result<()>;
     fn write_vector(&self, vector: &mut Self::Vector, values: &[f32]) -> Result<()>;
     fn write_arena(&self, arena: &mut Self::Arena, values: &[f32]) -> Result<()>;
+    fn write_gradients(&self, gradients: &mut Self::Gradients, values: &[f32]) -> Result<()>;
     fn write_parameters(&self, parameters: &mut Self::Parameters, values: &[f32]) -> Result<()>;
 
     /// The batch, and the scalars of the pass that it is for: what a recorded launch reads from device memory.

@@ -4,8 +4,8 @@ use crate::{
     Error, Result,
     data::PackedBatch,
     device::{
-        Capacity, Device, Distance, ForwardWeights, LossKind, Mask, ParameterRange, PassKey, StepScalars, Teacher,
-        TrainingState, Update, Write,
+        Capacity, Device, Distance, ForwardWeights, LossKind, Mask, ParameterRange, PassKey, Scope, StepScalars,
+        Teacher, TrainingState, Update, Write,
     },
     distillation::{LambdaSchedule, Plan, Source, look_ahead::Votes},
     encoder::{Encoder, Keep, Workspace},
@@ -129,6 +129,7 @@ impl<D: Device> Learner<D> {
             self.votes.give_back(votes);
         }
         self.look_ahead(step, ahead)?;
+        self.device.enter(Scope::Optimizer);
         self.device.gradient_norm(&self.gradients)?;
         self.update(step)?;
         // Everything of the step is under way; only here is it waited for.
@@ -210,6 +211,7 @@ impl<D: Device> Learner<D> {
                 Taught::ByWeights => Some(&inference.logits),
             };
             let (logits, weights) = (&student.logits, class_weights.as_ref());
+            device.enter(Scope::Loss);
             device.distillation_loss(losses, &mut flow.d_logits, logits, target, weights, batch, kind)?;
             encoder.backward(device, student, gradients, &state.student, batch, mask, write)
         })

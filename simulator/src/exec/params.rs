@@ -19,11 +19,15 @@ pub struct Launch {
     pub checks: Checks,
     /// Whether memory traffic is counted, which costs time; instructions always are.
     pub counting: bool,
+    /// Whether anything looks at memory accesses beyond what hardware does: a check, or the counters.
+    pub watched: bool,
     pub deadline: Instant,
     pub multiprocessors: u32,
     pub grid_id: u64,
     /// All blocks run at once: cooperative launches may wait for each other.
     pub cooperative: bool,
+    /// Where the threads of a cooperative launch keep the grid's barrier; zero for other launches.
+    pub workspace: u64,
     /// Set when one block faults, so that the others stop.
     pub stop: AtomicBool,
     pub workers: usize,

@@ -281,7 +281,7 @@ fn matrix_move(decode: &mut Decode<'_, '_, '_>, store: bool) -> LoadResult<()> {
     let op = MatrixMove { offset: place.offset, tiles, transposed, store };
     let mut inst = Inst::new(Op::MatrixMove(op), Class::Shared);
     let data = vector(decode, registers, tiles as usize)?;
-    inst.s[0] = super::moves::register_as_address(decode, place.reg);
+    inst.s[0] = place.reg;
     if store {
         inst.s[1..=data.len()].copy_from_slice(&data);
     } else {

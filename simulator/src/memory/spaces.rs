@@ -20,6 +20,12 @@ pub fn of(address: u64) -> (Space, u64) {
     }
 }
 
+/// The place in shared memory of an address that must be there, generic or not.
+#[inline(always)]
+pub fn shared_offset(address: u64) -> u64 {
+    if address >> 48 == SHARED_WINDOW >> 48 { address - SHARED_WINDOW } else { address }
+}
+
 /// A number for each space, for instructions' constants; constant memory is part of global memory here.
 pub fn code(space: Space) -> u32 {
     match space {

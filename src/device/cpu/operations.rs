@@ -9,8 +9,9 @@ use crate::{
     Result,
     data::PackedBatch,
     device::{
-        Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, StepScalars, TrainingState, Update, Write,
-        outputs_of,
+        Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, Scope, StepScalars, Storage, TrainingState,
+        Update, Write, outputs_of,
+        timeline::{ScopeClock, Span},
     },
     model::layout::{Embeddings, Linear, Norm},
 };
@@ -25,6 +26,28 @@ impl Device for CpuDevice {
 
     fn name(&self) -> String {
         Self::description()
+    }
+
+    fn storage(&self) -> Storage {
+        Storage::FLOAT32
+    }
+
+    fn free_bytes(&self) -> Result<Option<usize>> {
+        Ok(None)
+    }
+
+    fn enter(&mut self, scope: Scope) {
+        if let Some(clock) = &mut self.clock {
+            clock.enter(scope);
+        }
+    }
+
+    fn trace(&mut self) {
+        self.clock = Some(ScopeClock::default());
+    }
+
+    fn take_spans(&mut self) -> Result<Vec<Span>> {
+        Ok(self.clock.as_mut().map(ScopeClock::take).unwrap_or_default())
     }
 
     fn matrix(&self, rows: usize, cols: usize) -> Result<Vec<f32>> {
@@ -71,6 +94,11 @@ impl Device for CpuDevice {
         Ok(Cow::Borrowed(&gradients.arena))
     }
 
+    fn write_matrix(&self, matrix: &mut Vec<f32>, values: &[f32]) -> Result<()> {
+        matrix[..values.len()].copy_from_slice(values);
+        Ok(())
+    }
+
     fn write_vector(&self, vector: &mut Vec<f32>, values: &[f32]) -> Result<()> {
         vector[..values.len()].copy_from_slice(values);
         Ok(())
@@ -78,6 +106,11 @@ impl Device for CpuDevice {
 
     fn write_arena(&self, arena: &mut Vec<f32>, values: &[f32]) -> Result<()> {
         arena.copy_from_slice(values);
+        Ok(())
+    }
+
+    fn write_gradients(&self, gradients: &mut CpuGradients, values: &[f32]) -> Result<()> {
+        gradients.write(values);
         Ok(())
     }
 

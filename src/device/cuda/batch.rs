@@ -249,16 +249,16 @@ fn fill(words: &mut [u32], sections: &Sections, source: &PackedBatch) -> u32 {
     runs as u32
 }
 
-/// Rounds sizes up, so that a run has few buckets and wastes little of its grids.
+/// Rounds sizes up, so that a run has few buckets: tokens to sixteenths of the capacity, lengths to powers of two. Blocks for
+/// sequences that are not there return at once, so all sequences of the capacity have theirs.
 fn bucket(capacity: Capacity, size: Capacity) -> Capacity {
-    const SIXTEENTHS: usize = 16;
-    let round = |size: usize, capacity: usize, least: usize| {
-        let unit = capacity.div_ceil(SIXTEENTHS).next_multiple_of(least);
-        size.max(1).next_multiple_of(unit).min(capacity.next_multiple_of(least))
-    };
+    const SHARES: usize = 16;
+    const LEAST_TOKENS: usize = 128;
+    const LEAST_LENGTH: usize = 64;
+    let unit = capacity.tokens.div_ceil(SHARES).next_multiple_of(LEAST_TOKENS);
     Capacity {
-        tokens: round(size.tokens, capacity.tokens, 128),
-        sequences: round(size.sequences, capacity.sequences, 8),
-        length: round(size.length, capacity.length, 64),
+        tokens: size.tokens.max(1).next_multiple_of(unit),
+        sequences: capacity.sequences,
+        length: size.length.next_power_of_two().max(LEAST_LENGTH),
     }
 }

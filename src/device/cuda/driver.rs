@@ -16,7 +16,7 @@ use cudarc::driver::{
     sys::{self, CUdevice_attribute},
 };
 
-use super::fault::driver_error;
+use super::{fault::driver_error, kernels::IMAGES};
 use crate::{Error, Result};
 
 /// What the driver says of one device.
@@ -66,10 +66,32 @@ fn info(number: c_int) -> Result<CudaInfo, DriverError> {
 /// The least compute capability that the kernels run on.
 const LEAST_CAPABILITY: (i32, i32) = (8, 0);
 
-/// The primary context of a device, without the event tracking of cudarc: there is one stream, whose order is enough.
-pub fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
-    let device = format!("cuda:{ordinal}");
-    let refuse = |message: String| Error::Device { device: device.clone(), message };
+impl CudaInfo {
+    /// Why the kernels do not run on this device, if they do not.
+    pub fn unusable(&self) -> Option<String> {
+        let ((major, minor), (least, _)) = (self.capability, LEAST_CAPABILITY);
+        if IMAGES.is_empty() {
+            return Some("this build has no CUDA kernels: nvcc was not there when it was built".to_owned());
+        }
+        let name = &self.name;
+        (self.capability < LEAST_CAPABILITY).then(|| {
+            format!("{name} has compute capability {major}.{minor}; the kernels need {least}.0 (Ampere) or newer")
+        })
+    }
+}
+
+/// The first GPU that the kernels run on. The simulator is no GPU: whoever wants it names it.
+pub fn first_usable() -> Option<usize> {
+    if is_simulated() {
+        return None;
+    }
+    cuda_devices().ok()?.iter().find(|device| device.unusable().is_none()).map(|device| device.ordinal)
+}
+
+/// # Errors
+/// [`Error::Device`] where there is no such device, or the kernels do not run on it.
+pub fn check(ordinal: usize) -> Result<()> {
+    let refuse = |message: String| Error::Device { device: format!("cuda:{ordinal}"), message };
     let devices =
         cuda_devices().map_err(|reason| refuse(format!("{reason}; run on the processor with --device cpu")))?;
     let Some(found) = devices.get(ordinal) else {
@@ -79,15 +101,16 @@ pub fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
         };
         return Err(refuse(format!("there is no such device; the driver has {numbers}")));
     };
-    if found.capability < LEAST_CAPABILITY {
-        let ((major, minor), (least, _)) = (found.capability, LEAST_CAPABILITY);
-        let message = format!(
-            "{} has compute capability {major}.{minor}; the kernels need {least}.0 (Ampere) or newer: run on the processor \
-             with --device cpu",
-            found.name
-        );
-        return Err(refuse(message));
+    match found.unusable() {
+        Some(reason) => Err(refuse(format!("{reason}; run on the processor with --device cpu"))),
+        None => Ok(()),
     }
+}
+
+/// The primary context of a device, without the event tracking of cudarc: there is one stream, whose order is enough.
+pub fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
+    check(ordinal)?;
+    let device = format!("cuda:{ordinal}");
     let context = CudaContext::new(ordinal).map_err(driver_error(&device, "open the device"))?;
     // SAFETY: all work goes to one stream, in whose order every buffer is written and read.
     unsafe { context.disable_event_tracking() };
@@ -107,12 +130,17 @@ pub fn describe(context: &CudaContext, precision: &str) -> Result<String> {
 /// File name of the simulator's library.
 const SIMULATOR: &str = "libcuda.so";
 
+/// Whether `CUDASIM=1` asks for the simulator.
+fn is_simulated() -> bool {
+    env::var_os("CUDASIM").is_some_and(|value| value == "1")
+}
+
 /// Loads the driver, or with `CUDASIM=1` the simulator.
 fn load_driver() -> Result<(), String> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     LOADED
         .get_or_init(|| {
-            if env::var_os("CUDASIM").is_some_and(|value| value == "1") {
+            if is_simulated() {
                 load_simulator()?;
             }
             // SAFETY: loading the driver library runs its initialisers, which is what every CUDA program does first.

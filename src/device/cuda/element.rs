@@ -4,11 +4,12 @@ use bytemuck::Pod;
 use cudarc::driver::{DeviceRepr, ValidAsZeroBits};
 use half::bf16;
 
+use crate::device::Storage;
+
 /// The working precision of a device; arithmetic is float32 in either.
 pub trait Element: Pod + DeviceRepr + ValidAsZeroBits + Send + Sync + 'static {
     const NAME: &'static str;
-    /// Weights are kept in this precision beside their float32 originals.
-    const COPIES_WEIGHTS: bool;
+    const STORAGE: Storage;
 
     fn choose<T>(bf16: T, f32: T) -> T;
     fn of(value: f32) -> Self;
@@ -17,7 +18,7 @@ pub trait Element: Pod + DeviceRepr + ValidAsZeroBits + Send + Sync + 'static {
 
 impl Element for bf16 {
     const NAME: &'static str = "bf16";
-    const COPIES_WEIGHTS: bool = true;
+    const STORAGE: Storage = Storage::BF16;
 
     fn choose<T>(bf16: T, _: T) -> T {
         bf16
@@ -34,7 +35,7 @@ impl Element for bf16 {
 
 impl Element for f32 {
     const NAME: &'static str = "float32";
-    const COPIES_WEIGHTS: bool = false;
+    const STORAGE: Storage = Storage::FLOAT32;
 
     fn choose<T>(_: T, f32: T) -> T {
         f32

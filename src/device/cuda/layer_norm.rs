@@ -62,3 +62,7 @@ pub fn end_backward<E: Element>(
     let _ = (device, gradients, batch);
     Err(crate::Error::setting("cuda", "not there yet"))
 }
+
+pub fn scratch_bytes<E: Element>(_: crate::device::Shape, _: crate::device::Capacity) -> usize {
+    0
+}

@@ -9,11 +9,11 @@ use super::{
     element::Element,
     kernels::geometry::GEMM_THREADS,
     launch::{DropoutArgs, RowsArgs},
-    linear_tiles::{Choice, Parts, Tiled},
+    linear_tiles::{Choice, Parts, Tiled, weight_tiles},
 };
 use crate::{
     Result,
-    device::{Dropout, Rows, Write, outputs_of},
+    device::{Capacity, Dropout, Rows, Shape, Write, outputs_of},
     model::{Activation, View, layout::Linear},
 };
 
@@ -92,7 +92,7 @@ impl<E: Element> Linears<E> {
                 "project_first_backward_input_bf16",
                 "project_first_backward_input_f32",
             )?,
-            parts: Parts::new(setup, &backward_weight)?,
+            parts: Parts::new(setup, &weight_tiles::<E>())?,
             backward_weight,
             element: PhantomData,
         })
@@ -346,4 +346,9 @@ pub fn project_first_backward_input<E: Element>(
             args.arg(d_x).arg(d_q).arg(residual).arg(&weight).arg(&offsets).arg(&width).arg(&rows);
         })
     }
+}
+
+/// Bytes that [`Linears::new`] allocates.
+pub fn scratch_bytes<E: Element>(shape: Shape, capacity: Capacity) -> usize {
+    Parts::bytes(&weight_tiles::<E>(), shape, capacity)
 }

@@ -78,7 +78,8 @@ impl Tile {
 
 /// The kernels of one operation, by tile, the largest first.
 pub struct Tiled {
-    kernels: Vec<(Tile, Kernel)>,
+    tiles: Vec<Tile>,
+    kernels: Vec<Kernel>,
     /// Blocks with which a tile is small enough.
     busy: usize,
 }
@@ -92,42 +93,51 @@ pub struct Choice<'a> {
     pub shared_bytes: u32,
 }
 
+/// The tiles that kernels for weight gradients are compiled for.
+pub fn weight_tiles<E: Element>() -> Vec<Tile> {
+    E::choose(vec![Tile::LARGE, Tile::MEDIUM], vec![Tile::SIMT])
+}
+
+/// Number of the largest tile that makes `busy` blocks, or of the last, which is the smallest.
+fn pick(tiles: &[Tile], rows: usize, columns: usize, busy: usize) -> usize {
+    tiles.iter().position(|tile| tile.blocks(rows, columns) >= busy).unwrap_or(tiles.len() - 1)
+}
+
 impl Tiled {
     /// Products of a matrix of activations with weights.
     pub fn new<E: Element>(setup: &Setup, bf16: [&'static str; 3], f32: &'static str) -> Result<Self> {
-        let bf16 = [Tile::LARGE, Tile::MEDIUM, Tile::SMALL].into_iter().zip(bf16).collect();
-        Self::load(setup, E::choose(bf16, vec![(Tile::SIMT, f32)]), BUSY)
+        let tiles = E::choose(vec![Tile::LARGE, Tile::MEDIUM, Tile::SMALL], vec![Tile::SIMT]);
+        Self::load(setup, tiles, &E::choose(bf16.to_vec(), vec![f32]), BUSY)
     }
 
     /// Products with a row a sequence only.
     pub fn of_sequences<E: Element>(setup: &Setup, bf16: &'static str, f32: &'static str) -> Result<Self> {
-        Self::load(setup, vec![E::choose((Tile::SMALL, bf16), (Tile::SIMT, f32))], BUSY)
+        Self::load(setup, vec![E::choose(Tile::SMALL, Tile::SIMT)], &[E::choose(bf16, f32)], BUSY)
     }
 
     /// Gradients of weights.
     pub fn of_weights<E: Element>(setup: &Setup, bf16: [&'static str; 2], f32: &'static str) -> Result<Self> {
-        let bf16 = [Tile::LARGE, Tile::MEDIUM].into_iter().zip(bf16).collect();
-        Self::load(setup, E::choose(bf16, vec![(Tile::SIMT, f32)]), BUSY_WITH_PARTS)
+        Self::load(setup, weight_tiles::<E>(), &E::choose(bf16.to_vec(), vec![f32]), BUSY_WITH_PARTS)
     }
 
-    fn load(setup: &Setup, names: Vec<(Tile, &'static str)>, busy: usize) -> Result<Self> {
-        let load = |(tile, name): (Tile, &'static str)| {
+    fn load(setup: &Setup, tiles: Vec<Tile>, names: &[&'static str], busy: usize) -> Result<Self> {
+        let load = |(tile, &name): (&Tile, &&'static str)| {
             let kernel = setup.kernels.get(name)?;
+            let bytes = tile.shared_bytes;
             // More than 48 KB has to be asked for.
             let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            kernel
-                .function
-                .set_attribute(attribute, tile.shared_bytes as i32)
-                .map_err(driver_error(setup.device, format!("give {name} {} bytes of shared memory", tile.shared_bytes)))?;
-            Ok((tile, kernel))
+            let set = kernel.function.set_attribute(attribute, bytes as i32);
+            set.map_err(driver_error(setup.device, format!("give {name} {bytes} bytes of shared memory")))?;
+            Ok(kernel)
         };
-        Ok(Self { kernels: names.into_iter().map(load).collect::<Result<_>>()?, busy })
+        let kernels = tiles.iter().zip(names).map(load).collect::<Result<_>>()?;
+        Ok(Self { tiles, kernels, busy })
     }
 
     /// The largest tile that makes enough blocks, or the smallest there is.
     pub fn choose(&self, rows: usize, columns: usize) -> Choice<'_> {
-        let enough = self.kernels.iter().find(|(tile, _)| tile.blocks(rows, columns) >= self.busy);
-        let &(tile, ref kernel) = enough.unwrap_or_else(|| self.kernels.last().expect("an operation has a kernel"));
+        let number = pick(&self.tiles, rows, columns, self.busy);
+        let (tile, kernel) = (self.tiles[number], &self.kernels[number]);
         let grid = [tile.of_columns(columns) as u32, tile.of_rows(rows) as u32, 1];
         Choice { kernel, tile, grid, shared_bytes: tile.shared_bytes }
     }
@@ -149,28 +159,41 @@ pub struct Parts {
     most: usize,
 }
 
-impl Parts {
-    pub fn new(setup: &Setup, weights: &Tiled) -> Result<Self> {
-        let Shape { hidden: c, intermediate: f, .. } = setup.shape;
-        let most = most_parts(setup.capacity);
-        let (mut partials, mut arrivals) = (0, 0);
-        for (outputs, inputs) in [(3 * c, c), (2 * c, c), (c, c), (f, c), (c, f)] {
-            let tile = weights.choose(outputs, inputs).tile;
-            let tiles = tile.blocks(outputs, inputs);
-            let parts = wanted_parts(tiles, most);
-            if parts > 1 {
-                partials = partials.max(parts * tiles * tile.partial());
-                arrivals = arrivals.max(tiles);
-            }
+/// Numbers of [`Parts::partials`] and [`Parts::arrivals`] that the layers of a model need.
+fn plan(tiles: &[Tile], shape: Shape, capacity: Capacity) -> (usize, usize) {
+    let Shape { hidden: c, intermediate: f, .. } = shape;
+    let most = most_parts(capacity);
+    let (mut partials, mut arrivals) = (0, 0);
+    for (outputs, inputs) in [(3 * c, c), (2 * c, c), (c, c), (f, c), (c, f)] {
+        let tile = tiles[pick(tiles, outputs, inputs, BUSY_WITH_PARTS)];
+        let count = tile.blocks(outputs, inputs);
+        let parts = wanted_parts(count, most);
+        if parts > 1 {
+            partials = partials.max(parts * count * tile.partial());
+            arrivals = arrivals.max(count);
         }
-        let (stream, device) = (setup.stream, setup.device);
-        Ok(Self { partials: zeros(stream, device, partials)?, arrivals: zeros(stream, device, arrivals)?, most })
+    }
+    (partials, arrivals)
+}
+
+impl Parts {
+    pub fn new(setup: &Setup, tiles: &[Tile]) -> Result<Self> {
+        let &Setup { stream, device, shape, capacity, .. } = setup;
+        let (partials, arrivals) = plan(tiles, shape, capacity);
+        let (partials, arrivals) = (zeros(stream, device, partials)?, zeros(stream, device, arrivals)?);
+        Ok(Self { partials, arrivals, most: most_parts(capacity) })
+    }
+
+    pub fn bytes(tiles: &[Tile], shape: Shape, capacity: Capacity) -> usize {
+        let (partials, arrivals) = plan(tiles, shape, capacity);
+        partials * size_of::<f32>() + arrivals * size_of::<u32>()
     }
 
     /// Parts for a gradient of this shape: as many as are wanted and have a place.
     pub fn of(&self, choice: &Choice, outputs: usize, inputs: usize) -> u32 {
         let tiles = choice.tile.blocks(outputs, inputs);
-        let places = if tiles > self.arrivals.len() { 1 } else { self.partials.len() / (tiles * choice.tile.partial()) };
+        let places =
+            if tiles > self.arrivals.len() { 1 } else { self.partials.len() / (tiles * choice.tile.partial()) };
         wanted_parts(tiles, self.most).min(places.max(1)) as u32
     }
 }

@@ -20,18 +20,21 @@ mod loss;
 mod memory;
 mod operations;
 mod optimizer;
+mod recorder;
+mod tracer;
 
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaStream};
 
 pub use batch::CudaBatch;
-pub use driver::{CudaInfo, cuda_devices};
+pub use driver::{CudaInfo, check, cuda_devices, first_usable};
 pub use element::Element;
+pub use half::bf16 as Bf16;
 pub use kernels::{IMAGES, Image};
 pub use memory::{CudaGradients, CudaParameters};
 
-use self::{fault::driver_error, kernels::Kernels, launch::Launcher};
+use self::{fault::driver_error, kernels::Kernels, launch::Launcher, recorder::Recorder};
 use super::{Capacity, Shape};
 use crate::Result;
 
@@ -57,6 +60,7 @@ pub struct CudaDevice<E: Element> {
     head: head::Head<E>,
     loss: loss::Loss,
     optimizer: optimizer::Optimizer<E>,
+    recorder: Recorder,
 }
 
 impl<E: Element> CudaDevice<E> {
@@ -69,6 +73,8 @@ impl<E: Element> CudaDevice<E> {
         let context = driver::open(ordinal)?;
         let stream = context.new_stream().map_err(driver_error(&device, "create a stream"))?;
         let kernels = Kernels::load(&context, &device)?;
+        // As the CUDA runtime does: every launch is waited for, so that a fault is found where it is made.
+        let blocking = std::env::var_os("CUDA_LAUNCH_BLOCKING").is_some_and(|value| value == "1");
         let setup = Setup { kernels: &kernels, stream: &stream, device: &device, shape, capacity };
         Ok(Self {
             linear: linear::Linears::new(&setup)?,
@@ -81,7 +87,27 @@ impl<E: Element> CudaDevice<E> {
             name: driver::describe(&context, E::NAME)?,
             context,
             shape,
-            launcher: Launcher { stream, device },
+            recorder: Recorder::new(!blocking),
+            launcher: Launcher::new(stream, device, blocking),
         })
+    }
+
+    /// Bytes of the scratch that [`CudaDevice::new`] allocates.
+    pub fn scratch_bytes(shape: Shape, capacity: Capacity) -> usize {
+        linear::scratch_bytes::<E>(shape, capacity)
+            + attention::scratch_bytes::<E>(shape, capacity)
+            + layer_norm::scratch_bytes::<E>(shape, capacity)
+            + embedding::scratch_bytes::<E>(shape, capacity)
+            + head::scratch_bytes::<E>(shape, capacity)
+    }
+
+    /// Whether passes are recorded as graphs (the default) or launched kernel by kernel; the results are the same.
+    pub fn record(&mut self, enabled: bool) {
+        self.recorder.enable(enabled);
+    }
+
+    /// Passes recorded so far.
+    pub fn recorded(&self) -> usize {
+        self.recorder.len()
     }
 }

@@ -1,18 +1,19 @@
 //! The CUDA device's side of the seam: allocation and copies here, each operation in its family's file.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::RefCell};
 
 use cudarc::driver::CudaSlice;
 
 use super::{
-    CudaBatch, CudaDevice, CudaGradients, CudaParameters, attention, element::Element, embedding, head, layer_norm,
-    linear, loss, memory, optimizer,
+    CudaBatch, CudaDevice, CudaGradients, CudaParameters, attention, element::Element, embedding, fault::driver_error,
+    head, layer_norm, linear, loss, memory, optimizer, recorder, tracer::Tracer,
 };
 use crate::{
     Result,
     data::PackedBatch,
     device::{
-        Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, StepScalars, TrainingState, Update, Write,
+        Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, Scope, StepScalars, Storage, TrainingState,
+        Update, Write, timeline::Span,
     },
     model::layout::{Embeddings, Linear, Norm},
 };
@@ -29,6 +30,28 @@ impl<E: Element> Device for CudaDevice<E> {
         self.name.clone()
     }
 
+    fn storage(&self) -> Storage {
+        E::STORAGE
+    }
+
+    fn free_bytes(&self) -> Result<Option<usize>> {
+        let free = self.context.mem_get_info().map(|(free, _)| Some(free));
+        free.map_err(driver_error(&self.launcher.device, "ask for free memory"))
+    }
+
+    fn enter(&mut self, scope: Scope) {
+        self.launcher.enter(scope);
+    }
+
+    fn trace(&mut self) {
+        self.record(false);
+        self.launcher.tracer = Some(RefCell::new(Tracer::new(&self.context)));
+    }
+
+    fn take_spans(&mut self) -> Result<Vec<Span>> {
+        self.launcher.take_spans()
+    }
+
     fn matrix(&self, rows: usize, cols: usize) -> Result<CudaSlice<E>> {
         self.zeros(rows * cols)
     }
@@ -42,7 +65,7 @@ impl<E: Element> Device for CudaDevice<E> {
     }
 
     fn parameters(&self, values: &[f32]) -> Result<CudaParameters<E>> {
-        let working = if E::COPIES_WEIGHTS { Some(self.zeros(values.len())?) } else { None };
+        let working = if E::STORAGE.copies_weights { Some(self.zeros(values.len())?) } else { None };
         let mut parameters = CudaParameters { master: self.zeros(values.len())?, working };
         self.write_parameters(&mut parameters, values)?;
         Ok(parameters)
@@ -76,12 +99,21 @@ impl<E: Element> Device for CudaDevice<E> {
         self.download(&gradients.arena)
     }
 
+    fn write_matrix(&self, matrix: &mut CudaSlice<E>, values: &[f32]) -> Result<()> {
+        let values: Vec<E> = values.iter().map(|&v| E::of(v)).collect();
+        memory::write(&self.launcher.stream, &self.launcher.device, matrix, &values)
+    }
+
     fn write_vector(&self, vector: &mut CudaSlice<f32>, values: &[f32]) -> Result<()> {
         self.write(vector, values)
     }
 
     fn write_arena(&self, arena: &mut CudaSlice<f32>, values: &[f32]) -> Result<()> {
         self.write(arena, values)
+    }
+
+    fn write_gradients(&self, gradients: &mut CudaGradients, values: &[f32]) -> Result<()> {
+        self.write(&mut gradients.arena, values)
     }
 
     fn write_parameters(&self, parameters: &mut CudaParameters<E>, values: &[f32]) -> Result<()> {
@@ -96,8 +128,8 @@ impl<E: Element> Device for CudaDevice<E> {
         batch.upload(&self.launcher.stream, source, scalars)
     }
 
-    fn replay(&mut self, _: PassKey, _: &CudaBatch, pass: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        pass(self)
+    fn replay(&mut self, key: PassKey, batch: &CudaBatch, pass: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        recorder::replay(self, key, batch, pass)
     }
 
     fn embed(

@@ -125,7 +125,7 @@ impl<E: Element> Optimizer<E> {
         Ok(Self {
             norm: kernels.get("gradient_norm")?,
             update: kernels.of::<E>("update_bf16", "update_f32")?,
-            working_copy: if E::COPIES_WEIGHTS { Some(kernels.get("working_copy_bf16")?) } else { None },
+            working_copy: if E::STORAGE.copies_weights { Some(kernels.get("working_copy_bf16")?) } else { None },
             partials: zeros(stream, device, geometry::NORM_BLOCKS as usize)?,
             outcome: zeros(stream, device, 2)?,
             tables: None,
