@@ -15,6 +15,7 @@ mod kernels;
 mod launch;
 mod layer_norm;
 mod linear;
+mod linear_tiles;
 mod loss;
 mod memory;
 mod operations;
