@@ -11,8 +11,11 @@ pub mod cpu;
 pub mod cuda;
 mod dropout;
 mod optimizer;
+pub mod timeline;
 
 use std::{borrow::Cow, fmt};
+
+use timeline::Span;
 
 pub use choice::{Backend, DeviceChoice, Precision};
 pub use dropout::{Dropout, Mask, Site};
@@ -193,6 +196,12 @@ pub trait Device: Sized {
     /// What the operations that follow belong to: for profilers, traces and errors.
     fn enter(&mut self, scope: Scope);
 
+    /// From now on times are taken, for [`Device::take_spans`]; passes are no longer recorded.
+    fn trace(&mut self);
+
+    /// What the device did since the last call; waits for it. Empty without [`Device::trace`].
+    fn take_spans(&mut self) -> Result<Vec<Span>>;
+
     fn matrix(&self, rows: usize, cols: usize) -> Result<Self::Matrix>;
     fn vector(&self, len: usize) -> Result<Self::Vector>;
     fn arena(&self, len: usize) -> Result<Self::Arena>;
@@ -205,6 +214,7 @@ pub trait Device: Sized {
     fn read_arena<'a>(&self, arena: &'a Self::Arena) -> Result<Cow<'a, [f32]>>;
     fn read_parameters<'a>(&self, parameters: &'a Self::Parameters) -> Result<Cow<'a, [f32]>>;
     fn read_gradients<'a>(&self, gradients: &'a Self::Gradients) -> Result<Cow<'a, [f32]>>;
+    fn write_matrix(&self, matrix: &mut Self::Matrix, values: &[f32]) -> Result<()>;
     fn write_vector(&self, vector: &mut Self::Vector, values: &[f32]) -> Result<()>;
     fn write_arena(&self, arena: &mut Self::Arena, values: &[f32]) -> Result<()>;
     fn write_gradients(&self, gradients: &mut Self::Gradients, values: &[f32]) -> Result<()>;

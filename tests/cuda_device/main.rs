@@ -12,6 +12,8 @@ mod embedding;
 mod head;
 mod layer_norm;
 mod linear;
+mod linear_fixture;
 mod loss;
 mod optimizer;
 mod support;
+mod training;

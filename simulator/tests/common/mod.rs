@@ -4,9 +4,8 @@
 
 #![allow(dead_code)]
 
-pub mod instruction;
-
 use std::ffi::{CString, c_void};
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -30,15 +29,33 @@ pub fn nvcc() -> PathBuf {
 
 /// PTX of `tests/cuda/<name>.cu`.
 pub fn compile(name: &str, arch: &str, more: &[&str]) -> String {
+    let options = ["-ptx", "-lineinfo", "-arch", arch];
+    String::from_utf8(nvcc_output(name, &[&options, more].concat())).expect("PTX is text")
+}
+
+/// What nvcc makes of `tests/cuda/<name>.cu` at -O3. Kept under target/tmp by its source and options, since nvcc takes longer
+/// than most tests.
+pub fn nvcc_output(name: &str, options: &[&str]) -> Vec<u8> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cuda/{name}.cu"));
-    let output = Command::new(nvcc())
-        .args(["-O3", "-ptx", "-lineinfo", "-std=c++17", "-arch", arch, "-o", "-"])
-        .args(more)
-        .arg(&source)
-        .output()
-        .expect("nvcc starts");
-    assert!(output.status.success(), "nvcc failed: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("PTX is text")
+    let compiler = nvcc();
+    let text = std::fs::read(&source).expect("the source is there");
+    let made = std::fs::metadata(&compiler).and_then(|m| m.modified()).expect("nvcc is a file");
+    let mut hasher = std::hash::DefaultHasher::new();
+    (text, options, &compiler, made).hash(&mut hasher);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let kept = folder.join(format!("{name}-{:016x}", hasher.finish()));
+    if let Ok(output) = std::fs::read(&kept) {
+        return output;
+    }
+    // Written beside and moved into place: other tests may be after the same.
+    let fresh = tempfile::Builder::new().tempfile_in(folder).expect("a file in target/tmp").into_temp_path();
+    let run =
+        Command::new(compiler).args(["-O3", "-std=c++17"]).args(options).arg(&source).arg("-o").arg(&fresh).output();
+    let run = run.expect("nvcc starts");
+    assert!(run.status.success(), "nvcc failed: {}", String::from_utf8_lossy(&run.stderr));
+    let output = std::fs::read(&fresh).expect("nvcc wrote its output");
+    fresh.persist(&kept).expect("target/tmp can be written");
+    output
 }
 
 /// A context with chosen settings and the modules loaded into it.

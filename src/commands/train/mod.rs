@@ -29,10 +29,10 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
 /// Trains one run and prints nothing on standard output; `ensemble` uses it for each of its seeds.
 pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
     let resumed = args.resume.is_some();
-    let stop_after = args.stop_after;
+    let side = settings::Side { stop_after: args.stop_after, trace: args.trace.clone() };
     let overwrite = args.overwrite;
     let options = resolve(args)?;
-    let settings = settings::Settings::new(options, stop_after)?;
+    let settings = settings::Settings::new(options, side)?;
     if let Some(threads) = settings.threads {
         // Fails only if a pool exists already, which then has the threads of the run before.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();

@@ -16,7 +16,7 @@ use bertsd_cuda::{
     device::{Capacity, Device, Shape},
     encoder::{Encoder, LastLayer},
     model::{BertConfig, ConfigFile, Hub, Model, Purpose},
-    reports::{EventLog, TensorBoardWriter},
+    reports::{EventLog, TensorBoardWriter, Timeline},
     training::{
         EvaluationSet, Learner, LearningRates, LoopSettings, MemoryPlan, Run, StepSettings, state, state::Position,
     },
@@ -121,7 +121,7 @@ pub fn open<D: Device>(
     });
 
     let class_weights = class_weights(&settings.class_weights, &data.labels, &data.train)?;
-    let encoder = Encoder::new(&model.config, LastLayer::FirstRows);
+    let encoder = Encoder::new(&model.config, LastLayer::FirstRows).with_recompute(settings.recompute);
     let step_settings = step_settings(settings, total_steps, steps.settings().step_size(), class_weights)?;
     let device = make(encoder.shape, inference)?;
     if let Some(free_bytes) = device.free_bytes()? {
@@ -150,6 +150,10 @@ pub fn open<D: Device>(
     } else {
         (EventLog::create(metrics)?, TensorBoardWriter::create(board)?)
     };
+    let timeline = settings.side.trace.as_ref().map(|path| Timeline::create(path.clone())).transpose()?;
+    if timeline.is_some() {
+        learner.device.trace();
+    }
     let mut loop_settings = loop_settings(settings, total_steps, keep > 0)?;
     loop_settings.export_best &= dev.is_some();
     Ok(Run {
@@ -164,6 +168,7 @@ pub fn open<D: Device>(
         store,
         log,
         board,
+        timeline,
         position,
     })
 }
@@ -319,7 +324,7 @@ fn loop_settings(settings: &Settings, total_steps: u64, save: bool) -> Result<Lo
         evaluate: settings.evaluate.clone(),
         export_best: settings.export_best,
         save,
-        stop_after: settings.stop_after,
+        stop_after: settings.side.stop_after,
     })
 }
 

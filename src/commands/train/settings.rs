@@ -7,6 +7,7 @@ use bertsd_cuda::{
     data::{Columns, Preset, Truncation},
     device::{DeviceChoice, Distance, Precision},
     distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    encoder::Recompute,
     metrics::Metric,
     reports::Weights,
 };
@@ -55,9 +56,19 @@ pub struct Settings {
     pub export_best: bool,
     pub device: DeviceChoice,
     pub precision: Precision,
+    pub recompute: Recompute,
     pub threads: Option<usize>,
     pub seed: u64,
+    pub side: Side,
+}
+
+/// What changes nothing in the result of a run.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// Save and stop after so many updates in all.
     pub stop_after: Option<u64>,
+    /// Where a timeline is written.
+    pub trace: Option<PathBuf>,
 }
 
 /// An option that has a default or was checked to be there.
@@ -88,7 +99,7 @@ fn require(holds: bool, name: &str, rule: &str) -> Result<()> {
 }
 
 impl Settings {
-    pub fn new(options: TrainOptions, stop_after: Option<u64>) -> Result<Self> {
+    pub fn new(options: TrainOptions, side: Side) -> Result<Self> {
         check_ranges(&options)?;
         let method = choice(
             &options.method,
@@ -140,9 +151,14 @@ impl Settings {
             export_best: choice(&options.export, "export", &[("best", true), ("last", false)])?,
             device: parse(&options.device, "device")?,
             precision: parse(&options.precision, "precision")?,
+            recompute: choice(
+                &options.recompute,
+                "recompute",
+                &[("gelu", Recompute::Gelu), ("layer", Recompute::Layer)],
+            )?,
             threads: options.threads,
             seed: given(&options.seed, "seed")?,
-            stop_after,
+            side,
             options,
         })
     }

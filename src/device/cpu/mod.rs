@@ -19,7 +19,7 @@ mod optimizer;
 
 pub use batch::CpuBatch;
 
-use super::{Capacity, Shape};
+use super::{Capacity, Shape, timeline::ScopeClock};
 use crate::model::View;
 
 /// State of the CPU device: the model's shape and the scratch its operations share.
@@ -36,12 +36,13 @@ pub struct CpuDevice {
     norm_partials: Vec<f64>,
     /// ‖g‖₂ of the last [`Device::gradient_norm`](super::Device::gradient_norm).
     norm: f64,
+    clock: Option<ScopeClock>,
 }
 
 impl CpuDevice {
     pub fn new(shape: Shape, capacity: Capacity) -> Self {
         let [partial, d_sum, d_pooled, losses] = scratch_sizes(shape, capacity).map(|len| vec![0.0; len]);
-        Self { shape, partial, d_sum, d_pooled, losses, norm_partials: Vec::new(), norm: 0.0 }
+        Self { shape, partial, d_sum, d_pooled, losses, norm_partials: Vec::new(), norm: 0.0, clock: None }
     }
 
     /// Bytes of the scratch that [`CpuDevice::new`] allocates.

@@ -11,6 +11,7 @@ use crate::{
     device::{
         Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, Scope, StepScalars, Storage, TrainingState,
         Update, Write, outputs_of,
+        timeline::{ScopeClock, Span},
     },
     model::layout::{Embeddings, Linear, Norm},
 };
@@ -35,7 +36,19 @@ impl Device for CpuDevice {
         Ok(None)
     }
 
-    fn enter(&mut self, _: Scope) {}
+    fn enter(&mut self, scope: Scope) {
+        if let Some(clock) = &mut self.clock {
+            clock.enter(scope);
+        }
+    }
+
+    fn trace(&mut self) {
+        self.clock = Some(ScopeClock::default());
+    }
+
+    fn take_spans(&mut self) -> Result<Vec<Span>> {
+        Ok(self.clock.as_mut().map(ScopeClock::take).unwrap_or_default())
+    }
 
     fn matrix(&self, rows: usize, cols: usize) -> Result<Vec<f32>> {
         Ok(vec![0.0; rows * cols])
@@ -79,6 +92,11 @@ impl Device for CpuDevice {
 
     fn read_gradients<'a>(&self, gradients: &'a CpuGradients) -> Result<Cow<'a, [f32]>> {
         Ok(Cow::Borrowed(&gradients.arena))
+    }
+
+    fn write_matrix(&self, matrix: &mut Vec<f32>, values: &[f32]) -> Result<()> {
+        matrix[..values.len()].copy_from_slice(values);
+        Ok(())
     }
 
     fn write_vector(&self, vector: &mut Vec<f32>, values: &[f32]) -> Result<()> {

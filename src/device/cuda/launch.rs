@@ -1,29 +1,56 @@
 //! Launching kernels: one place that talks to the driver, and the values that kernels take by copy.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
-use cudarc::driver::{CudaStream, DeviceRepr, LaunchArgs, LaunchConfig};
-
-use super::{fault::driver_error, kernels::Kernel};
-use crate::{
-    Result,
-    device::{Dropout, Rows, Scope},
+use cudarc::{
+    driver::{CudaStream, DeviceRepr, LaunchArgs, LaunchConfig},
+    nvtx,
 };
 
-use super::batch::CudaBatch;
+use super::{batch::CudaBatch, fault::driver_error, kernels::Kernel, tracer::Tracer};
+use crate::{
+    Result,
+    device::{Dropout, Rows, Scope, timeline::Span},
+};
 
 /// Puts kernels on the device's stream.
 pub struct Launcher {
     pub stream: Arc<CudaStream>,
     /// `cuda:0`, for errors.
     pub device: String,
+    pub tracer: Option<RefCell<Tracer>>,
     /// What is being launched for.
-    pub scope: Option<Scope>,
+    scope: Option<Scope>,
     /// Wait behind each launch, so that a fault is found at the kernel that made it.
-    pub blocking: bool,
+    blocking: bool,
+    /// Whether a profiler's library is there to name scopes to.
+    names_scopes: bool,
 }
 
 impl Launcher {
+    pub fn new(stream: Arc<CudaStream>, device: String, blocking: bool) -> Self {
+        // SAFETY: the library of NVIDIA's profilers; its initialisers look for a profiler and do nothing without one.
+        let names_scopes = unsafe { nvtx::sys::is_culib_present() };
+        Self { stream, device, tracer: None, scope: None, blocking, names_scopes }
+    }
+
+    /// Names what follows, to profilers too: one range lasts until the next begins.
+    pub fn enter(&mut self, scope: Scope) {
+        if self.names_scopes {
+            if self.scope.is_some() {
+                nvtx::result::range_pop();
+            }
+            nvtx::result::range_push(scope.to_string());
+        }
+        self.scope = Some(scope);
+    }
+
+    /// The kernels since the last call.
+    pub fn take_spans(&mut self) -> Result<Vec<Span>> {
+        let Some(tracer) = &mut self.tracer else { return Ok(Vec::new()) };
+        tracer.get_mut().take(&self.stream).map_err(driver_error(&self.device, "time the kernels"))
+    }
+
     /// Launches `kernel` with the arguments that `push` gives: outputs, inputs, sizes, scalars, as the kernel lists them.
     ///
     /// # Safety
@@ -37,6 +64,10 @@ impl Launcher {
         shared_bytes: u32,
         push: impl FnOnce(&mut LaunchArgs<'a>),
     ) -> Result<()> {
+        if let Some(tracer) = &self.tracer {
+            let traced = tracer.borrow_mut().launch(&self.stream, kernel.name, self.scope);
+            traced.map_err(driver_error(&self.device, "time a kernel"))?;
+        }
         let mut arguments = self.stream.launch_builder(&kernel.function);
         push(&mut arguments);
         let [x, y, z] = grid;

@@ -15,12 +15,14 @@ mod kernels;
 mod launch;
 mod layer_norm;
 mod linear;
+mod linear_tiles;
 mod loss;
 mod memory;
 mod operations;
 mod optimizer;
 mod partials;
 mod recorder;
+mod tracer;
 
 use std::sync::Arc;
 
@@ -87,7 +89,7 @@ impl<E: Element> CudaDevice<E> {
             context,
             shape,
             recorder: Recorder::new(!blocking),
-            launcher: Launcher { stream, device, scope: None, blocking },
+            launcher: Launcher::new(stream, device, blocking),
         })
     }
 

@@ -1,19 +1,19 @@
 //! The CUDA device's side of the seam: allocation and copies here, each operation in its family's file.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::RefCell};
 
 use cudarc::driver::CudaSlice;
 
 use super::{
     CudaBatch, CudaDevice, CudaGradients, CudaParameters, attention, element::Element, embedding, fault::driver_error,
-    head, layer_norm, linear, loss, memory, optimizer, recorder,
+    head, layer_norm, linear, loss, memory, optimizer, recorder, tracer::Tracer,
 };
 use crate::{
     Result,
     data::PackedBatch,
     device::{
         Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, Scope, StepScalars, Storage, TrainingState,
-        Update, Write,
+        Update, Write, timeline::Span,
     },
     model::layout::{Embeddings, Linear, Norm},
 };
@@ -40,7 +40,16 @@ impl<E: Element> Device for CudaDevice<E> {
     }
 
     fn enter(&mut self, scope: Scope) {
-        self.launcher.scope = Some(scope);
+        self.launcher.enter(scope);
+    }
+
+    fn trace(&mut self) {
+        self.record(false);
+        self.launcher.tracer = Some(RefCell::new(Tracer::new(&self.context)));
+    }
+
+    fn take_spans(&mut self) -> Result<Vec<Span>> {
+        self.launcher.take_spans()
     }
 
     fn matrix(&self, rows: usize, cols: usize) -> Result<CudaSlice<E>> {
@@ -89,6 +98,11 @@ impl<E: Element> Device for CudaDevice<E> {
 
     fn read_gradients<'a>(&self, gradients: &'a CudaGradients) -> Result<Cow<'a, [f32]>> {
         self.download(&gradients.arena)
+    }
+
+    fn write_matrix(&self, matrix: &mut CudaSlice<E>, values: &[f32]) -> Result<()> {
+        let values: Vec<E> = values.iter().map(|&v| E::of(v)).collect();
+        memory::write(&self.launcher.stream, &self.launcher.device, matrix, &values)
     }
 
     fn write_vector(&self, vector: &mut CudaSlice<f32>, values: &[f32]) -> Result<()> {

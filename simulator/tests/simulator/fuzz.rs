@@ -1,10 +1,8 @@
 //! Hostile images through the loader: errors, no panic, no hang.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{compile, numbers};
+use crate::common::{compile, numbers};
 use cuda::lower::lower_module;
 use std::collections::HashMap;
 
