@@ -6,13 +6,12 @@ use bertsd_cuda::{
     device::{
         Capacity, Device, Dropout, Mask, Shape, Site, StepScalars,
         cpu::CpuDevice,
-        cuda::{CudaDevice, Element},
+        cuda::{Bf16, CudaDevice, Element},
     },
     model::BertConfig,
     random::Philox,
 };
 use cudarc::driver::CudaSlice;
-use half::bf16;
 
 use super::{
     reference::{self, Masks, attention_element, dot},
@@ -66,9 +65,14 @@ impl Case {
     /// Columns of C of a [T, 3C] matrix, and of the first rows only.
     fn columns(&self, part: std::ops::Range<usize>, first_only: bool) -> Vec<f32> {
         let c = self.config.hidden_size;
-        let rows: Vec<usize> =
-            if first_only { self.ranges().iter().map(|r| r.start).collect() } else { (0..self.packed.tokens()).collect() };
-        rows.iter().flat_map(|row| self.qkv[row * 3 * c + part.start * c..row * 3 * c + part.end * c].to_vec()).collect()
+        let rows: Vec<usize> = if first_only {
+            self.ranges().iter().map(|r| r.start).collect()
+        } else {
+            (0..self.packed.tokens()).collect()
+        };
+        rows.iter()
+            .flat_map(|row| self.qkv[row * 3 * c + part.start * c..row * 3 * c + part.end * c].to_vec())
+            .collect()
     }
 
     fn first_d_ctx(&self) -> Vec<f32> {
@@ -170,9 +174,7 @@ fn on_cpu(case: &Case) -> Results<f32> {
     device.attention_backward(&mut r.d_qkv, &case.d_ctx, &case.qkv, &r.ctx, &r.lse, &batch, dropout).unwrap();
     device.attention_first(&mut r.ctx_first, &mut r.lse_first, &q, &kv, &batch, dropout).unwrap();
     let (ctx, lse) = (&r.ctx_first, &r.lse_first);
-    device
-        .attention_first_backward(&mut r.d_q, &mut r.d_kv, &d_first, &q, &kv, ctx, lse, &batch, dropout)
-        .unwrap();
+    device.attention_first_backward(&mut r.d_q, &mut r.d_kv, &d_first, &q, &kv, ctx, lse, &batch, dropout).unwrap();
     r
 }
 
@@ -271,7 +273,8 @@ fn in_f64(case: &Case, rounding: Rounding) -> Results<f64> {
     for (b, range) in case.ranges().into_iter().enumerate() {
         for h in 0..heads {
             let rows = |x: &[f32], width: usize, column: usize| -> Matrix {
-                let row = |t: usize| x[t * width + column..t * width + column + d].iter().map(|&v| f64::from(v)).collect();
+                let row =
+                    |t: usize| x[t * width + column..t * width + column + d].iter().map(|&v| f64::from(v)).collect();
                 range.clone().map(row).collect()
             };
             let [q, k, v] = [0, 1, 2].map(|part| rows(&case.qkv, 3 * c, part * c + h * d));
@@ -292,14 +295,8 @@ fn in_f64(case: &Case, rounding: Rounding) -> Results<f64> {
                 place(&mut r.d_qkv, 3 * c, start, part * c + h * d, rows);
             }
             // The first-token kernels round nothing on the way.
-            let first = head(
-                &q[..1].to_vec(),
-                &k,
-                &v,
-                &d_out[..1].to_vec(),
-                &factors,
-                Rounding { inner: exactly, ..rounding },
-            );
+            let first =
+                head(&q[..1].to_vec(), &k, &v, &d_out[..1].to_vec(), &factors, Rounding { inner: exactly, ..rounding });
             place(&mut r.ctx_first, c, b, h * d, &first.ctx);
             r.lse_first[b * heads + h] = first.lse[0];
             place(&mut r.d_q, c, b, h * d, &first.d_q);
@@ -334,7 +331,8 @@ fn check<E: Element>(case: &Case, what: &str) {
     let exact = in_f64(case, Rounding { inner: exactly, result: exactly });
     let plain = in_f64(case, Rounding { inner: rounded::<E>, result: rounded::<E> });
     let what = format!("{what}, {}, {} × {}", E::NAME, case.config.heads, case.config.head_size());
-    for (((name, found), (_, exact)), (_, plain)) in found.groups().into_iter().zip(exact.groups()).zip(plain.groups()) {
+    for (((name, found), (_, exact)), (_, plain)) in found.groups().into_iter().zip(exact.groups()).zip(plain.groups())
+    {
         let (found, size) = (support::double(&found), tiny::norm(exact.iter().copied()));
         let float32 = E::NAME == f32::NAME || name.starts_with("lse");
         let allowed = if float32 { TOLERANCE * size } else { TIMES_PLAIN * error(&plain, &exact) };
@@ -345,12 +343,8 @@ fn check<E: Element>(case: &Case, what: &str) {
 }
 
 /// Lengths around the fragments of 8 and 16, the groups of 32 and the tiles of 64, and primes.
-const LENGTHS: [&[usize]; 4] = [
-    &[1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33],
-    &[63, 64, 65, 5],
-    &[127, 1, 128, 129],
-    &[97, 23, 201],
-];
+const LENGTHS: [&[usize]; 4] =
+    [&[1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33], &[63, 64, 65, 5], &[127, 1, 128, 129], &[97, 23, 201]];
 
 fn every_head_size<E: Element>() {
     for (i, head_size) in [16, 32, 64, 96, 128, 8, 24, 72, 120].into_iter().enumerate() {
@@ -362,7 +356,7 @@ fn every_head_size<E: Element>() {
 
 #[test]
 fn every_head_size_bf16() {
-    every_head_size::<bf16>();
+    every_head_size::<Bf16>();
 }
 
 #[test]
@@ -379,10 +373,126 @@ fn longer_sequences<E: Element>() {
 
 #[test]
 fn longer_sequences_bf16() {
-    longer_sequences::<bf16>();
+    longer_sequences::<Bf16>();
 }
 
 #[test]
 fn longer_sequences_f32() {
     longer_sequences::<f32>();
+}
+
+/// Softmax that has a single winner, scores far beyond exp's range, and numbers below the least normal one.
+fn extreme_inputs<E: Element>() {
+    for sizes in [[60.0, 60.0, 1.0, 1.0], [1e-39, 1.0, 1e-39, 1.0], [1.0, 1.0, 1e30, 1e-30], [1e-20, 1e-20, 1e18, 1e18]]
+    {
+        let case = Case::new::<E>(2, 32, &[1, 33, 70], 0.1, sizes);
+        let found = on_cuda::<E>(&case);
+        let exact = in_f64(&case, Rounding { inner: exactly, result: exactly });
+        // What rounding in E alone does to such numbers: on the way and in the result; in float32, the CPU device.
+        let plain = match E::NAME == f32::NAME {
+            true => on_cpu(&case).groups().map(|(_, values)| support::double(&values)),
+            false => in_f64(&case, Rounding { inner: rounded::<E>, result: rounded::<E> }).groups().map(|(_, v)| v),
+        };
+        for (((name, found), (_, exact)), plain) in found.groups().into_iter().zip(exact.groups()).zip(plain) {
+            assert!(found.iter().all(|v| v.is_finite()), "{sizes:?}, {name}");
+            let (error, size) = (error(&support::double(&found), &exact), tiny::norm(exact.iter().copied()));
+            let allowed =
+                (TIMES_PLAIN * tiny::norm(plain.iter().zip(&exact).map(|(a, b)| a - b))).max(TOLERANCE * size);
+            eprintln!("{sizes:?}, {name}: error {:.2e}, allowed {:.2e}", error / size, allowed / size);
+            assert!(error <= allowed, "{}, {sizes:?}, {name}: {error:e}, allowed {allowed:e}", E::NAME);
+        }
+    }
+}
+
+#[test]
+fn extreme_inputs_bf16() {
+    extreme_inputs::<Bf16>();
+}
+
+#[test]
+fn extreme_inputs_f32() {
+    extreme_inputs::<f32>();
+}
+
+/// With scores of 0 every probability is 1 / S. One column of v a key shows the mask of the forward pass in ctx; one column of
+/// d_ctx a query that of the key-value pass in d_v; one column of k a key that of the query pass in d_q, where d_ctx · v = 1.
+fn masks_are_those_of_the_cpu<E: Element>(head_size: usize, length: usize) {
+    let heads = 2;
+    let mut case = Case::new::<E>(heads, head_size, &[3, length], 0.2, [0.0; 4]);
+    let (c, first_row) = (case.config.hidden_size, 3);
+    let mut seen = 0;
+    for base in (0..length).step_by(head_size) {
+        let shown = |row: usize, column: usize| f32::from(u8::from(base + column % head_size == row));
+        for i in first_row..first_row + length {
+            for column in 0..c {
+                case.qkv[i * 3 * c + 2 * c + column] = shown(i - first_row, column);
+                case.d_ctx[i * c + column] = shown(i - first_row, column);
+            }
+        }
+        let (gpu, cpu) = (on_cuda::<E>(&case), on_cpu(&case));
+        let mut compare = |gpu: &[f32], cpu: &[f32], what: &str| {
+            let (gpu, cpu): (Vec<_>, Vec<_>) =
+                (gpu.iter().map(|&v| v != 0.0).collect(), cpu.iter().map(|&v| v != 0.0).collect());
+            assert!(gpu == cpu, "{}, {what}, {head_size}, {length}", E::NAME);
+            seen += cpu.iter().filter(|kept| **kept).count();
+        };
+        compare(&gpu.ctx, &cpu.ctx, "forward");
+        compare(&gpu.ctx_first, &cpu.ctx_first, "first tokens");
+        let d_v = |r: &Results<f32>| r.d_qkv.chunks(3 * c).flat_map(|row| row[2 * c..].to_vec()).collect::<Vec<_>>();
+        compare(&d_v(&gpu), &d_v(&cpu), "key-value pass");
+        compare(&gpu.d_kv, &cpu.d_kv, "backward of first tokens");
+        // Query pass: d_s = P ∘ (f − δ) with d_ctx · v = 1, through k. Without its mask it would vanish but for rounding.
+        for i in first_row..first_row + length {
+            for column in 0..c {
+                case.qkv[i * 3 * c + c + column] = shown(i - first_row, column);
+                case.qkv[i * 3 * c + 2 * c + column] = f32::from(u8::from(column % head_size == 0));
+                case.d_ctx[i * c + column] = f32::from(u8::from(column % head_size == 0));
+            }
+        }
+        let (gpu, cpu) = (on_cuda::<E>(&case), on_cpu(&case));
+        // f − δ is below 0 where the mask drops and above where it does not.
+        let kept = |r: &Results<f32>| -> Vec<bool> {
+            r.d_qkv.chunks(3 * c).flat_map(|row| row[..c].iter().map(|&v| v > 0.0).collect::<Vec<_>>()).collect()
+        };
+        assert!(kept(&gpu) == kept(&cpu), "{}, query pass, {head_size}, {length}", E::NAME);
+        case.qkv.fill(0.0);
+    }
+    assert!(seen > length * length, "the mask was looked at");
+}
+
+#[test]
+fn masks_are_those_of_the_cpu_element_by_element() {
+    for (head_size, length) in [(64, 77), (128, 130), (24, 40)] {
+        masks_are_those_of_the_cpu::<Bf16>(head_size, length);
+        masks_are_those_of_the_cpu::<f32>(head_size, length);
+    }
+}
+
+/// A sequence's results do not depend on what it is batched with, nor on the grid of the batch.
+fn company_does_not_matter<E: Element>() {
+    let case = Case::new::<E>(2, 64, &[5, 70, 130], 0.1, [1.0; 4]);
+    let all = on_cuda::<E>(&case);
+    let c = case.config.hidden_size;
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for (b, range) in case.ranges().into_iter().enumerate() {
+        let alone = on_cuda::<E>(&Case {
+            config: case.config.clone(),
+            packed: tiny::part(&case.packed, [b]),
+            drop_prob: case.drop_prob,
+            qkv: case.qkv[range.start * 3 * c..range.end * 3 * c].to_vec(),
+            d_ctx: case.d_ctx[range.start * c..range.end * c].to_vec(),
+        });
+        let rows = |x: &[f32], width: usize| bits(&x[range.start * width..range.end * width]);
+        assert!(bits(&alone.ctx) == rows(&all.ctx, c), "ctx of sequence {b}");
+        assert!(bits(&alone.d_qkv) == rows(&all.d_qkv, 3 * c), "d_qkv of sequence {b}");
+        assert!(bits(&alone.d_kv) == rows(&all.d_kv, 2 * c), "d_kv of sequence {b}");
+        assert!(bits(&alone.d_q) == bits(&all.d_q[b * c..(b + 1) * c]), "d_q of sequence {b}");
+        assert!(bits(&alone.ctx_first) == bits(&all.ctx_first[b * c..(b + 1) * c]), "first ctx of sequence {b}");
+    }
+}
+
+#[test]
+fn company_does_not_matter_to_the_bit() {
+    company_does_not_matter::<Bf16>();
+    company_does_not_matter::<f32>();
 }
