@@ -145,7 +145,7 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
         for (int half = 0; half < 2; half++) {
             if (query + 8 * half >= task.length) break;
             lse[(size_t)task.head * task.tokens + task.start + query + 8 * half] =
-                softmax.largest[half] * root + logf(softmax.sum[half]);
+                log_sum_exp(softmax.largest[half], root, softmax.sum[half]);
         }
     }
     store_result<D, InOrder>(ctx + (size_t)task.start * hidden + task.head * columns, shared + warp * FRAGMENT_ROWS * D, o,
