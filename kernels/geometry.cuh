@@ -44,3 +44,20 @@ constexpr int ATTENTION_ROWS_F32 = 32;
 constexpr int ATTENTION_PAD_F32 = 4;
 // attention_first.cu: threads a block.
 constexpr int ATTENTION_FIRST_THREADS = 128;
+
+// layer_norm.cu, embedding.cu: threads a block, and packs of eight elements that a thread holds of a row.
+constexpr int ROW_THREADS = 256;
+constexpr int ROW_PACKS = 4;
+
+// layer_norm.cu: blocks whose sums of dγ and dβ are folded, and how many LayerNorms are folded by one launch.
+constexpr int NORM_PARTIAL_BLOCKS = 128;
+constexpr int NORM_SLOTS = 64;
+
+// head.cu: threads a block; rows and classes whose products a thread makes side by side.
+constexpr int HEAD_THREADS = 256;
+constexpr int HEAD_ROWS = 8;
+constexpr int HEAD_BACKWARD_ROWS = 4;
+constexpr int HEAD_CLASSES = 4;
+
+// loss.cu: threads of an example.
+constexpr int LOSS_THREADS = 128;

@@ -7,6 +7,7 @@ mod reference;
 mod tiny;
 
 mod attention;
+mod buffers;
 mod embedding;
 mod head;
 mod layer_norm;

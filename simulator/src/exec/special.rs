@@ -72,7 +72,11 @@ impl Warp {
         if reg.class() == RegClass::Double {
             u64::write(&mut lanes, reg, values, mask);
         } else {
-            u32::write(&mut lanes, reg, &values.map(|v| v as u32), mask);
+            let mut words = [0; LANES];
+            for i in 0..LANES {
+                words[i] = values[i] as u32;
+            }
+            u32::write(&mut lanes, reg, &words, mask);
         }
     }
 

@@ -20,6 +20,7 @@ mod loss;
 mod memory;
 mod operations;
 mod optimizer;
+mod partials;
 mod recorder;
 mod tracer;
 
