@@ -73,7 +73,7 @@ __device__ __forceinline__ void linear_backward_weight(float* d_weight, float* d
 }
 
 #define LINEAR_BACKWARD_WEIGHT(NAME, TILE, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(GEMM_THREADS)                                                             \
+    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                           \
         NAME(float* d_weight, float* d_bias, float* partials, unsigned* arrivals, const T* d_y, const T* x, unsigned inputs, \
              unsigned outputs, Rows rows, int adds) {                                                                       \
         linear_backward_weight<TILE>(d_weight, d_bias, partials, arrivals, d_y, x, inputs, outputs, rows, adds);            \
