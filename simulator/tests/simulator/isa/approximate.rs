@@ -184,6 +184,12 @@ fn specials() -> Vec<Case> {
             "dd",
             &[([4f64.to_bits()], 0.25f64.to_bits()), ([0], f64::INFINITY.to_bits()), ([1], f64::INFINITY.to_bits())],
         ),
+        case(
+            "rsqrt.approx.ftz.f64 %d, %a;",
+            "dd",
+            &[([4f64.to_bits()], 0.5f64.to_bits()), ([1], f64::INFINITY.to_bits())],
+        ),
+        case("rsqrt.approx.f64 %d, %a;", "dd", &[([3f64.to_bits()], (1.0 / 3f64.sqrt()).to_bits())]),
         case("rsqrt.approx.f64 %d, %a;", "dd", &[([4f64.to_bits()], 0.5f64.to_bits()), ([0], f64::INFINITY.to_bits())]),
         sweep_over(
             "rcp.approx.ftz.f64 %d, %a;",
