@@ -109,6 +109,10 @@ impl Gpu {
         String::from_utf8(log).expect("the log is text")
     }
 
+    pub fn module(&self) -> u64 {
+        self.module
+    }
+
     pub fn function(&self, name: &str) -> u64 {
         let (mut function, name) = (0, CString::new(name).expect("a name has no NUL"));
         ok(unsafe { module::cuModuleGetFunction(&mut function, self.module, name.as_ptr()) });

@@ -8,6 +8,7 @@ mod common;
 mod arithmetic;
 mod cooperation;
 mod counters;
+mod driver;
 mod fuzz;
 mod isa;
 mod language;
