@@ -354,7 +354,7 @@ fn modules_memory_and_streams() {
         assert_eq!(module.load_function("absent").err(), Some(DriverError(CUresult::CUDA_ERROR_NOT_FOUND)));
         // A failure of the just-in-time compiler, with the error's name and description.
         let broken = context.load_module(Ptx::from_src(".version 8.0\n.target sm_80\n.address_size 64\nnonsense"));
-        let error = broken.err().expect("nonsense is refused");
+        let error = broken.expect_err("nonsense is refused");
         assert_eq!(error.error_name()?.to_str(), Ok("CUDA_ERROR_INVALID_PTX"));
         assert_eq!(error.error_string()?.to_str(), Ok("a PTX JIT compilation failed"));
         // Copies by pinned memory, between device slices and views, and memset.

@@ -198,7 +198,7 @@ fn spread(seed: u64, count: usize) -> Vec<f64> {
         .map(|_| {
             let unit = (next() >> 11) as f64 / (1u64 << 53) as f64;
             let magnitude = (unit * 15.0 - 12.0).exp2();
-            if next() % 2 == 0 { magnitude } else { -magnitude }
+            if next().is_multiple_of(2) { magnitude } else { -magnitude }
         })
         .collect()
 }

@@ -107,13 +107,11 @@ fn launches_in_every_form() {
     let mut buffer = [out, a, b].iter().flat_map(|p| p.to_le_bytes()).collect::<Vec<u8>>();
     buffer.extend(n.to_le_bytes());
     let size = buffer.len();
-    let at = |size: *const usize| -> [*const c_void; 5] {
-        let (pointer, end) = (1 as *const c_void, std::ptr::null());
-        [pointer, buffer.as_ptr().cast(), 2 as *const c_void, size.cast(), end]
-    };
+    // CU_LAUNCH_PARAM_BUFFER_POINTER, _SIZE and _END are numbers in pointers' places.
+    let at = |size: *const usize| [1usize, buffer.as_ptr().expose_provenance(), 2, size.expose_provenance(), 0];
     let null = std::ptr::null();
     let extra = |size: *const usize| unsafe {
-        launch::cuLaunchKernel(function, 1, 1, 1, 128, 1, 1, 0, 0, null, at(size).as_ptr())
+        launch::cuLaunchKernel(function, 1, 1, 1, 128, 1, 1, 0, 0, null, at(size).as_ptr().cast())
     };
     ok(extra(&size));
     assert_eq!(gpu.download::<f32>(out, 100), [3f32; 100]);

@@ -125,7 +125,8 @@ pub fn sweep_over<W: Into<Want>>(
         add(operands
             .iter()
             .map(|&kind| {
-                let value = if next() % 4 == 0 { edges[(next() % edges.len() as u64) as usize] } else { next() };
+                let value =
+                    if next().is_multiple_of(4) { edges[(next() % edges.len() as u64) as usize] } else { next() };
                 value & mask(kind)
             })
             .collect());
