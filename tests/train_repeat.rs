@@ -122,12 +122,17 @@ fn early_stopping_and_export() {
     assert!(steps < 480, "perfect accuracy cannot get better, {steps} steps");
     let best = evals[evals.len() - 3]["accuracy"].as_f64().unwrap();
     assert!(evals[evals.len() - 2..].iter().all(|event| event["accuracy"].as_f64().unwrap() <= best));
+    assert!(evals[..evals.len() - 3].iter().all(|event| event["accuracy"].as_f64().unwrap() < best));
     // Once more without looking: the last weights of as many steps are the same, those of the best step are others.
     let epochs = steps / 12;
     let options = format!("--dev dev.csv --max-steps {steps} --warmup 0 --best-metric loss");
     let bests = toy.run("best", &format!("{options} --export best"));
     let lasts = toy.run("last", &format!("{options} --export last"));
     assert_eq!((bests.events("eval").len(), &bests.metrics), (epochs, &lasts.metrics));
+    let losses: Vec<f64> = bests.events("eval").iter().map(|event| event["loss"].as_f64().unwrap()).collect();
+    let best = (0..epochs).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap();
+    assert!(best + 1 < epochs, "the last step is not the best: {losses:?}");
+    assert!(bests.weights != lasts.weights, "the best weights are those of step {}", 12 * (best + 1));
     let output = succeed(&mut toy.command("--resume last"));
     assert!(
         String::from_utf8_lossy(&output.stdout).contains(&format!("model of step {steps} ")),

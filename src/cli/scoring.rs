@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bertsd_cuda::{
     data::{Format, Truncation},
-    device::DeviceChoice,
+    device::{DeviceChoice, Precision},
 };
 use clap::Args;
 
@@ -65,6 +65,10 @@ pub struct ComputeOptions {
     /// Where to compute: auto, cpu, cuda, cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, help_heading = "Computing")]
     pub device: DeviceChoice,
+
+    /// What a GPU stores activations as: auto, bf16, f32; auto is bf16 there, and float32 on the processor
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::Auto, help_heading = "Computing")]
+    pub precision: Precision,
 
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Computing")]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct TrainArgs {
-    /// Continue the run in this directory to the bit; of the other options only --stop-after may be given
+    /// Continue the run in this directory to the bit; of the other options only --stop-after and --trace may be given
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub resume: Option<PathBuf>,
 
@@ -22,6 +22,10 @@ pub struct TrainArgs {
     /// Save and stop after this many optimizer steps in all, as if interrupted
     #[arg(long, value_name = "STEPS", help_heading = "Run")]
     pub stop_after: Option<u64>,
+
+    /// Write a timeline of the run for Chrome or Perfetto here; on a GPU it has every kernel [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub trace: Option<PathBuf>,
 
     #[command(flatten)]
     pub options: TrainOptions,
@@ -204,6 +208,14 @@ pub struct TrainOptions {
     /// Where to compute: auto, cpu, cuda, cuda:N [default: auto]
     #[arg(long, value_name = "DEVICE", help_heading = "Run")]
     pub device: Option<String>,
+
+    /// What the backward pass makes again instead of keeping it: gelu, or layer, which takes a third more work and much less memory [default: gelu]
+    #[arg(long, value_name = "PART", help_heading = "Optimization")]
+    pub recompute: Option<String>,
+
+    /// What a GPU stores activations as: auto, bf16, f32; auto is bf16 there, and float32 on the processor [default: auto]
+    #[arg(long, value_name = "TYPE", help_heading = "Run")]
+    pub precision: Option<String>,
 
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N", help_heading = "Run")]

@@ -8,7 +8,7 @@ use std::{
 use bertsd_cuda::{
     Error, Result,
     data::{Examples, LabelMap, Preset, Source},
-    device::DeviceChoice,
+    device::{DeviceChoice, Precision},
     ensemble::{ClassOrder, Vote, average},
     inference::{OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter},
     metrics::{Accumulator, Scores},
@@ -123,13 +123,15 @@ fn require_purpose(args: &EnsembleArgs, data: bool) -> Result<()> {
 
 fn compute(args: &EnsembleArgs) -> Result<Compute> {
     let device: DeviceChoice = args.options.device.as_deref().unwrap_or("auto").parse()?;
-    device.resolve()?;
+    let precision: Precision = args.options.precision.as_deref().unwrap_or("auto").parse()?;
+    device.resolve(precision)?;
     let at_least_one = |name: &str, given: Option<usize>, default| match given {
         Some(0) => Err(Error::setting(name, "must be at least 1")),
         given => Ok(given.unwrap_or(default)),
     };
     Ok(Compute {
         device,
+        precision,
         batch_size: at_least_one("eval-batch-size", args.options.eval_batch_size, BATCH_SIZE)?,
         max_tokens: at_least_one("max-tokens", args.options.max_tokens, MAX_TOKENS)?,
     })

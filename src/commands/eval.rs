@@ -17,7 +17,7 @@ use crate::cli::EvalArgs;
 pub fn run(args: EvalArgs) -> anyhow::Result<()> {
     scoring::set_threads(args.compute.threads);
     let compute = Compute::from(&args.compute);
-    compute.device.resolve()?;
+    compute.device.resolve(compute.precision)?;
     let mut loaded = Loaded::open(&args.model)?;
     let labels = LabelMap::from_names(loaded.model.labels.clone())?;
     let source = source(&args, &loaded)?;

@@ -5,6 +5,7 @@ mod console;
 mod ensemble;
 mod eval;
 mod info;
+mod on_device;
 mod predict;
 mod report;
 mod score_table;

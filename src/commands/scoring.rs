@@ -8,12 +8,15 @@ use bertsd_cuda::{
         BertTokenizer, Columns, EncodeSettings, EvaluationPlan, Examples, LabelMap, Labels, Source, Table,
         TokenizeRequest, TokenizedSet, Truncation,
     },
-    device::{Backend, Capacity, Device, DeviceChoice, Shape, cpu::CpuDevice},
+    device::{Capacity, Device, DeviceChoice, Precision, Shape},
     inference::{Classifier, TrainedWith, Visit, locate},
     model::{Model, Purpose},
 };
 
-use super::console::{self, DownloadBar};
+use super::{
+    console::{self, DownloadBar},
+    on_device::on_device,
+};
 use crate::cli::scoring::{ColumnOptions, ComputeOptions, DataOptions, EncodeOptions};
 
 /// Longest sequence where neither the user nor the model says one.
@@ -134,12 +137,10 @@ impl Loaded {
             sequences: plan.sequence_capacity(),
             length: lengths.iter().copied().max().unwrap_or(0) as usize,
         };
-        match compute.device.resolve()? {
-            Backend::Cpu => {
-                let device = CpuDevice::new(Shape::new(&self.model.config), capacity);
-                self.sweep_on(device, examples, &plan, capacity, visit)
-            }
-        }
+        let backend = compute.device.resolve(compute.precision)?;
+        on_device!(backend, make => {
+            self.sweep_on(make(Shape::new(&self.model.config), capacity)?, examples, &plan, capacity, visit)
+        })
     }
 
     fn sweep_on<D: Device>(
@@ -167,12 +168,14 @@ impl Loaded {
 #[derive(Clone, Copy, Debug)]
 pub struct Compute {
     pub device: DeviceChoice,
+    pub precision: Precision,
     pub batch_size: usize,
     pub max_tokens: usize,
 }
 
 impl From<&ComputeOptions> for Compute {
     fn from(options: &ComputeOptions) -> Self {
-        Self { device: options.device, batch_size: options.batch_size, max_tokens: options.max_tokens }
+        let &ComputeOptions { device, precision, .. } = options;
+        Self { device, precision, batch_size: options.batch_size, max_tokens: options.max_tokens }
     }
 }

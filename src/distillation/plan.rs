@@ -94,6 +94,11 @@ impl Plan {
         }
     }
 
+    /// Whether the mean of the iterates is kept.
+    pub fn averages(&self) -> bool {
+        self.average_from.is_some()
+    }
+
     /// What the average does in update t, whose result is iterate t + 1.
     pub fn average_follow(&self, step: u64) -> Follow {
         match self.average_from {

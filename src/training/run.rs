@@ -21,7 +21,7 @@ use crate::{
     device::Device,
     metrics::{Metric, Scores},
     model::Model,
-    reports::{EvalEvent, Event, EventLog, Split, StepEvent, TensorBoardWriter, Weights},
+    reports::{EvalEvent, Event, EventLog, Split, StepEvent, TensorBoardWriter, Timeline, Weights},
 };
 
 /// When things happen in the loop; 0 steps: never, or at the end of an epoch only.
@@ -65,6 +65,8 @@ pub struct Run<D: Device> {
     pub store: CheckpointStore,
     pub log: EventLog,
     pub board: TensorBoardWriter,
+    /// Where the times of everything go, if they are wanted.
+    pub timeline: Option<Timeline>,
     pub position: Position,
 }
 
@@ -95,10 +97,16 @@ impl<D: Device> Run<D> {
             let next: Vec<&[PackedBatch]> = coming.iter().map(Vec::as_slice).collect();
             let report = self.learner.step(t, &current, &next).map_err(|error| self.explain(error))?;
             self.position.step = t + 1;
+            self.trace_step(t + 1, started)?;
             self.log_step(&report, started.elapsed(), observe)?;
             self.after_step(stop, observe)?;
         }
-        self.finish(observe)
+        let outcome = self.finish(observe)?;
+        if let Some(timeline) = &mut self.timeline {
+            timeline.device(&self.learner.device.take_spans()?)?;
+            timeline.finish()?;
+        }
+        Ok(outcome)
     }
 
     /// The micro-batches of a step.
@@ -113,6 +121,13 @@ impl<D: Device> Run<D> {
                 batch
             })
             .collect()
+    }
+
+    /// The step's times, on the host and the device.
+    fn trace_step(&mut self, step: u64, started: Instant) -> Result<()> {
+        let Some(timeline) = &mut self.timeline else { return Ok(()) };
+        timeline.device(&self.learner.device.take_spans()?)?;
+        timeline.host(&format!("step {step}"), started)
     }
 
     fn is_epoch_end(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Addresses against windows (always) and allocations (with the mem check).
 
 use crate::error::{Fault, FaultKind};
-use crate::exec::memory_ops::Places;
 use crate::exec::params::Launch;
+use crate::exec::places::Places;
 
 pub fn check(part: &Places, launch: &Launch, recent: &mut (u64, u64)) -> Result<(), Fault> {
     let bytes = part.bytes as u64;

@@ -1,106 +1,198 @@
 //! Races in global memory within a launch: between warps of a block that no barrier orders, and between blocks.
 //!
-//! A table, hashed by address, remembers the last write and the last read of each word: launch, block, warp, clock. Entries
-//! that collide are replaced, so a race may be missed where a kernel touches far more words than the table has, but none is
-//! invented. Blocks are ordered by nothing but their own protocol: a block that has issued a device-wide fence or a strong
-//! access is trusted from then on.
-
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//! Warps are compared by the words of lines in a table of the block's latest. A line that needs the place of another
+//! replaces it, so a race may be missed where a block goes back to memory long after, but none is invented. Blocks are
+//! compared by what each line remembers of the last block to write and to read it. They are ordered by nothing but their own
+//! protocol: a block that has issued a device-wide fence or a strong access is trusted from then on.
 
 use super::Touch;
-use super::race::SharedRace;
+use super::clocks::{Clocks, View};
+use super::shadow::{Record, Shadow};
 use crate::error::{Fault, FaultKind};
-use crate::exec::memory_ops::Places;
+use crate::exec::lanes::{LANES, vectorized};
 use crate::exec::params::Launch;
+use crate::exec::places::{Pattern, Places};
+use crate::memory::touched::{LINE_BYTES, Touched, Visit};
 
-/// 3 MB: a table beyond the cache made whole kernels twice as slow.
-const SLOTS: usize = 1 << 17;
-
-/// Word address, then the access: launch in 16 bits, block in 20, warp in 6, clock in 21, trusted in 1.
-struct Slot {
-    word: AtomicU64,
-    write: AtomicU64,
-    read: AtomicU64,
-}
-
-static TABLE: LazyLock<Vec<Slot>> = LazyLock::new(|| {
-    let empty = || Slot { word: AtomicU64::new(0), write: AtomicU64::new(0), read: AtomicU64::new(0) };
-    (0..SLOTS).map(|_| empty()).collect()
-});
+const LINE_WORDS: usize = LINE_BYTES as usize / 4;
+/// 64 KB of memory, 200 KB of table: more would push what the kernel works on out of the cache.
+const LINES: usize = 1024;
+/// Lines of 4 KB lie together in the table; beyond that they are scattered, as arrays tend to start at round addresses.
+const TOGETHER: u32 = 6;
+const SCATTER: u64 = 0x9e37_79b1;
+/// Bits of a line's number; the block's serial number lies above, so that a new block finds an empty table.
+const LINE_BITS: u32 = 42;
 
 pub struct GlobalRace {
+    /// Which line each place of the table has.
+    tags: Vec<u64>,
+    shadow: Shadow,
+    serial: u64,
     launch: u64,
     block: u64,
+    /// Whether there are other blocks, other warps.
+    blocks: bool,
+    warps: bool,
     pub fenced: bool,
 }
 
 impl GlobalRace {
-    pub fn new(launch: &Launch, block: u64) -> Self {
-        Self { launch: launch.grid_id & 0xffff, block: block & 0xf_ffff, fenced: false }
+    pub fn new(launch: &Launch, warps: usize) -> Self {
+        let lines = if warps > 1 { LINES } else { 0 };
+        Self {
+            tags: vec![0; lines],
+            shadow: Shadow::new(lines * LINE_WORDS),
+            serial: 0,
+            launch: launch.grid_id,
+            block: 0,
+            blocks: launch.blocks() > 1,
+            warps: warps > 1,
+            fenced: false,
+        }
     }
 
-    pub fn access(&mut self, part: &Places, touch: Touch, warp: usize, order: &mut SharedRace) -> Result<(), Fault> {
-        if matches!(touch, Touch::StrongRead(_) | Touch::StrongWrite(_) | Touch::Atomic(..)) {
-            for lane in part.active() {
-                order.synchronize(part.addresses[lane], touch, warp);
-            }
-            order.fence(warp);
+    /// Forgets what the block did.
+    pub fn clear(&mut self) {
+        self.serial = (self.serial + 1) % (1 << (u64::BITS - LINE_BITS));
+        if self.serial == 0 {
+            self.tags.fill(0);
+            self.serial = 1;
+        }
+    }
+
+    pub fn start(&mut self, block: u64) {
+        self.clear();
+        (self.block, self.fenced) = (block, false);
+    }
+
+    pub fn access(
+        &mut self,
+        part: &Places,
+        touch: Touch,
+        warp: usize,
+        clocks: &mut Clocks,
+        touched: Option<&Touched>,
+    ) -> Result<(), Fault> {
+        if touch.strong() {
+            part.active().for_each(|lane| clocks.synchronize(part.addresses[lane], touch, warp));
+            clocks.tick(warp);
             self.fenced = true;
             return Ok(());
         }
-        let clock = u64::from(order.clock(warp)) & 0x1f_ffff;
-        let me = self.launch << 48 | self.block << 28 | (warp as u64 & 63) << 22 | clock << 1 | u64::from(self.fenced);
-        let writes = touch.writes();
-        for lane in part.active() {
-            let address = part.addresses[lane];
-            for word in address / 4..(address + part.bytes as u64).div_ceil(4) {
-                let slot = &TABLE[(word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 47) as usize % SLOTS];
-                // Sub-word neighbours belong to different threads often; only whole words are compared.
-                let key = word << 1 | u64::from(part.bytes < 4);
-                if slot.word.load(Relaxed) != key {
-                    slot.word.store(key, Relaxed);
-                    slot.write.store(0, Relaxed);
-                    slot.read.store(0, Relaxed);
-                }
-                let compared = part.bytes >= 4;
-                let write = slot.write.load(Relaxed);
-                if compared && self.conflicts(write, warp, order) {
-                    return Err(self.race(
-                        address,
-                        write,
-                        lane,
-                        if writes { "write after write" } else { "read after write" },
-                    ));
-                }
-                if writes {
-                    let read = slot.read.load(Relaxed);
-                    if compared && self.conflicts(read, warp, order) {
-                        return Err(self.race(address, read, lane, "write after read"));
-                    }
-                    slot.write.store(me, Relaxed);
-                } else {
-                    slot.read.store(me, Relaxed);
-                }
+        match compare(self, part, touch, clocks.view(warp), touched) {
+            Ok(()) => Ok(()),
+            Err(found) => Err(found.fault(part)),
+        }
+    }
+
+    /// Where the table has a line.
+    #[inline(always)]
+    fn place(&mut self, line: u64) -> usize {
+        let place = line.wrapping_add((line >> TOGETHER).wrapping_mul(SCATTER << TOGETHER)) as usize % LINES;
+        let tag = line | self.serial << LINE_BITS;
+        if self.tags[place] != tag {
+            self.tags[place] = tag;
+            self.shadow.clear_line(place);
+        }
+        place * LINE_WORDS
+    }
+
+    /// Words `first..end` of one line.
+    #[inline(always)]
+    fn line(&mut self, line: u64, words: (usize, usize), access: &Access<'_>) -> Result<(), Found> {
+        let (first, end) = words;
+        let found = |word: usize, what, who| Found { address: line * LINE_BYTES + 4 * word as u64, what, who };
+        if let Some(touched) = access.touched {
+            let mask = ((1u32 << end) - (1 << first)) as u16;
+            let visit = Visit { launch: self.launch, block: self.block, words: mask, trusted: self.fenced };
+            let writes = access.touch.writes();
+            if let Some(conflict) = touched.visit(line, visit, writes) {
+                return Err(found(conflict.word, conflict.what, format!("block {}", conflict.block)));
             }
+        }
+        if !self.warps {
+            return Ok(());
+        }
+        let at = self.place(line);
+        let mut word = first;
+        while word < end {
+            let (now, view, touch) = (access.record, access.view, access.touch);
+            let (count, outcome) = match (word % 4, end - word) {
+                (_, LINE_WORDS) => (LINE_WORDS, self.shadow.touch(at, &[now; LINE_WORDS], view, touch)),
+                (0, 4..) => (4, self.shadow.touch(at + word, &[now; 4], view, touch)),
+                _ => (1, self.shadow.touch(at + word, &[now], view, touch)),
+            };
+            outcome.map_err(|(k, conflict)| found(word + k, conflict.what, conflict.earlier.who()))?;
+            word += count;
         }
         Ok(())
     }
 
-    fn conflicts(&self, other: u64, warp: usize, order: &SharedRace) -> bool {
-        if other == 0 || other >> 48 != self.launch {
-            return false;
+    /// Bytes `start..end`, line by line. Words that are covered in part are left out: sub-word neighbours often belong to
+    /// different threads.
+    #[inline(always)]
+    fn range(&mut self, start: u64, end: u64, access: &Access<'_>) -> Result<(), Found> {
+        let (mut word, end) = (start.div_ceil(4), end / 4);
+        while word < end {
+            let line = word / LINE_WORDS as u64;
+            let stop = end.min((line + 1) * LINE_WORDS as u64);
+            let base = line * LINE_WORDS as u64;
+            self.line(line, ((word - base) as usize, (stop - base) as usize), access)?;
+            word = stop;
         }
-        if other >> 28 & 0xf_ffff != self.block {
-            return !self.fenced && other & 1 == 0;
-        }
-        let (other_warp, clock) = ((other >> 22 & 63) as usize, (other >> 1 & 0x1f_ffff) as u32);
-        other_warp != warp && !order.has_seen(warp, other_warp, clock)
+        Ok(())
     }
+}
 
-    fn race(&self, address: u64, other: u64, lane: usize, what: &str) -> Fault {
-        let (block, warp) = (other >> 28 & 0xf_ffff, other >> 22 & 63);
-        let message = format!("{what} at 0x{address:x}: block {block} warp {warp} before, with nothing to order them");
+struct Access<'a> {
+    touch: Touch,
+    view: View<'a>,
+    record: Record,
+    touched: Option<&'a Touched>,
+}
+
+/// A race: where, of which kind, with whom.
+struct Found {
+    address: u64,
+    what: &'static str,
+    who: String,
+}
+
+impl Found {
+    fn fault(self, part: &Places) -> Fault {
+        let hit = |&lane: &usize| {
+            self.address + 4 > part.addresses[lane] && self.address < part.addresses[lane] + part.bytes as u64
+        };
+        let lane = part.active().find(hit).unwrap_or(0);
+        let message = format!("{} at 0x{:x}: {} before, with nothing to order them", self.what, self.address, self.who);
         Fault::new(FaultKind::Race, message).at_lane(lane)
+    }
+}
+
+vectorized! {
+    fn compare(
+        race: &mut GlobalRace,
+        part: &Places,
+        touch: Touch,
+        view: View<'_>,
+        touched: Option<&Touched>,
+    ) -> Result<(), Found> {
+        let touched = touched.filter(|_| race.blocks);
+        let access = Access { touch, view, record: Record::new(view, touch).mixed(), touched };
+        let bytes = part.bytes as u64;
+        if part.pattern == Pattern::Consecutive || part.uniform() {
+            return race.range(part.low, part.high + bytes, &access);
+        }
+        // Neighbouring lanes on neighbouring elements are one range.
+        let (mut start, mut end) = (part.addresses[0], part.addresses[0]);
+        for lane in 0..LANES {
+            let address = part.addresses[lane];
+            if address != end {
+                race.range(start, end, &access)?;
+                start = address;
+            }
+            end = address + bytes;
+        }
+        race.range(start, end, &access)
     }
 }

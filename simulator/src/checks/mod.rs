@@ -4,13 +4,16 @@
 //! a misaligned one are faults, as on hardware.
 
 mod bounds;
+mod clocks;
 mod global_race;
 mod race;
+mod shadow;
 
 use crate::error::{Fault, FaultKind};
-use crate::exec::memory_ops::Places;
 use crate::exec::params::Launch;
+use crate::exec::places::{Pattern, Places};
 use crate::program::Order;
+use clocks::Clocks;
 use global_race::GlobalRace;
 use race::SharedRace;
 
@@ -70,24 +73,64 @@ impl Touch {
     pub fn writes(self) -> bool {
         matches!(self, Self::Write | Self::StrongWrite(_) | Self::Atomic(..) | Self::EndCopy)
     }
+
+    /// Writes, or has begun to.
+    pub fn modifies(self) -> bool {
+        self.writes() || self == Self::BeginCopy
+    }
+
+    pub fn strong(self) -> bool {
+        matches!(self, Self::StrongRead(_) | Self::StrongWrite(_) | Self::Atomic(..))
+    }
 }
 
 /// The checks' state for one block.
 pub struct BlockChecks {
     /// One bit a byte of shared memory: written.
     shared_written: Vec<u64>,
-    race: Option<Box<SharedRace>>,
-    global_race: Option<GlobalRace>,
+    race: Option<Box<Race>>,
     /// The allocation hit last, which the next access most likely hits too.
     recent: (u64, u64),
 }
 
+struct Race {
+    clocks: Clocks,
+    shared: SharedRace,
+    global: GlobalRace,
+}
+
+impl Race {
+    /// When the clocks run out, what they dated is forgotten.
+    fn wind(&mut self) {
+        if self.clocks.worn() {
+            self.clocks.restart();
+            self.shared.clear();
+            self.global.clear();
+        }
+    }
+}
+
 impl BlockChecks {
-    pub fn new(launch: &Launch, warps: usize, block: u64) -> Self {
+    pub fn new(launch: &Launch, warps: usize) -> Self {
         let words = if launch.checks.init { launch.shared_bytes().div_ceil(64) + 1 } else { 0 };
-        let race = launch.checks.race.then(|| Box::new(SharedRace::new(warps, launch.shared_bytes())));
-        let global_race = launch.checks.race.then(|| GlobalRace::new(launch, block));
-        Self { shared_written: vec![0; words], race, global_race, recent: (0, 0) }
+        let race = launch.checks.race.then(|| {
+            Box::new(Race {
+                clocks: Clocks::new(warps),
+                shared: SharedRace::new(launch.shared_bytes()),
+                global: GlobalRace::new(launch, warps),
+            })
+        });
+        Self { shared_written: vec![0; words], race, recent: (0, 0) }
+    }
+
+    /// A block begins: nothing is known of its memory.
+    pub fn start(&mut self, block: u64) {
+        self.shared_written.fill(0);
+        if let Some(race) = &mut self.race {
+            race.clocks.restart();
+            race.shared.clear();
+            race.global.start(block);
+        }
     }
 
     pub fn shared(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
@@ -95,7 +138,10 @@ impl BlockChecks {
             self.shared_init(part, touch)?;
         }
         match &mut self.race {
-            Some(race) => race.access(part, touch, warp),
+            Some(race) => {
+                race.wind();
+                race.shared.access(part, touch, warp, &mut race.clocks)
+            }
             None => Ok(()),
         }
     }
@@ -121,51 +167,51 @@ impl BlockChecks {
         if launch.checks.init {
             global_init(part, touch, launch)?;
         }
-        match (&mut self.global_race, &mut self.race) {
-            (Some(global), Some(shared)) => global.access(part, touch, warp, shared),
-            _ => Ok(()),
+        match &mut self.race {
+            Some(race) => {
+                race.wind();
+                race.global.access(part, touch, warp, &mut race.clocks, launch.memory.touched())
+            }
+            None => Ok(()),
         }
     }
 
     pub fn fence(&mut self, warp: usize, wide: bool) {
         if let Some(race) = &mut self.race {
-            race.fence(warp);
-        }
-        if let Some(race) = &mut self.global_race
-            && wide
-        {
-            race.fenced = true;
+            race.clocks.tick(warp);
+            race.global.fenced |= wide;
         }
     }
 
     pub fn warp_synchronized(&mut self, warp: usize) {
         if let Some(race) = &mut self.race {
-            race.warp_synchronized(warp);
+            race.clocks.tick(warp);
         }
     }
 
     pub fn arrive(&mut self, warp: usize, barrier: usize) {
         if let Some(race) = &mut self.race {
-            race.arrive(warp, barrier);
+            race.clocks.arrive(warp, barrier);
         }
     }
 
     pub fn pass(&mut self, warp: usize, barrier: usize) {
         if let Some(race) = &mut self.race {
-            race.pass(warp, barrier);
+            race.clocks.pass(warp, barrier);
         }
     }
 
-    pub fn barrier_done(&mut self, barrier: usize) {
+    /// `all`: every thread of the block waited at it.
+    pub fn barrier_done(&mut self, barrier: usize, all: bool) {
         if let Some(race) = &mut self.race {
-            race.barrier_done(barrier);
+            race.clocks.barrier_done(barrier, all);
         }
     }
 }
 
 fn global_init(part: &Places, touch: Touch, launch: &Launch) -> Result<(), Fault> {
     let bytes = part.bytes as u64;
-    if part.consecutive() {
+    if part.pattern == Pattern::Consecutive {
         let all = bytes * 32;
         if touch.writes() && !touch.reads() {
             launch.memory.mark_written(part.addresses[0], all);

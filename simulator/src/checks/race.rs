@@ -1,202 +1,103 @@
 //! Races in shared memory: accesses of two threads to one word, one of them a write, that nothing orders.
 //!
-//! Order is kept in vector clocks, one entry a warp (FastTrack, Flanagan and Freund 2009, at warp granularity). Barriers
-//! join the clocks of those who come; atomics and strong accesses join through the word they touch, so that locks and flags
-//! order what they guard. Within a warp, lanes are ordered by `__syncwarp` and barriers only. A word remembers its last
-//! write and the last reads of two warps: with three or more readers some one is still found, though not each.
-
-use std::collections::HashMap;
+//! Within a warp, lanes are ordered by `__syncwarp` and barriers only.
 
 use super::Touch;
+use super::clocks::{Clocks, View};
+use super::shadow::{Conflict, LINE, Record, Shadow};
 use crate::error::{Fault, FaultKind};
-use crate::exec::memory_ops::Places;
-use crate::exec::sync::BARRIERS;
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Record {
-    /// Clock of the access; 0 is none.
-    clock: u32,
-    warp: u8,
-    lane: u8,
-    /// Bytes of the word.
-    bytes: u8,
-    atomic: bool,
-}
-
-/// A copy in flight: ordered before nothing until its wait.
-const IN_FLIGHT: u32 = u32::MAX;
-
-#[derive(Clone, Default)]
-struct Word {
-    write: Record,
-    reads: [Record; 2],
-}
-
-type Clock = Vec<u32>;
+use crate::exec::lanes::{LANES, vectorized};
+use crate::exec::places::{Pattern, Places};
 
 pub struct SharedRace {
-    clocks: Vec<Clock>,
-    barriers: [Option<Clock>; BARRIERS],
-    /// What a word that threads synchronise through has been released with.
-    released: HashMap<u64, Clock>,
-    words: Vec<Word>,
+    shadow: Shadow,
 }
 
-fn join(into: &mut Clock, other: &Clock) {
-    into.iter_mut().zip(other).for_each(|(a, &b)| *a = (*a).max(b));
-}
+type Outcome = Result<(), (u64, usize, Conflict)>;
 
 impl SharedRace {
-    pub fn new(warps: usize, bytes: usize) -> Self {
-        let clocks = (0..warps).map(|w| (0..warps).map(|o| u32::from(o == w)).collect()).collect();
-        let words = vec![Word::default(); bytes.div_ceil(4)];
-        Self { clocks, barriers: Default::default(), released: HashMap::new(), words }
+    pub fn new(bytes: usize) -> Self {
+        Self { shadow: Shadow::new(bytes.div_ceil(4)) }
     }
 
-    fn tick(&mut self, warp: usize) {
-        self.clocks[warp][warp] += 1;
+    pub fn clear(&mut self) {
+        self.shadow.clear();
     }
 
-    pub fn warp_synchronized(&mut self, warp: usize) {
-        self.tick(warp);
-    }
-
-    pub fn fence(&mut self, warp: usize) {
-        self.tick(warp);
-    }
-
-    pub fn arrive(&mut self, warp: usize, barrier: usize) {
-        let clock = &self.clocks[warp];
-        match &mut self.barriers[barrier] {
-            Some(joined) => join(joined, clock),
-            slot => *slot = Some(clock.clone()),
+    pub fn access(&mut self, part: &Places, touch: Touch, warp: usize, clocks: &mut Clocks) -> Result<(), Fault> {
+        if touch.strong() {
+            part.active().for_each(|lane| clocks.synchronize(part.addresses[lane] / 4, touch, warp));
         }
-        self.tick(warp);
-    }
-
-    pub fn pass(&mut self, warp: usize, barrier: usize) {
-        if let Some(joined) = &self.barriers[barrier] {
-            join(&mut self.clocks[warp], joined);
+        let outcome = compare(&mut self.shadow, part, touch, clocks.view(warp));
+        if touch.strong() {
+            clocks.tick(warp);
         }
-        self.tick(warp);
-    }
-
-    pub fn barrier_done(&mut self, barrier: usize) {
-        self.barriers[barrier] = None;
-    }
-
-    /// Whether an earlier access is ordered before one of this thread now.
-    fn ordered(&self, earlier: Record, warp: usize, lane: usize) -> bool {
-        if earlier.clock == 0 {
-            return true;
-        }
-        let seen = self.clocks[warp][earlier.warp as usize];
-        if earlier.warp as usize == warp {
-            return (earlier.lane as usize == lane && earlier.clock != IN_FLIGHT) || earlier.clock < seen;
-        }
-        earlier.clock <= seen
-    }
-
-    /// Joins through a synchronising word.
-    pub fn synchronize(&mut self, word: u64, touch: Touch, warp: usize) {
-        if matches!(touch, Touch::StrongRead(_) | Touch::Atomic(..))
-            && let Some(released) = self.released.get(&word)
-        {
-            join(&mut self.clocks[warp], released);
-        }
-        if matches!(touch, Touch::StrongWrite(_) | Touch::Atomic(..)) {
-            let clock = self.clocks[warp].clone();
-            self.released.entry(word).and_modify(|r| join(r, &clock)).or_insert(clock);
-        }
-    }
-
-    pub fn access(&mut self, part: &Places, touch: Touch, warp: usize) -> Result<(), Fault> {
-        let strong = matches!(touch, Touch::StrongRead(_) | Touch::StrongWrite(_) | Touch::Atomic(..));
-        for lane in part.active() {
-            let address = part.addresses[lane];
-            if strong {
-                self.synchronize(address / 4, touch, warp);
-            }
-            for word in address / 4..(address + part.bytes as u64).div_ceil(4) {
-                let low = address.max(word * 4) - word * 4;
-                let high = (address + part.bytes as u64).min(word * 4 + 4) - word * 4;
-                let bytes = ((1u8 << high) - 1) & !((1u8 << low) - 1);
-                let mut record = Record {
-                    clock: self.clocks[warp][warp],
-                    warp: warp as u8,
-                    lane: lane as u8,
-                    bytes,
-                    atomic: strong,
-                };
-                if touch == Touch::BeginCopy {
-                    record.clock = IN_FLIGHT;
-                }
-                self.word_access(word as usize, record, touch)?;
-            }
-        }
-        if strong {
-            // What comes after a release is not covered by it.
-            self.tick(warp);
-        }
-        Ok(())
-    }
-
-    fn word_access(&mut self, at: usize, record: Record, touch: Touch) -> Result<(), Fault> {
-        let Some(word) = self.words.get(at) else { return Ok(()) };
-        let writes = touch.writes() || touch == Touch::BeginCopy;
-        // A write forgets the reads before it, so a read that is still there was checked against the same write.
-        if !writes && word.reads.contains(&record) {
-            return Ok(());
-        }
-        let (warp, lane) = (record.warp as usize, record.lane as usize);
-        let conflicts = |earlier: Record| {
-            earlier.bytes & record.bytes != 0
-                && !(earlier.atomic && record.atomic)
-                && !self.ordered(earlier, warp, lane)
-        };
-        let write = word.write;
-        // Lanes of one instruction may store to one word: which wins is unspecified, but it is no race.
-        let same_step = writes && write.warp == record.warp && write.clock == record.clock;
-        let own_copy = touch == Touch::EndCopy && (write.warp, write.lane) == (record.warp, record.lane);
-        if conflicts(write) && !same_step && !own_copy {
-            return Err(race(at, write, record, if writes { "write after write" } else { "read after write" }));
-        }
-        if writes
-            && !own_copy
-            && let Some(&read) = word.reads.iter().find(|&&read| conflicts(read))
-        {
-            return Err(race(at, read, record, "write after read"));
-        }
-        let word = &mut self.words[at];
-        if writes {
-            word.write = record;
-            word.reads = Default::default();
-        } else {
-            let slot = usize::from(word.reads[0].clock != 0 && word.reads[0].warp != record.warp);
-            word.reads[slot] = record;
-        }
-        Ok(())
-    }
-
-    pub fn clock(&self, warp: usize) -> u32 {
-        self.clocks[warp][warp]
-    }
-
-    /// Whether a warp has seen another's clock.
-    pub fn has_seen(&self, warp: usize, other: usize, clock: u32) -> bool {
-        self.clocks[warp].get(other).is_some_and(|&seen| seen >= clock)
+        outcome.map_err(|(word, lane, conflict)| race(word, lane, warp, &conflict))
     }
 }
 
-fn race(word: usize, earlier: Record, now: Record, what: &str) -> Fault {
-    let flight = if earlier.clock == IN_FLIGHT { " by a cp.async nobody waited for" } else { "" };
+vectorized! {
+    /// A conflict is given with its word and lane.
+    fn compare(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
+        let whole = part.pattern == Pattern::Consecutive && part.low % (4 * LINE as u64) == 0;
+        match (part.bytes, whole) {
+            (4, true) => lines::<1>(shadow, part, touch, view),
+            (8, true) => lines::<2>(shadow, part, touch, view),
+            (16, true) => lines::<4>(shadow, part, touch, view),
+            (4, _) => lanes::<1>(shadow, part, touch, view),
+            (8, _) => lanes::<2>(shadow, part, touch, view),
+            (16, _) => lanes::<4>(shadow, part, touch, view),
+            _ => narrow(shadow, part, touch, view),
+        }
+    }
+}
+
+/// All lanes side by side from the start of a line, `W` words each.
+#[inline(always)]
+fn lines<const W: usize>(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
+    let (record, first) = (Record::new(view, touch), part.low as usize / 4);
+    for word in (0..LANES * W).step_by(LINE) {
+        let mut now = [record; LINE];
+        for k in 0..LINE {
+            now[k] = record.lane((word + k) / W);
+        }
+        let outcome = shadow.touch(first + word, &now, view, touch);
+        outcome.map_err(|(k, conflict)| ((first + word + k) as u64, (word + k) / W, conflict))?;
+    }
+    Ok(())
+}
+
+/// Lane by lane, `W` words each.
+#[inline(always)]
+fn lanes<const W: usize>(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
+    let record = Record::new(view, touch);
+    for lane in part.active() {
+        let word = part.addresses[lane] / 4;
+        let outcome = shadow.touch(word as usize, &[record.lane(lane); W], view, touch);
+        outcome.map_err(|(k, conflict)| (word + k as u64, lane, conflict))?;
+    }
+    Ok(())
+}
+
+/// Elements of a byte or two, which share a word.
+fn narrow(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
+    let record = Record::new(view, touch);
+    for lane in part.active() {
+        let address = part.addresses[lane];
+        let bytes = ((1u32 << part.bytes) - 1) << (address % 4);
+        let outcome = shadow.word(address as usize / 4, record.lane(lane).bytes(bytes), view, touch);
+        outcome.map_err(|conflict| (address / 4, lane, conflict))?;
+    }
+    Ok(())
+}
+
+fn race(word: u64, lane: usize, warp: usize, conflict: &Conflict) -> Fault {
+    let flight = if conflict.earlier.in_flight() { " by a cp.async nobody waited for" } else { "" };
     let message = format!(
-        "{what} at shared 0x{:x}: warp {} lane {}{flight}, then warp {} lane {}, with nothing to order them",
+        "{} at shared 0x{:x}: {}{flight}, then warp {warp} lane {lane}, with nothing to order them",
+        conflict.what,
         word * 4,
-        earlier.warp,
-        earlier.lane,
-        now.warp,
-        now.lane
+        conflict.earlier.who(),
     );
-    Fault::new(FaultKind::Race, message).at_lane(now.lane.into())
+    Fault::new(FaultKind::Race, message).at_lane(lane)
 }

@@ -4,12 +4,14 @@
 //! instructions, sectors are 32 bytes, wavefronts are passes through the 32 banks of shared memory.
 
 pub mod report;
+mod traffic;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use crate::checks::Touch;
-use crate::exec::memory_ops::Places;
-use crate::program::{Class, Inst};
+use crate::exec::places::Places;
+use crate::program::{Class, Inst, Program, Segment};
+use traffic::Traffic;
 
 pub const SECTOR_BYTES: u64 = 32;
 const CLASSES: usize = 17;
@@ -55,15 +57,25 @@ impl Totals {
     }
 }
 
+/// How often a segment ran: for so many warps, for so many threads.
+#[derive(Clone, Copy, Default)]
+struct Hits {
+    warps: u64,
+    threads: u64,
+}
+
 #[derive(Default)]
 pub struct Counters {
+    hits: Vec<Hits>,
+    /// What ran outside segments: guarded instructions.
     warps: [u64; CLASSES],
     threads: [u64; CLASSES],
     flops: [u64; CLASSES],
     pub atomics: u64,
     pub barriers: u64,
-    memory: Totals,
-    sectors: Option<HashSet<u64>>,
+    traffic: Traffic,
+    /// Warp instructions before the current block.
+    clock_start: u64,
 }
 
 const ALL_CLASSES: [Class; CLASSES] = [
@@ -87,116 +99,110 @@ const ALL_CLASSES: [Class; CLASSES] = [
 ];
 
 impl Counters {
-    pub fn new(counting: bool) -> Self {
-        Self { sectors: counting.then(HashSet::new), ..Self::default() }
+    pub fn new(program: &Program) -> Self {
+        Self { hits: vec![Hits::default(); program.segments.len()], ..Self::default() }
     }
 
+    /// A segment begins for the lanes of a mask.
+    #[inline(always)]
+    pub fn enter(&mut self, segment: u32, mask: u32) {
+        let hits = &mut self.hits[segment as usize];
+        hits.warps += 1;
+        hits.threads += lanes_of(mask);
+    }
+
+    /// An instruction outside segments.
     #[inline(always)]
     pub fn count(&mut self, inst: &Inst, mask: u32) {
         let class = inst.class as usize;
-        let lanes = if mask == u32::MAX { 32 } else { u64::from(mask.count_ones()) };
+        let lanes = lanes_of(mask);
         self.warps[class] += 1;
         self.threads[class] += lanes;
         self.flops[class] += u64::from(inst.flops) * if class == Class::Tensor as usize { 1 } else { lanes };
     }
 
-    /// Instructions issued so far: the time that the clock registers show.
-    pub fn clock(&self) -> u64 {
-        self.warps.iter().sum()
+    fn issued(&self, program: &Program) -> u64 {
+        let length = |segment: &Segment| segment.tallies.iter().map(|t| u64::from(t.instructions)).sum::<u64>();
+        let within: u64 = self.hits.iter().zip(&program.segments).map(|(hits, s)| hits.warps * length(s)).sum();
+        within + self.warps.iter().sum::<u64>()
+    }
+
+    pub fn start_block(&mut self, program: &Program) {
+        if program.reads_clock {
+            self.clock_start = self.issued(program);
+        }
+    }
+
+    /// Instructions the block has issued so far: the time that the clock registers show.
+    pub fn clock(&self, program: &Program) -> u64 {
+        self.issued(program) - self.clock_start
     }
 
     pub fn global(&mut self, part: &Places, touch: Touch) {
-        let Some(sectors) = &mut self.sectors else { return };
-        let bytes = part.bytes as u64;
-        let mut touched: Vec<u64> = part
-            .active()
-            .flat_map(|i| part.addresses[i] / SECTOR_BYTES..=(part.addresses[i] + bytes - 1) / SECTOR_BYTES)
-            .collect();
-        touched.sort_unstable();
-        touched.dedup();
-        sectors.extend(&touched);
-        let (count, asked) = (touched.len() as u64, bytes * u64::from(part.mask.count_ones()));
-        let m = &mut self.memory;
-        m.l2_bytes += count * SECTOR_BYTES;
-        if touch.reads() {
-            m.global_load_requests += 1;
-            m.global_load_sectors += count;
-            m.global_load_bytes += asked;
-        }
-        if touch.writes() {
-            m.global_store_requests += 1;
-            m.global_store_sectors += count;
-            m.global_store_bytes += asked;
-        }
+        self.traffic.global(part, touch);
     }
 
-    /// Lanes go through the banks in groups whose bytes fit one pass: 32 lanes of 4 bytes, 16 of 8, 8 of 16.
-    pub fn shared(&mut self, part: &Places, _touch: Touch) {
-        let group = (128 / part.bytes.max(4)).min(32);
-        self.memory.shared_requests += 1;
-        for first in (0..32).step_by(group) {
-            let mut words: Vec<u64> = (first..first + group)
-                .filter(|i| part.mask >> i & 1 == 1)
-                .flat_map(|i| part.addresses[i] / 4..=(part.addresses[i] + part.bytes as u64 - 1) / 4)
-                .collect();
-            if words.is_empty() {
-                continue;
-            }
-            words.sort_unstable();
-            words.dedup();
-            let mut banks = [0u64; 32];
-            words.iter().for_each(|word| banks[(word % 32) as usize] += 1);
-            self.memory.shared_wavefronts += banks.iter().max().copied().unwrap_or(1);
-            self.memory.shared_ideal_wavefronts += (words.len() as u64).div_ceil(32);
-        }
+    pub fn shared(&mut self, part: &Places) {
+        self.traffic.shared(part);
     }
 
     pub fn merge(&mut self, other: Self) {
         let add = |a: &mut [u64], b: &[u64]| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        for (mine, theirs) in self.hits.iter_mut().zip(&other.hits) {
+            mine.warps += theirs.warps;
+            mine.threads += theirs.threads;
+        }
         add(&mut self.warps, &other.warps);
         add(&mut self.threads, &other.threads);
         add(&mut self.flops, &other.flops);
         self.atomics += other.atomics;
         self.barriers += other.barriers;
-        let (m, o) = (&mut self.memory, &other.memory);
-        m.global_load_requests += o.global_load_requests;
-        m.global_store_requests += o.global_store_requests;
-        m.global_load_sectors += o.global_load_sectors;
-        m.global_store_sectors += o.global_store_sectors;
-        m.global_load_bytes += o.global_load_bytes;
-        m.global_store_bytes += o.global_store_bytes;
-        m.l2_bytes += o.l2_bytes;
-        m.shared_requests += o.shared_requests;
-        m.shared_wavefronts += o.shared_wavefronts;
-        m.shared_ideal_wavefronts += o.shared_ideal_wavefronts;
-        if let (Some(mine), Some(theirs)) = (&mut self.sectors, other.sectors) {
-            mine.extend(theirs);
-        }
+        self.traffic.merge(other.traffic);
     }
 
-    pub fn totals(&self) -> Totals {
+    /// Adds what ran in segments to what ran outside of them.
+    fn by_class(&self, program: &Program) -> [[u64; CLASSES]; 3] {
+        let [mut warps, mut threads, mut flops] = [self.warps, self.threads, self.flops];
+        for (hits, segment) in self.hits.iter().zip(&program.segments) {
+            for tally in &segment.tallies {
+                let class = tally.class as usize;
+                let performing = if tally.class == Class::Tensor { hits.warps } else { hits.threads };
+                warps[class] += hits.warps * u64::from(tally.instructions);
+                threads[class] += hits.threads * u64::from(tally.instructions);
+                flops[class] += performing * u64::from(tally.flops);
+            }
+        }
+        [warps, threads, flops]
+    }
+
+    pub fn totals(&self, program: &Program) -> Totals {
+        let [warps, threads, flops] = self.by_class(program);
         let real = CLASSES - 1;
         let of = |class: Class| class as usize;
         let name = |class: &Class| serde_json::to_value(class).ok().and_then(|v| v.as_str().map(str::to_owned));
         let classes = ALL_CLASSES[..real]
             .iter()
-            .filter(|c| self.warps[**c as usize] > 0)
-            .filter_map(|c| Some((name(c)?, self.warps[*c as usize])))
+            .filter(|c| warps[**c as usize] > 0)
+            .filter_map(|c| Some((name(c)?, warps[*c as usize])))
             .collect();
         Totals {
-            warp_instructions: self.warps[..real].iter().sum(),
-            thread_instructions: self.threads[..real].iter().sum(),
+            warp_instructions: warps[..real].iter().sum(),
+            thread_instructions: threads[..real].iter().sum(),
             classes,
-            fp32_flops: self.flops[of(Class::Fp32)],
-            fp16_flops: self.flops[of(Class::Fp16)],
-            fp64_flops: self.flops[of(Class::Fp64)],
-            sfu_operations: self.threads[of(Class::Sfu)],
-            tensor_operations: self.warps[of(Class::Tensor)],
-            tensor_flops: self.flops[of(Class::Tensor)],
-            distinct_sectors: self.sectors.as_ref().map_or(0, |s| s.len() as u64),
+            fp32_flops: flops[of(Class::Fp32)],
+            fp16_flops: flops[of(Class::Fp16)],
+            fp64_flops: flops[of(Class::Fp64)],
+            sfu_operations: threads[of(Class::Sfu)],
+            tensor_operations: warps[of(Class::Tensor)],
+            tensor_flops: flops[of(Class::Tensor)],
             atomics: self.atomics,
             barriers: self.barriers,
-            ..self.memory.clone()
+            ..self.traffic.totals()
         }
     }
+}
+
+#[inline(always)]
+fn lanes_of(mask: u32) -> u64 {
+    if mask == u32::MAX { 32 } else { u64::from(mask.count_ones()) }
 }

@@ -125,6 +125,7 @@ fn run_kernel(
     counting: bool,
     grid_id: u64,
 ) -> Result<Line, Fault> {
+    let checks = settings.checks;
     let workspace = if kernel.cooperative { Some(Workspace::new(memory)?) } else { None };
     let launch = Launch {
         workspace: workspace.as_ref().map_or(0, |w| w.address),
@@ -135,8 +136,9 @@ fn run_kernel(
         block: kernel.block,
         dynamic_shared: kernel.dynamic_shared,
         params: kernel.params.clone(),
-        checks: settings.checks,
+        checks,
         counting,
+        watched: counting || checks.mem || checks.race || checks.init,
         deadline: Instant::now() + Duration::from_millis(settings.timeout_ms),
         multiprocessors: settings.profile.multiprocessors,
         grid_id,
@@ -144,7 +146,7 @@ fn run_kernel(
         stop: AtomicBool::new(false),
         workers: settings.threads,
     };
-    let totals = grid::run(&launch)?.totals();
+    let totals = grid::run(&launch)?.totals(&launch.program);
     Ok(Line {
         kernel: kernel.program.name.clone(),
         device: settings.profile.name.to_owned(),

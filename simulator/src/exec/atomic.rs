@@ -2,6 +2,7 @@
 
 use super::block::BlockState;
 use super::lanes::{LANES, Word};
+use super::memory_ops::{addresses, inspect, next_places};
 use super::params::Launch;
 use super::strand::Strand;
 use super::warp::Warp;
@@ -33,9 +34,12 @@ impl Warp {
             }
         };
         let (b, c) = (values(inst.s[1]), values(inst.s[2]));
-        let mut old = [0u64; LANES];
-        for part in self.places(strand, inst.s[0], &atomic.access, mask, launch)? {
-            self.inspect(&part, Touch::Atomic(atomic.access.order, false), launch, state)?;
+        let addresses = addresses(self, strand, inst.s[0], &atomic.access, launch);
+        let (mut old, mut rest) = ([0u64; LANES], mask);
+        while rest != 0 {
+            let part = next_places(&addresses, &atomic.access, &mut rest);
+            part.check_alignment()?;
+            inspect(self, &part, Touch::Atomic(atomic.access.order, false), launch, state)?;
             state.counters.atomics += u64::from(part.mask.count_ones());
             for lane in part.active() {
                 let address = part.addresses[lane];

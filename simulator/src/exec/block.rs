@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use super::memory_ops::Places;
+use super::lanes::LANES;
 use super::params::Launch;
+use super::places::Places;
 use super::sync::{BARRIERS, BarrierState};
 use super::warp::Warp;
 use crate::checks::{BlockChecks, Touch};
@@ -18,11 +19,13 @@ pub struct BlockState {
     shared: Vec<u64>,
     shared_len: usize,
     pub barriers: [BarrierState; BARRIERS],
+    /// Of all blocks that ran here.
     pub counters: Counters,
     checks: BlockChecks,
     memory: std::sync::Arc<Memory>,
 }
 
+/// A block, or the place for one: its buffers serve one block after another.
 pub struct Block<'l> {
     pub launch: &'l Launch,
     pub warps: Vec<Warp>,
@@ -37,20 +40,32 @@ pub enum Progress {
 }
 
 impl<'l> Block<'l> {
-    pub fn new(launch: &'l Launch, linear: u64) -> Self {
+    pub fn new(launch: &'l Launch) -> Self {
         let shared_len = launch.shared_bytes();
-        let warps = (launch.threads() as usize).div_ceil(32);
+        let warps = (launch.threads() as usize).div_ceil(LANES);
         let state = BlockState {
-            index: launch.block_index(linear),
-            linear,
+            index: [0; 3],
+            linear: 0,
             shared: vec![0; shared_len.div_ceil(8) + 1],
             shared_len,
             barriers: Default::default(),
-            counters: Counters::new(launch.counting),
-            checks: BlockChecks::new(launch, warps, linear),
+            counters: Counters::new(&launch.program),
+            checks: BlockChecks::new(launch, warps),
             memory: launch.memory.clone(),
         };
-        Self { launch, warps: (0..warps).map(|index| Warp::new(launch, index)).collect(), state }
+        Self { launch, warps: (0..warps).map(Warp::new).collect(), state }
+    }
+
+    /// Starts a block from its number. Registers and shared memory begin as zeros: what a program forgot to set is at
+    /// least the same in every run.
+    pub fn start(&mut self, linear: u64) {
+        let state = &mut self.state;
+        (state.index, state.linear) = (self.launch.block_index(linear), linear);
+        state.shared.fill(0);
+        state.barriers = Default::default();
+        state.counters.start_block(&self.launch.program);
+        state.checks.start(linear);
+        self.warps.iter_mut().for_each(|warp| warp.start(self.launch));
     }
 
     /// Gives every warp a turn.
@@ -115,20 +130,38 @@ impl BlockState {
         old
     }
 
+    #[inline(always)]
     pub fn shared_access(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
-        let end = self.shared_len as u64;
-        let bytes = part.bytes as u64;
-        if let Some(lane) = part.active().find(|&i| part.addresses[i] > end || end - part.addresses[i] < bytes) {
-            let message = format!("{bytes} bytes at shared 0x{:x}, of 0x{end:x} bytes", part.addresses[lane]);
-            return Err(Fault::new(FaultKind::IllegalAddress, message).at_lane(lane));
+        if !part.within(self.shared_len as u64) {
+            return Err(self.beyond_shared(part));
         }
+        if launch.watched { self.watch_shared(part, touch, warp, launch) } else { Ok(()) }
+    }
+
+    fn watch_shared(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
         if launch.counting && touch != Touch::EndCopy {
-            self.counters.shared(part, touch);
+            self.counters.shared(part);
         }
         self.checks.shared(part, touch, warp, launch)
     }
 
+    #[cold]
+    fn beyond_shared(&self, part: &Places) -> Fault {
+        let end = self.shared_len as u64;
+        let lane = part.beyond(end);
+        let message = format!("{} bytes at shared 0x{:x}, of 0x{end:x} bytes", part.bytes, part.addresses[lane]);
+        Fault::new(FaultKind::IllegalAddress, message).at_lane(lane)
+    }
+
+    #[inline(always)]
     pub fn global_access(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+        if !launch.watched && launch.memory.device.contains(part.low, part.high - part.low + part.bytes as u64) {
+            return Ok(());
+        }
+        self.watch_global(part, touch, warp, launch)
+    }
+
+    fn watch_global(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
         self.checks.global(part, touch, warp, launch)?;
         if launch.counting {
             self.counters.global(part, touch);
@@ -167,8 +200,8 @@ impl BlockState {
         self.checks.pass(warp, barrier);
     }
 
-    pub fn barrier_done(&mut self, barrier: usize) {
-        self.checks.barrier_done(barrier);
+    pub fn barrier_done(&mut self, barrier: usize, all: bool) {
+        self.checks.barrier_done(barrier, all);
     }
 
     /// A string in device memory, as far as it is readable.

@@ -5,6 +5,7 @@
 
 use super::block::BlockState;
 use super::lanes::{LANES, Word};
+use super::matrix::move_matrix;
 use super::params::Launch;
 use super::strand::{Strand, Wait};
 use super::warp::{Step, Warp};
@@ -33,8 +34,7 @@ impl Warp {
         state: &mut BlockState,
     ) -> Result<Step, Fault> {
         if collective.members == Members::All && mask == self.live {
-            // SAFETY: the loop was chosen for instructions this machine has.
-            unsafe { (collective.run)(&mut self.lanes(strand, launch), inst, mask) }?;
+            (collective.run)(&mut self.lanes(strand, launch), inst, mask)?;
             return Ok(Step::Next);
         }
         let members = self.members(strand, collective.members, mask, launch);
@@ -62,8 +62,7 @@ impl Warp {
             let named = members[rest.trailing_zeros() as usize];
             let group = (0..LANES).fold(0, |same, i| same | u32::from(members[i] == named) << i) & rest;
             rest &= !group;
-            // SAFETY: the loop was chosen for instructions this machine has.
-            let outcome = unsafe { (collective.run)(&mut self.lanes(strand, launch), inst, group) };
+            let outcome = (collective.run)(&mut self.lanes(strand, launch), inst, group);
             if launch.checks.sync {
                 outcome?;
             }
@@ -83,7 +82,7 @@ impl Warp {
         if self.live & !mask != 0 {
             return Ok(Step::Wait(Wait::Converge { members: self.live, executing: mask }));
         }
-        self.move_matrix(strand, inst, matrix, mask, launch, state)?;
+        move_matrix(self, strand, inst, matrix, mask, launch, state)?;
         Ok(Step::Next)
     }
 
@@ -153,7 +152,7 @@ impl Warp {
                     .check_members(&members, together, launch)
                     .and_then(|()| self.run_groups(&strand, inst, collective, &members, together, launch))
             }
-            Op::MatrixMove(matrix) => self.move_matrix(&strand, inst, matrix, together, launch, state),
+            Op::MatrixMove(matrix) => move_matrix(self, &strand, inst, matrix, together, launch, state),
             _ => Ok(()),
         };
         outcome.map_err(|fault| self.place(fault, &strand, launch, state))?;

@@ -1,4 +1,4 @@
-//! Branches, calls, returns, exits; special registers.
+//! Branches, calls, returns, exits.
 
 use super::block::BlockState;
 use super::lanes::{LANES, Row, Word};
@@ -6,7 +6,7 @@ use super::params::Launch;
 use super::strand::{Frame, Join, Strand};
 use super::warp::{Step, Warp};
 use crate::error::{Fault, FaultKind};
-use crate::program::{Call, Inst, LaneMaskKind, NO_TARGET, Op, Reg, RegClass, Special, Target};
+use crate::program::{Call, Inst, NO_TARGET, Op, Target};
 
 /// Rows of registers (128 bytes) and bytes of local memory a lane that calls may take before they are a stack overflow.
 const MAX_ROWS: usize = 1 << 19;
@@ -220,65 +220,5 @@ impl Warp {
         let line = argument(2).unwrap_or(0) as u32;
         let message = format!("{}:{line}: {}: Assertion `{}` failed", text(1), text(3), text(0));
         Fault::new(FaultKind::Assert, message).at_lane(lane)
-    }
-
-    pub fn special(
-        &mut self,
-        strand: &Strand,
-        inst: &Inst,
-        special: Special,
-        mask: u32,
-        launch: &Launch,
-        state: &mut BlockState,
-    ) {
-        let first = (self.index * LANES) as u32;
-        let axis = |of: [u32; 3], axis: u8| u64::from(of[axis as usize]);
-        let local_base = strand.local_base as u64;
-        let (warp, time) = (self.index as u64, state.counters.clock());
-        let value = |lane: u32| -> u64 {
-            let bit = 1u64 << lane;
-            match special {
-                Special::Tid(a) => axis(launch.thread_index(first + lane), a),
-                Special::Ntid(a) => axis(launch.block, a),
-                Special::Ctaid(a) => axis(state.index, a),
-                Special::Nctaid(a) => axis(launch.grid, a),
-                Special::LaneId => lane.into(),
-                Special::WarpId => warp,
-                Special::NWarpId => launch.threads().div_ceil(32).into(),
-                Special::SmId => state.linear % u64::from(launch.multiprocessors),
-                Special::NSmId => launch.multiprocessors.into(),
-                Special::GridId => launch.grid_id,
-                Special::LaneMask(LaneMaskKind::Eq) => bit,
-                Special::LaneMask(LaneMaskKind::Lt) => bit - 1,
-                Special::LaneMask(LaneMaskKind::Le) => bit | (bit - 1),
-                Special::LaneMask(LaneMaskKind::Gt) => 0xffff_ffff & !(bit | (bit - 1)),
-                Special::LaneMask(LaneMaskKind::Ge) => 0xffff_ffff & !(bit - 1),
-                Special::Frame => local_base + u64::from(inst.imm),
-                Special::Clock | Special::Clock64 | Special::GlobalTimer => time,
-                Special::ClockHi => time >> 32,
-                Special::DynamicShared => launch.dynamic_shared.into(),
-                Special::TotalShared => launch.shared_bytes() as u64,
-                Special::Workspace(0) => launch.workspace >> 32,
-                Special::Workspace(_) => launch.workspace,
-                Special::One => 1,
-                Special::Zero => 0,
-            }
-        };
-        let values: [u64; LANES] = std::array::from_fn(|lane| value(lane as u32));
-        self.write_values(strand, inst.d[0], &values, mask, launch);
-    }
-
-    /// Writes 64-bit values to a register of either width.
-    pub fn write_values(&mut self, strand: &Strand, reg: Reg, values: &[u64; LANES], mask: u32, launch: &Launch) {
-        let mut lanes = self.lanes(strand, launch);
-        if reg.class() == RegClass::Double {
-            u64::write(&mut lanes, reg, values, mask);
-        } else {
-            u32::write(&mut lanes, reg, &values.map(|v| v as u32), mask);
-        }
-    }
-
-    pub fn active_mask(&mut self, strand: &Strand, inst: &Inst, mask: u32, launch: &Launch) {
-        u32::write(&mut self.lanes(strand, launch), inst.d[0], &[mask; LANES], mask);
     }
 }

@@ -3,38 +3,48 @@
 //! Hardware may copy at any time between the instruction and the wait. Copying as late as is legal shows a missing wait: the
 //! destination still holds what it held.
 
+use std::collections::VecDeque;
+
 use super::block::BlockState;
-use super::lanes::{LANES, Word};
-use super::memory_ops::Places;
+use super::lanes::{FULL, LANES, Word, vectorized};
 use super::params::Launch;
+use super::places::{Places, effective};
 use super::strand::Strand;
 use super::warp::Warp;
 use crate::checks::Touch;
-use crate::error::{Fault, FaultKind};
+use crate::error::Fault;
+use crate::memory::Memory;
 use crate::program::{CopyAsync, Inst, NONE};
 use crate::ptx::types::Space;
 
+const WIDEST: usize = 16;
+
 /// One instruction's copies, lane by lane.
-#[derive(Clone, Debug)]
 struct Pending {
     mask: u32,
-    to: [u64; LANES],
-    from: [u64; LANES],
-    /// Bytes taken from the source; the rest of `bytes` are zeros.
-    taken: [u32; LANES],
     bytes: usize,
+    /// Every lane takes all its bytes from the source.
+    whole: bool,
+    /// Bytes taken from the source; the rest of `bytes` are zeros.
+    taken: [u8; LANES],
     /// The group of each lane: its number of commits when the copy was issued.
     group: [u32; LANES],
+    to: [u64; LANES],
+    from: [u64; LANES],
 }
 
 #[derive(Default)]
 pub struct Copies {
-    #[expect(clippy::vec_box, reason = "800 bytes each, and most are moved up when some complete")]
-    pending: Vec<Box<Pending>>,
+    pending: VecDeque<Pending>,
     commits: [u32; LANES],
 }
 
 impl Copies {
+    pub fn clear(&mut self) {
+        self.pending.clear();
+        self.commits = [0; LANES];
+    }
+
     pub fn commit(&mut self, mask: u32) {
         for lane in 0..LANES {
             self.commits[lane] += mask >> lane & 1;
@@ -42,9 +52,9 @@ impl Copies {
     }
 }
 
-impl Warp {
+vectorized! {
     pub fn copy_async(
-        &mut self,
+        warp: &mut Warp,
         strand: &Strand,
         inst: &Inst,
         copy: &CopyAsync,
@@ -52,92 +62,117 @@ impl Warp {
         launch: &Launch,
         state: &mut BlockState,
     ) -> Result<(), Fault> {
-        let lanes = self.lanes(strand, launch);
-        let (to, from) = (u64::read(&lanes, inst.s[0]), u64::read(&lanes, inst.s[1]));
-        let to = to.map(|a| a.wrapping_add(copy.shared as u64));
-        let from = from.map(|a| a.wrapping_add(copy.global as u64));
+        let lanes = warp.lanes(strand, launch);
         let bytes = copy.bytes as usize;
-        let full = [u32::from(copy.bytes); LANES];
-        let taken =
-            if inst.s[2] == NONE { full } else { u32::read(&lanes, inst.s[2]).map(|n| n.min(copy.bytes.into())) };
-        for lane in (0..LANES).filter(|lane| mask >> lane & 1 == 1) {
-            if (to[lane] | from[lane]) & (bytes as u64 - 1) != 0 {
-                let message = format!("{bytes} bytes from 0x{:x} to shared 0x{:x}", from[lane], to[lane]);
-                return Err(Fault::new(FaultKind::MisalignedAddress, message).at_lane(lane));
+        let to = effective(&lanes, inst.s[0], copy.shared);
+        let from = effective(&lanes, inst.s[1], copy.global);
+        let mut taken = [copy.bytes; LANES];
+        if inst.s[2] != NONE {
+            taken = u32::read(&lanes, inst.s[2]).map(|n| n.min(copy.bytes.into()) as u8);
+        }
+        let whole = taken == [copy.bytes; LANES];
+        let target = Places::new(Space::Shared, to, mask, bytes);
+        target.check_alignment()?;
+        let mut reading = mask;
+        for i in 0..LANES {
+            reading &= !(u32::from(taken[i] == 0) << i);
+        }
+        if reading != 0 {
+            let source = Places::new(Space::Global, from, reading, bytes);
+            source.check_alignment()?;
+            if whole {
+                state.global_access(&source, Touch::Read, warp.index, launch)?;
+            } else {
+                access_partly(warp, &source, &taken, launch, state)?;
             }
         }
-        let reading = (0..LANES).fold(0, |on, i| on | u32::from(taken[i] > 0) << i) & mask;
-        let source = Places { space: Space::Global, addresses: from, mask: reading, bytes };
-        if taken == full {
-            state.global_access(&source, Touch::Read, self.index, launch)?;
-        } else {
-            self.inspect_partial(&source, &taken, launch, state)?;
-        }
-        let target = Places { space: Space::Shared, addresses: to, mask, bytes };
-        state.shared_access(&target, Touch::BeginCopy, self.index, launch)?;
-        self.copies.pending.push(Box::new(Pending { mask, to, from, taken, bytes, group: self.copies.commits }));
+        state.shared_access(&target, Touch::BeginCopy, warp.index, launch)?;
+        let group = warp.copies.commits;
+        warp.copies.pending.push_back(Pending { mask, bytes, whole, taken, group, to, from });
         Ok(())
     }
 
-    /// Lanes that read fewer bytes than they write: checked one by one.
-    fn inspect_partial(
-        &self,
-        source: &Places,
-        taken: &[u32; LANES],
-        launch: &Launch,
-        state: &mut BlockState,
-    ) -> Result<(), Fault> {
-        for lane in source.active() {
-            let one = Places {
-                space: Space::Global,
-                mask: 1 << lane,
-                bytes: taken[lane] as usize,
-                addresses: source.addresses,
-            };
-            state.global_access(&one, Touch::Read, self.index, launch)?;
-        }
-        Ok(())
-    }
-
-    /// Completes what each lane committed, but for its latest `groups` groups.
-    pub fn copy_wait(&mut self, mask: u32, groups: u32, launch: &Launch, state: &mut BlockState) -> Result<(), Fault> {
-        let limit = self.copies.commits.map(|commits| commits.saturating_sub(groups));
-        self.complete(mask, limit, launch, state)
-    }
-
-    /// Completes all copies of these lanes, committed or not.
-    pub fn finish_copies(&mut self, mask: u32, launch: &Launch, state: &mut BlockState) -> Result<(), Fault> {
-        self.complete(mask, [u32::MAX; LANES], launch, state)
-    }
-
+    /// Completes the copies of these lanes in groups below `limit`.
     fn complete(
-        &mut self,
+        warp: &mut Warp,
         mask: u32,
-        limit: [u32; LANES],
+        limit: &[u32; LANES],
         launch: &Launch,
         state: &mut BlockState,
     ) -> Result<(), Fault> {
-        let mut pending = std::mem::take(&mut self.copies.pending);
-        for copy in &mut pending {
-            let due = (0..LANES).fold(0, |due, i| due | u32::from(copy.group[i] < limit[i]) << i) & mask & copy.mask;
+        for copy in &mut warp.copies.pending {
+            let mut due = 0;
+            for i in 0..LANES {
+                due |= u32::from(copy.group[i] < limit[i]) << i;
+            }
+            due &= mask & copy.mask;
             if due == 0 {
                 continue;
             }
             copy.mask &= !due;
-            let target = Places { space: Space::Shared, addresses: copy.to, mask: due, bytes: copy.bytes };
-            state.shared_access(&target, Touch::EndCopy, self.index, launch)?;
-            for lane in target.active() {
-                let mut bytes = [0u8; 16];
-                let taken = copy.taken[lane] as usize;
-                if let Some(window) = launch.memory.window(copy.from[lane], taken as u64) {
-                    window.copy_out(copy.from[lane], &mut bytes[..taken]);
-                }
-                let at = copy.to[lane] as usize;
-                state.shared_bytes_mut()[at..at + copy.bytes].copy_from_slice(&bytes[..copy.bytes]);
+            if launch.watched {
+                let target = Places::new(Space::Shared, copy.to, due, copy.bytes);
+                state.shared_access(&target, Touch::EndCopy, warp.index, launch)?;
+            }
+            match (copy.whole, copy.bytes, due) {
+                (true, WIDEST, FULL) => move_lines(copy, &launch.memory, state.shared_bytes_mut()),
+                _ => move_bytes(copy, due, &launch.memory, state.shared_bytes_mut()),
             }
         }
-        pending.retain(|copy| copy.mask != 0);
-        self.copies.pending = pending;
+        while warp.copies.pending.front().is_some_and(|copy| copy.mask == 0) {
+            warp.copies.pending.pop_front();
+        }
         Ok(())
+    }
+}
+
+/// Lanes that read fewer bytes than they write: checked one by one.
+fn access_partly(
+    warp: &Warp,
+    source: &Places,
+    taken: &[u8; LANES],
+    launch: &Launch,
+    state: &mut BlockState,
+) -> Result<(), Fault> {
+    for lane in source.active() {
+        let one = Places::new(Space::Global, source.addresses, 1 << lane, taken[lane].into());
+        state.global_access(&one, Touch::Read, warp.index, launch)?;
+    }
+    Ok(())
+}
+
+/// What tile loads are made of: every lane moves 16 bytes. Addresses were checked when the copy was issued.
+#[inline(always)]
+fn move_lines(copy: &Pending, memory: &Memory, shared: &mut [u8]) {
+    for lane in 0..LANES {
+        let mut line = [0u8; WIDEST];
+        if let Some(window) = memory.window(copy.from[lane], WIDEST as u64) {
+            window.copy_out(copy.from[lane], &mut line);
+        }
+        shared[copy.to[lane] as usize..][..WIDEST].copy_from_slice(&line);
+    }
+}
+
+fn move_bytes(copy: &Pending, due: u32, memory: &Memory, shared: &mut [u8]) {
+    for lane in (0..LANES).filter(|lane| due >> lane & 1 == 1) {
+        let mut line = [0u8; WIDEST];
+        let taken = copy.taken[lane] as usize;
+        if let Some(window) = memory.window(copy.from[lane], taken as u64) {
+            window.copy_out(copy.from[lane], &mut line[..taken]);
+        }
+        shared[copy.to[lane] as usize..][..copy.bytes].copy_from_slice(&line[..copy.bytes]);
+    }
+}
+
+impl Warp {
+    /// Completes what each lane committed, but for its latest `groups` groups.
+    pub fn copy_wait(&mut self, mask: u32, groups: u32, launch: &Launch, state: &mut BlockState) -> Result<(), Fault> {
+        let limit = self.copies.commits.map(|commits| commits.saturating_sub(groups));
+        complete(self, mask, &limit, launch, state)
+    }
+
+    /// Completes all copies of these lanes, committed or not.
+    pub fn finish_copies(&mut self, mask: u32, launch: &Launch, state: &mut BlockState) -> Result<(), Fault> {
+        complete(self, mask, &[u32::MAX; LANES], launch, state)
     }
 }

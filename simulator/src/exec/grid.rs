@@ -10,11 +10,16 @@ use crate::error::{Fault, FaultKind};
 
 /// Runs a launch to its end.
 pub fn run(launch: &Launch) -> Result<Counters, Fault> {
-    let outcome = Mutex::new((Counters::new(launch.counting), None::<(u64, Fault)>));
+    let outcome = Mutex::new((Counters::new(&launch.program), None::<(u64, Fault)>));
     let next = AtomicU64::new(0);
+    if launch.checks.race
+        && let Some(touched) = launch.memory.touched()
+    {
+        touched.start(launch.grid_id);
+    }
     let workers = launch.workers.min(launch.blocks().min(1 << 16) as usize).max(1);
     let work = |first: usize| {
-        let mut counters = Counters::new(launch.counting);
+        let mut counters = Counters::new(&launch.program);
         let fault = if launch.cooperative {
             run_together(launch, first, workers, &mut counters)
         } else {
@@ -29,16 +34,13 @@ pub fn run(launch: &Launch) -> Result<Counters, Fault> {
             }
         }
     };
-    if workers == 1 {
+    std::thread::scope(|scope| {
+        for first in 1..workers {
+            let work = &work;
+            scope.spawn(move || work(first));
+        }
         work(0);
-    } else {
-        std::thread::scope(|scope| {
-            for first in 0..workers {
-                let work = &work;
-                scope.spawn(move || work(first));
-            }
-        });
-    }
+    });
     let (counters, fault) = outcome.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     match fault {
         Some((_, fault)) => Err(fault),
@@ -47,12 +49,13 @@ pub fn run(launch: &Launch) -> Result<Counters, Fault> {
 }
 
 fn run_in_order(launch: &Launch, next: &AtomicU64, counters: &mut Counters) -> Option<(u64, Fault)> {
+    let mut block = Block::new(launch);
     loop {
         let linear = next.fetch_add(1, Ordering::Relaxed);
         if linear >= launch.blocks() || launch.stopped() {
-            return None;
+            break;
         }
-        let mut block = Block::new(launch, linear);
+        block.start(linear);
         loop {
             match block.advance() {
                 Ok(Progress::Done) => break,
@@ -61,14 +64,19 @@ fn run_in_order(launch: &Launch, next: &AtomicU64, counters: &mut Counters) -> O
                 Err(fault) => return Some((linear, fault)),
             }
         }
-        counters.merge(block.state.counters);
     }
+    counters.merge(block.state.counters);
+    None
 }
 
 /// Blocks `first, first + step, …`, each getting turns until all are done: any may wait for any other.
 fn run_together(launch: &Launch, first: usize, step: usize, counters: &mut Counters) -> Option<(u64, Fault)> {
-    let mut blocks: Vec<Block<'_>> =
-        (first as u64..launch.blocks()).step_by(step).map(|linear| Block::new(launch, linear)).collect();
+    let place = |linear| {
+        let mut block = Block::new(launch);
+        block.start(linear);
+        block
+    };
+    let mut blocks: Vec<Block<'_>> = (first as u64..launch.blocks()).step_by(step).map(place).collect();
     while !blocks.is_empty() {
         if launch.stopped() {
             return None;

@@ -1,7 +1,9 @@
 //! Registers of one activation as rows of 32 lanes, and the loops over them.
 //!
 //! Lane loops compute all 32 lanes and then keep those of the mask: a branch a lane would cost more than the work. Every
-//! loop is compiled twice, for AVX2 + FMA + F16C and for the baseline; the pair is chosen once, when code is lowered.
+//! loop is compiled three times, for AVX-512, for AVX2 + FMA + F16C and for the baseline; which one runs is chosen once,
+//! when code is lowered, so that an instruction is one indirect call. (The crate `multiversion`, which serves whole functions
+//! elsewhere, would choose at every call.)
 
 use bytemuck::{Pod, Zeroable};
 
@@ -32,16 +34,22 @@ pub trait Word: Copy + Default {
     fn write(lanes: &mut Lanes<'_>, reg: Reg, values: &[Self; LANES], mask: u32);
 }
 
-/// Row `mask[i]` of all ones where lane `i` is on.
-#[inline(always)]
-fn lane_on(mask: u32, lane: usize) -> bool {
-    mask >> lane & 1 != 0
+/// `new` in the lanes of the mask, `old` in the others. Bits are chosen, not branches taken: then it is a vector blend.
+macro_rules! blend {
+    ($new:expr, $old:expr, $mask:expr, $word:ty) => {{
+        let mut out = *$old;
+        for i in 0..LANES {
+            let on = <$word>::from($mask >> i & 1).wrapping_neg();
+            out[i] = ($new[i] & on) | (out[i] & !on);
+        }
+        out
+    }};
 }
 
 impl Word for u32 {
     #[inline(always)]
     fn read<'l>(lanes: &'l Lanes<'_>, reg: Reg) -> &'l [u32; LANES] {
-        if reg.is_constant() { &lanes.constants[reg.index()].0 } else { &lanes.rows[reg.0 as usize].0 }
+        &lanes.file(reg)[reg.index()].0
     }
 
     #[inline(always)]
@@ -50,9 +58,7 @@ impl Word for u32 {
         if mask == FULL {
             *row = *values;
         } else {
-            for i in 0..LANES {
-                row[i] = if lane_on(mask, i) { values[i] } else { row[i] };
-            }
+            *row = blend!(values, row, mask, u32);
         }
     }
 }
@@ -60,8 +66,7 @@ impl Word for u32 {
 impl Word for u64 {
     #[inline(always)]
     fn read<'l>(lanes: &'l Lanes<'_>, reg: Reg) -> &'l [u64; LANES] {
-        let rows = if reg.is_constant() { lanes.constants } else { &*lanes.rows };
-        let pair = rows[reg.index()..].first_chunk::<2>().expect("a 64-bit register has two rows");
+        let pair = lanes.file(reg)[reg.index()..].first_chunk::<2>().expect("a 64-bit register has two rows");
         bytemuck::cast_ref(pair)
     }
 
@@ -72,14 +77,18 @@ impl Word for u64 {
         if mask == FULL {
             *row = *values;
         } else {
-            for i in 0..LANES {
-                row[i] = if lane_on(mask, i) { values[i] } else { row[i] };
-            }
+            *row = blend!(values, row, mask, u64);
         }
     }
 }
 
 impl Lanes<'_> {
+    /// Where a source lies. Both are loaded and one is chosen: a branch an operand would be mispredicted.
+    #[inline(always)]
+    fn file(&self, reg: Reg) -> &[Row] {
+        if reg.is_constant() { self.constants } else { self.rows }
+    }
+
     #[inline(always)]
     pub fn predicate(&self, reg: Reg) -> u32 {
         if reg.is_constant() { self.constants[reg.index()].0[0] } else { self.predicates[reg.index()] }
@@ -181,46 +190,91 @@ pub fn test2<A: Value>(lanes: &Lanes<'_>, inst: &Inst, f: impl Fn(A, A) -> bool)
     bits
 }
 
-/// Whether the wide versions may run on this machine.
-pub fn wide_lanes() -> bool {
+/// Vector instructions that lane loops are compiled for, best first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    Avx512,
+    Avx2,
+    Baseline,
+}
+
+/// The best level this machine has.
+pub fn level() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
         use std::sync::LazyLock;
-        static WIDE: LazyLock<bool> = LazyLock::new(|| {
-            is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c")
-                && is_x86_feature_detected!("bmi1")
-                && is_x86_feature_detected!("bmi2")
-                && is_x86_feature_detected!("lzcnt")
-                && is_x86_feature_detected!("popcnt")
+        macro_rules! all_detected {
+            ($($feature:tt)*) => { true $(&& is_x86_feature_detected!($feature))* };
+        }
+        static LEVEL: LazyLock<Level> = LazyLock::new(|| {
+            let avx2 = all_detected!("avx2" "fma" "f16c" "bmi1" "bmi2" "lzcnt" "popcnt");
+            let avx512 = all_detected!("avx512f" "avx512bw" "avx512cd" "avx512dq" "avx512vl");
+            match (avx2, avx512) {
+                (true, true) => Level::Avx512,
+                (true, false) => Level::Avx2,
+                _ => Level::Baseline,
+            }
         });
-        *WIDE
+        *LEVEL
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        false
+        Level::Baseline
     }
 }
 
-/// Compiles a lane loop for wide vectors and for the baseline, and gives the one this machine can run.
+/// Compiles a lane loop for each [`Level`], and gives the one this machine can run.
 macro_rules! lane_loop {
     (|$lanes:ident, $inst:ident, $mask:ident| -> $ret:ty $body:block) => {{
+        use $crate::exec::lanes::{Lanes, Level};
+        use $crate::program::Inst;
+        type Loop = fn(&mut Lanes<'_>, &Inst, u32) -> $ret;
         #[inline(always)]
-        fn loop_body($lanes: &mut $crate::exec::lanes::Lanes<'_>, $inst: &$crate::program::Inst, $mask: u32) -> $ret $body
-        #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"))]
-        fn loop_wide(lanes: &mut $crate::exec::lanes::Lanes<'_>, inst: &$crate::program::Inst, mask: u32) -> $ret {
-            loop_body(lanes, inst, mask)
+        fn body($lanes: &mut Lanes<'_>, $inst: &Inst, $mask: u32) -> $ret $body
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+        fn avx512() -> Loop {
+            #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+            fn run(lanes: &mut Lanes<'_>, inst: &Inst, mask: u32) -> $ret { body(lanes, inst, mask) }
+            run
         }
-        fn loop_baseline(lanes: &mut $crate::exec::lanes::Lanes<'_>, inst: &$crate::program::Inst, mask: u32) -> $ret {
-            loop_body(lanes, inst, mask)
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+        fn avx2() -> Loop {
+            #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+            fn run(lanes: &mut Lanes<'_>, inst: &Inst, mask: u32) -> $ret { body(lanes, inst, mask) }
+            run
         }
-        type Loop = unsafe fn(&mut $crate::exec::lanes::Lanes<'_>, &$crate::program::Inst, u32) -> $ret;
-        if $crate::exec::lanes::wide_lanes() { loop_wide as Loop } else { loop_baseline as Loop }
+        match $crate::exec::lanes::level() {
+            // SAFETY: the level says that this machine has the features.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512() },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2() },
+            _ => body as Loop,
+        }
     }};
     (|$lanes:ident, $inst:ident, $mask:ident| $body:block) => {
         $crate::exec::lanes::lane_loop!(|$lanes, $inst, $mask| -> () $body)
     };
+}
+
+/// Compiles functions for the same levels; which one runs is looked up at each call, at the cost of a load.
+macro_rules! vectorized {
+    ($($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty $body:block)*) => {$(
+        $(#[$doc])*
+        #[multiversion::multiversion(targets(
+            "x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
+            "x86_64+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
+        ))]
+        $vis fn $name($($arg: $ty),*) -> $ret {
+            // Closures of a function with features cannot be inlined into iterators, which have none; these have none.
+            #[inline(always)]
+            fn body($($arg: $ty),*) -> $ret $body
+            body($($arg),*)
+        }
+    )*};
 }
 
 /// Elementwise loops over concrete types: `each1!(f32 => f32, |a| -a)`.
@@ -245,4 +299,4 @@ macro_rules! each3 {
         })
     };
 }
-pub(crate) use {each1, each2, each3, lane_loop};
+pub(crate) use {each1, each2, each3, lane_loop, vectorized};

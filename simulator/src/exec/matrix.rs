@@ -1,25 +1,28 @@
 //! `ldmatrix` and `stmatrix`: 8×8 tiles of 16-bit elements between shared memory and the warp's registers.
 //!
 //! Lane `8·i + r` gives the address of row r of tile i. In tile i's register, lane `4·g + t` holds columns 2t and 2t+1 of row g;
-//! transposed, rows 2t and 2t+1 of column g.
+//! transposed, rows 2t and 2t+1 of column g. So a register is its tile row after row, or the transposed tile.
 
 use super::block::BlockState;
-use super::lanes::{LANES, Word};
-use super::memory_ops::Places;
+use super::lanes::{LANES, Word, vectorized};
 use super::params::Launch;
+use super::places::{Places, effective};
 use super::strand::Strand;
 use super::warp::Warp;
 use crate::checks::Touch;
-use crate::error::{Fault, FaultKind};
+use crate::error::Fault;
 use crate::memory::spaces;
 use crate::program::{Inst, MatrixMove};
 use crate::ptx::types::Space;
 
-const ROW_BYTES: usize = 16;
+const SIDE: usize = 8;
+const ROW_BYTES: usize = 2 * SIDE;
 
-impl Warp {
+type Tile = [[u16; SIDE]; SIDE];
+
+vectorized! {
     pub fn move_matrix(
-        &mut self,
+        warp: &mut Warp,
         strand: &Strand,
         inst: &Inst,
         matrix: &MatrixMove,
@@ -27,58 +30,64 @@ impl Warp {
         launch: &Launch,
         state: &mut BlockState,
     ) -> Result<(), Fault> {
-        let base = *u64::read(&self.lanes(strand, launch), inst.s[0]);
-        let addresses = base.map(|a| spaces::of(a.wrapping_add(matrix.offset as u64)).1);
+        let mut addresses = effective(&warp.lanes(strand, launch), inst.s[0], matrix.offset);
+        for i in 0..LANES {
+            addresses[i] = spaces::shared_offset(addresses[i]);
+        }
+        // Lanes beyond those of the tiles name no row.
+        let rows = u32::MAX >> (LANES - SIDE * matrix.tiles as usize);
+        let places = Places::new(Space::Shared, addresses, rows, ROW_BYTES);
+        places.check_alignment()?;
+        let touch = if matrix.store { Touch::Write } else { Touch::Read };
+        state.shared_access(&places, touch, warp.index, launch)?;
         for tile in 0..matrix.tiles as usize {
-            let places = Places { space: Space::Shared, addresses, mask: 0xff << (8 * tile), bytes: ROW_BYTES };
-            if let Some(lane) = places.active().find(|&i| addresses[i] % ROW_BYTES as u64 != 0) {
-                let message = format!("matrix row at shared 0x{:x}", addresses[lane]);
-                return Err(Fault::new(FaultKind::MisalignedAddress, message).at_lane(lane));
-            }
-            let touch = if matrix.store { Touch::Write } else { Touch::Read };
-            state.shared_access(&places, touch, self.index, launch)?;
-            let rows: [usize; 8] = std::array::from_fn(|r| addresses[8 * tile + r] as usize);
-            let mut lanes = self.lanes(strand, launch);
+            let rows: [usize; SIDE] = std::array::from_fn(|r| places.addresses[SIDE * tile + r] as usize);
+            let mut lanes = warp.lanes(strand, launch);
             if matrix.store {
-                let values = u32::read(&lanes, inst.s[1 + tile]);
-                write_tile(state.shared_bytes_mut(), &rows, values, matrix.transposed);
+                let held: &Tile = bytemuck::cast_ref(u32::read(&lanes, inst.s[1 + tile]));
+                let held = if matrix.transposed { transpose(held) } else { *held };
+                let shared = state.shared_bytes_mut();
+                for (row, at) in held.iter().zip(rows) {
+                    shared[at..at + ROW_BYTES].copy_from_slice(bytemuck::cast_slice(row));
+                }
             } else {
-                let values = read_tile(state.shared_bytes(), &rows, matrix.transposed);
-                u32::write(&mut lanes, inst.d[tile], &values, mask);
+                let shared = state.shared_bytes();
+                let mut read: Tile = [[0; SIDE]; SIDE];
+                for (row, at) in read.iter_mut().zip(rows) {
+                    *row = bytemuck::pod_read_unaligned(&shared[at..at + ROW_BYTES]);
+                }
+                let read = if matrix.transposed { transpose(&read) } else { read };
+                u32::write(&mut lanes, inst.d[tile], bytemuck::cast_ref(&read), mask);
             }
         }
         Ok(())
     }
 }
 
-fn read_tile(shared: &[u8], rows: &[usize; 8], transposed: bool) -> [u32; LANES] {
-    let mut out = [0; LANES];
-    if !transposed {
-        for (g, &row) in rows.iter().enumerate() {
-            let bytes = &shared[row..row + ROW_BYTES];
-            for t in 0..4 {
-                out[4 * g + t] =
-                    u32::from_le_bytes([bytes[4 * t], bytes[4 * t + 1], bytes[4 * t + 2], bytes[4 * t + 3]]);
-            }
-        }
-        return out;
+#[inline(always)]
+fn transpose(tile: &Tile) -> Tile {
+    #[cfg(target_arch = "x86_64")]
+    {
+        transpose_sse2(tile)
     }
-    for t in 0..4 {
-        let (low, high) = (&shared[rows[2 * t]..][..ROW_BYTES], &shared[rows[2 * t + 1]..][..ROW_BYTES]);
-        for g in 0..8 {
-            out[4 * g + t] = u32::from_le_bytes([low[2 * g], low[2 * g + 1], high[2 * g], high[2 * g + 1]]);
-        }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::array::from_fn(|row| std::array::from_fn(|column| tile[column][row]))
     }
-    out
 }
 
-fn write_tile(shared: &mut [u8], rows: &[usize; 8], values: &[u32; LANES], transposed: bool) {
-    for (lane, value) in values.iter().enumerate() {
-        let (g, t) = (lane / 4, lane % 4);
-        for k in 0..2 {
-            let (row, column) = if transposed { (2 * t + k, g) } else { (g, 2 * t + k) };
-            let at = rows[row] + 2 * column;
-            shared[at..at + 2].copy_from_slice(&((value >> (16 * k)) as u16).to_le_bytes());
-        }
+/// Three rounds of interleaving: each brings rows together that were twice as far apart.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transpose_sse2(tile: &Tile) -> Tile {
+    use std::arch::x86_64::{__m128i, _mm_unpackhi_epi16 as high, _mm_unpacklo_epi16 as low};
+    let mut rows: [__m128i; SIDE] = bytemuck::cast(*tile);
+    for _ in 0..3 {
+        rows = std::array::from_fn(|r| {
+            let (a, b) = (rows[r / 2], rows[r / 2 + SIDE / 2]);
+            // SAFETY: every x86-64 processor has SSE2.
+            unsafe { if r % 2 == 0 { low(a, b) } else { high(a, b) } }
+        });
     }
+    bytemuck::cast(rows)
 }

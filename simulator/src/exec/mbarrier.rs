@@ -5,8 +5,8 @@
 
 use super::block::BlockState;
 use super::lanes::{LANES, Word};
-use super::memory_ops::Places;
 use super::params::Launch;
+use super::places::{Places, effective};
 use super::strand::Strand;
 use super::warp::{Step, Warp};
 use crate::checks::Touch;
@@ -69,7 +69,7 @@ impl Warp {
             self.write_values(strand, inst.d[0], &pending, mask, launch);
             return Ok(Step::Next);
         }
-        let addresses = wide(inst.s[0]).map(|a| spaces::of(a.wrapping_add(offset as u64)).1);
+        let addresses = effective(&lanes, inst.s[0], offset).map(spaces::shared_offset);
         let argument: [u64; LANES] = match op {
             MbarrierOp::Test { parity: false } => wide(inst.s[1]),
             _ if inst.s[1] == NONE => [1; LANES],
@@ -78,11 +78,8 @@ impl Warp {
         if matches!(op, MbarrierOp::CopyArrive { .. }) {
             self.finish_copies(mask, launch, state)?;
         }
-        let places = Places { space: Space::Shared, addresses, mask, bytes: 8 };
-        if let Some(lane) = places.active().find(|&i| addresses[i] % 8 != 0) {
-            let message = format!("mbarrier at 0x{:x}", addresses[lane]);
-            return Err(Fault::new(FaultKind::MisalignedAddress, message).at_lane(lane));
-        }
+        let places = Places::new(Space::Shared, addresses, mask, 8);
+        places.check_alignment()?;
         state.shared_access(
             &places,
             Touch::Atomic(Order::AcquireRelease, op == MbarrierOp::Init),

@@ -1,104 +1,37 @@
-//! Loads and stores: addresses of the active lanes, the checks on them, the bytes.
-//!
-//! A warp whose lanes access consecutive elements, which is what good kernels do, is one block copy. Otherwise each lane
-//! goes by itself.
+//! Loads and stores: addresses of the active lanes, the checks on them, and registers to bytes and back.
 
 use super::block::BlockState;
-use super::lanes::{FULL, LANES, Word};
+use super::lanes::{LANES, Lanes, Word, vectorized};
 use super::params::Launch;
+use super::places::{Places, effective};
 use super::strand::Strand;
+use super::transfer::{Buffer, fetch, put};
 use super::warp::Warp;
 use crate::checks::Touch;
 use crate::error::{Fault, FaultKind};
-use crate::memory::spaces;
-use crate::program::{Access, Inst, NONE, Order, Reg, RegClass};
+use crate::program::{Access, Inst, NONE, Order, Reg};
 use crate::ptx::types::Space;
 
-/// Addresses of a warp's lanes within one space.
-pub struct Places {
-    pub space: Space,
-    pub addresses: [u64; LANES],
-    pub mask: u32,
-    /// Bytes a lane accesses.
-    pub bytes: usize,
+/// Places of the next lanes of an access that point to one space, of those in `rest`: all, unless the access is generic.
+#[inline(always)]
+pub fn next_places(addresses: &[u64; LANES], access: &Access, rest: &mut u32) -> Places {
+    let bytes = access.ty.bytes() * access.vector as usize;
+    if access.space == Space::Generic {
+        return Places::of_one_space(*addresses, rest, bytes);
+    }
+    Places::new(access.space, *addresses, std::mem::take(rest), bytes)
 }
 
-impl Places {
-    pub fn active(&self) -> impl Iterator<Item = usize> + use<> {
-        let mut rest = self.mask;
-        std::iter::from_fn(move || {
-            let lane = rest.trailing_zeros() as usize;
-            rest &= rest.wrapping_sub(1);
-            (lane < LANES).then_some(lane)
-        })
-    }
-
-    /// All lanes, one after the other without gaps.
-    pub fn consecutive(&self) -> bool {
-        let (first, bytes) = (self.addresses[0], self.bytes as u64);
-        self.mask == FULL
-            && (0..LANES).fold(true, |all, i| all & (self.addresses[i] == first.wrapping_add(i as u64 * bytes)))
-    }
-
-    fn check_alignment(&self) -> Result<(), Fault> {
-        let low = self.bytes as u64 - 1;
-        let all = (0..LANES).fold(0, |all, i| all | if self.mask >> i & 1 == 1 { self.addresses[i] } else { 0 });
-        if all & low == 0 {
-            return Ok(());
-        }
-        let lane = self.active().find(|&i| self.addresses[i] & low != 0).unwrap_or(0);
-        let message = format!("{} bytes at 0x{:x} in {:?} memory", self.bytes, self.addresses[lane], self.space);
-        Err(Fault::new(FaultKind::MisalignedAddress, message).at_lane(lane))
-    }
+/// The address of each lane, as the instruction names it.
+#[inline(always)]
+pub fn addresses(warp: &mut Warp, strand: &Strand, reg: Reg, access: &Access, launch: &Launch) -> [u64; LANES] {
+    let frame = if access.frame { strand.local_base as i64 } else { 0 };
+    effective(&warp.lanes(strand, launch), reg, access.offset + frame)
 }
 
-impl Warp {
-    /// Effective addresses; a generic access is split by the spaces its lanes point to.
-    pub fn places(
-        &mut self,
-        strand: &Strand,
-        reg: Reg,
-        access: &Access,
-        mask: u32,
-        launch: &Launch,
-    ) -> Result<Vec<Places>, Fault> {
-        let bytes = access.ty.bytes() * access.vector as usize;
-        let mut addresses = [access.offset as u64; LANES];
-        if access.frame {
-            addresses = [strand.local_base as u64 + access.offset as u64; LANES];
-        } else if reg != NONE {
-            let base = *u64::read(&self.lanes(strand, launch), reg);
-            for i in 0..LANES {
-                addresses[i] = base[i].wrapping_add(access.offset as u64);
-            }
-        }
-        let mut parts = Vec::with_capacity(1);
-        let one = Places { space: access.space, addresses, mask, bytes };
-        if access.space != Space::Generic {
-            parts.push(one);
-        } else {
-            let mut rest = mask;
-            while rest != 0 {
-                let first = addresses[rest.trailing_zeros() as usize];
-                let (space, _) = spaces::of(first);
-                let same = (0..LANES).fold(0, |same, i| {
-                    same | u32::from(
-                        addresses[i] >> 48 == first >> 48
-                            || (space == Space::Global && spaces::of(addresses[i]).0 == Space::Global),
-                    ) << i
-                }) & rest;
-                parts.push(Places { space, addresses: addresses.map(|a| spaces::of(a).1), mask: same, bytes });
-                rest &= !same;
-            }
-        }
-        for part in &parts {
-            part.check_alignment()?;
-        }
-        Ok(parts)
-    }
-
+vectorized! {
     pub fn load(
-        &mut self,
+        warp: &mut Warp,
         strand: &Strand,
         inst: &Inst,
         access: &Access,
@@ -106,38 +39,25 @@ impl Warp {
         launch: &Launch,
         state: &mut BlockState,
     ) -> Result<(), Fault> {
-        let size = access.ty.bytes();
-        for part in self.places(strand, inst.s[0], access, mask, launch)? {
+        if access.space == Space::Param && inst.s[0].is_constant() {
+            return load_parameter(warp, strand, inst, access, mask, launch);
+        }
+        let addresses = addresses(warp, strand, inst.s[0], access, launch);
+        let mut rest = mask;
+        while rest != 0 {
+            let part = next_places(&addresses, access, &mut rest);
+            part.check_alignment()?;
             let touch = if access.order == Order::Weak { Touch::Read } else { Touch::StrongRead(access.order) };
-            self.inspect(&part, touch, launch, state)?;
-            let mut bytes = [0u8; LANES * 16];
-            self.fetch(&part, &mut bytes, launch, state);
-            for k in 0..access.vector as usize {
-                let d = inst.d[k];
-                if d == NONE {
-                    continue;
-                }
-                let at = |lane: usize| lane * part.bytes + k * size;
-                let mut lanes = self.lanes(strand, launch);
-                if d.class() == RegClass::Double {
-                    let out =
-                        std::array::from_fn(|i| u64::from_le_bytes(*bytes[at(i)..].first_chunk().unwrap_or(&[0; 8])));
-                    u64::write(&mut lanes, d, &out, part.mask);
-                } else if size == 4 {
-                    let out =
-                        std::array::from_fn(|i| u32::from_le_bytes(*bytes[at(i)..].first_chunk().unwrap_or(&[0; 4])));
-                    u32::write(&mut lanes, d, &out, part.mask);
-                } else {
-                    let out = std::array::from_fn(|i| small(&bytes[at(i)..], access));
-                    u32::write(&mut lanes, d, &out, part.mask);
-                }
-            }
+            inspect(warp, &part, touch, launch, state)?;
+            let mut bytes = Buffer::ZERO;
+            fetch(warp, &part, &mut bytes, launch, state);
+            deliver(&mut warp.lanes(strand, launch), inst, access, &bytes, part.mask);
         }
         Ok(())
     }
 
     pub fn store(
-        &mut self,
+        warp: &mut Warp,
         strand: &Strand,
         inst: &Inst,
         access: &Access,
@@ -145,173 +65,184 @@ impl Warp {
         launch: &Launch,
         state: &mut BlockState,
     ) -> Result<(), Fault> {
-        let size = access.ty.bytes();
-        for part in self.places(strand, inst.s[0], access, mask, launch)? {
+        let addresses = addresses(warp, strand, inst.s[0], access, launch);
+        let mut rest = mask;
+        while rest != 0 {
+            let part = next_places(&addresses, access, &mut rest);
+            part.check_alignment()?;
             let touch = if access.order == Order::Weak { Touch::Write } else { Touch::StrongWrite(access.order) };
-            self.inspect(&part, touch, launch, state)?;
-            let mut bytes = [0u8; LANES * 16];
-            for k in 0..access.vector as usize {
-                let lanes = self.lanes(strand, launch);
-                if size == 8 {
-                    let values = u64::read(&lanes, inst.s[1 + k]);
-                    for i in 0..LANES {
-                        bytes[i * part.bytes + k * 8..][..8].copy_from_slice(&values[i].to_le_bytes());
-                    }
-                } else {
-                    let values = u32::read(&lanes, inst.s[1 + k]);
-                    for i in 0..LANES {
-                        bytes[i * part.bytes + k * size..][..size].copy_from_slice(&values[i].to_le_bytes()[..size]);
-                    }
-                }
-            }
-            self.put(&part, &bytes, launch, state);
+            inspect(warp, &part, touch, launch, state)?;
+            let mut bytes = Buffer::ZERO;
+            collect(&warp.lanes(strand, launch), inst, access, &mut bytes);
+            put(warp, &part, &bytes, launch, state);
         }
         Ok(())
     }
-
-    /// Bounds and the chosen checks, then the counters.
-    pub fn inspect(
-        &mut self,
-        part: &Places,
-        touch: Touch,
-        launch: &Launch,
-        state: &mut BlockState,
-    ) -> Result<(), Fault> {
-        match part.space {
-            Space::Shared => state.shared_access(part, touch, self.index, launch),
-            Space::Local => self.check_local(part),
-            Space::Param => {
-                let end = launch.params.len() as u64;
-                match part.active().find(|&i| part.addresses[i].checked_add(part.bytes as u64).is_none_or(|e| e > end))
-                {
-                    Some(lane) => {
-                        Err(Fault::new(FaultKind::IllegalAddress, "beyond the kernel's parameters").at_lane(lane))
-                    }
-                    None => Ok(()),
-                }
-            }
-            _ => state.global_access(part, touch, self.index, launch),
-        }
-    }
-
-    fn check_local(&self, part: &Places) -> Result<(), Fault> {
-        let stride = self.local_stride as u64;
-        match part.active().find(|&i| part.addresses[i].checked_add(part.bytes as u64).is_none_or(|e| e > stride)) {
-            Some(lane) => {
-                let message = format!("local address 0x{:x}, of 0x{stride:x} bytes", part.addresses[lane]);
-                Err(Fault::new(FaultKind::IllegalAddress, message).at_lane(lane))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Bytes of the active lanes, lane after lane. Addresses have been checked.
-    pub fn fetch(&mut self, part: &Places, out: &mut [u8; LANES * 16], launch: &Launch, state: &BlockState) {
-        let n = part.bytes;
-        match part.space {
-            Space::Shared => {
-                let shared = state.shared_bytes();
-                if part.consecutive() {
-                    out[..LANES * n].copy_from_slice(&shared[part.addresses[0] as usize..][..LANES * n]);
-                    return;
-                }
-                for i in part.active() {
-                    copy_small(&mut out[i * n..][..n], &shared[part.addresses[i] as usize..][..n]);
-                }
-            }
-            Space::Local => {
-                let stride = self.local_stride;
-                let local = self.local_bytes();
-                for i in part.active() {
-                    copy_small(&mut out[i * n..][..n], &local[i * stride + part.addresses[i] as usize..][..n]);
-                }
-            }
-            Space::Param => {
-                for i in part.active() {
-                    out[i * n..][..n].copy_from_slice(&launch.params[part.addresses[i] as usize..][..n]);
-                }
-            }
-            _ => {
-                if part.consecutive()
-                    && let Some(window) = launch.memory.window(part.addresses[0], (LANES * n) as u64)
-                {
-                    window.copy_out(part.addresses[0], &mut out[..LANES * n]);
-                    return;
-                }
-                for i in part.active() {
-                    if let Some(window) = launch.memory.window(part.addresses[i], n as u64) {
-                        for (k, chunk) in out[i * n..][..n].chunks_mut(8).enumerate() {
-                            let value = window.load(part.addresses[i] + 8 * k as u64, chunk.len());
-                            chunk.copy_from_slice(&value.to_le_bytes()[..chunk.len()]);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Stores the active lanes' bytes; where lanes collide the highest wins.
-    pub fn put(&mut self, part: &Places, bytes: &[u8; LANES * 16], launch: &Launch, state: &mut BlockState) {
-        let n = part.bytes;
-        match part.space {
-            Space::Shared => {
-                let consecutive = part.consecutive();
-                let shared = state.shared_bytes_mut();
-                if consecutive {
-                    shared[part.addresses[0] as usize..][..LANES * n].copy_from_slice(&bytes[..LANES * n]);
-                    return;
-                }
-                for i in part.active() {
-                    copy_small(&mut shared[part.addresses[i] as usize..][..n], &bytes[i * n..][..n]);
-                }
-            }
-            Space::Local => {
-                let stride = self.local_stride;
-                let local = self.local_bytes();
-                for i in part.active() {
-                    copy_small(&mut local[i * stride + part.addresses[i] as usize..][..n], &bytes[i * n..][..n]);
-                }
-            }
-            _ => {
-                if part.consecutive()
-                    && let Some(window) = launch.memory.window(part.addresses[0], (LANES * n) as u64)
-                {
-                    window.copy_in(part.addresses[0], &bytes[..LANES * n]);
-                    return;
-                }
-                for i in part.active() {
-                    if let Some(window) = launch.memory.window(part.addresses[i], n as u64) {
-                        for (k, chunk) in bytes[i * n..][..n].chunks(8).enumerate() {
-                            let mut value = [0; 8];
-                            value[..chunk.len()].copy_from_slice(chunk);
-                            window.store(part.addresses[i] + 8 * k as u64, chunk.len(), u64::from_le_bytes(value));
-                        }
-                    }
-                }
-            }
-        }
-    }
 }
 
-/// A copy of a few bytes without a call.
+/// A kernel parameter by its name: the same for all lanes, and in bounds unless an offset leads out of it.
 #[inline(always)]
-fn copy_small(to: &mut [u8], from: &[u8]) {
-    match (<&mut [u8; 4]>::try_from(&mut *to), <&[u8; 4]>::try_from(from)) {
-        (Ok(to), Ok(from)) => *to = *from,
-        _ => to.copy_from_slice(from),
-    }
-}
-
-/// An 8- or 16-bit element extended to its register's bits.
-#[inline(always)]
-fn small(bytes: &[u8], access: &Access) -> u32 {
-    let signed = access.ty.is_signed();
-    let value = match (access.ty.bytes(), bytes) {
-        (1, &[a, ..]) if signed => a as i8 as i32 as u32,
-        (1, &[a, ..]) => a.into(),
-        (_, &[a, b, ..]) if signed => i16::from_le_bytes([a, b]) as i32 as u32,
-        (_, &[a, b, ..]) => u16::from_le_bytes([a, b]).into(),
-        _ => 0,
+fn load_parameter(
+    warp: &mut Warp,
+    strand: &Strand,
+    inst: &Inst,
+    access: &Access,
+    mask: u32,
+    launch: &Launch,
+) -> Result<(), Fault> {
+    let mut lanes = warp.lanes(strand, launch);
+    let at = u64::read(&lanes, inst.s[0])[0].wrapping_add(access.offset as u64);
+    let size = access.ty.bytes();
+    let Some(bytes) = launch.params.get(at as usize..).and_then(|rest| rest.get(..size * access.vector as usize)) else {
+        return Err(beyond_parameters().at_lane(mask.trailing_zeros() as usize));
     };
-    if access.extend == 16 { value & 0xffff } else { value }
+    for (&d, bytes) in inst.d.iter().zip(bytes.chunks_exact(size)).filter(|(d, _)| **d != NONE) {
+        let mut word = [0; 8];
+        word[..size].copy_from_slice(bytes);
+        let word = u64::from_le_bytes(word);
+        match size {
+            8 => u64::write(&mut lanes, d, &[word; LANES], mask),
+            4 => u32::write(&mut lanes, d, &[word as u32; LANES], mask),
+            _ => {
+                let unused = u64::BITS - 8 * size as u32;
+                let word = if access.ty.is_signed() { ((word << unused) as i64 >> unused) as u32 } else { word as u32 };
+                narrow(&mut lanes, d, access, &[word; LANES], mask);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn beyond_parameters() -> Fault {
+    Fault::new(FaultKind::IllegalAddress, "beyond the kernel's parameters")
+}
+
+/// Bounds; then, where something watches, the chosen checks and the counters.
+#[inline(always)]
+pub fn inspect(warp: &Warp, part: &Places, touch: Touch, launch: &Launch, state: &mut BlockState) -> Result<(), Fault> {
+    match part.space {
+        Space::Shared => state.shared_access(part, touch, warp.index, launch),
+        Space::Local if part.within(warp.local_stride as u64) => Ok(()),
+        Space::Param if part.within(launch.params.len() as u64) => Ok(()),
+        Space::Local | Space::Param => Err(beyond(warp, part, launch)),
+        _ => state.global_access(part, touch, warp.index, launch),
+    }
+}
+
+#[cold]
+fn beyond(warp: &Warp, part: &Places, launch: &Launch) -> Fault {
+    if part.space == Space::Param {
+        let lane = part.beyond(launch.params.len() as u64);
+        return beyond_parameters().at_lane(lane);
+    }
+    let end = warp.local_stride as u64;
+    let lane = part.beyond(end);
+    let message = format!("local address 0x{:x}, of 0x{end:x} bytes", part.addresses[lane]);
+    Fault::new(FaultKind::IllegalAddress, message).at_lane(lane)
+}
+
+/// Runs an expression with the access's vector length as the constant `$v`.
+macro_rules! by_vector {
+    ($vector:expr, $v:ident => $e:expr) => {
+        match $vector {
+            1 => by_vector!(@ $v, 1, $e),
+            2 => by_vector!(@ $v, 2, $e),
+            _ => by_vector!(@ $v, 4, $e),
+        }
+    };
+    (@ $v:ident, $value:literal, $e:expr) => {{
+        const $v: usize = $value;
+        $e
+    }};
+}
+
+/// Element `k` of each lane's vector to register `d[k]`.
+#[inline(always)]
+fn deliver(lanes: &mut Lanes<'_>, inst: &Inst, access: &Access, from: &Buffer, mask: u32) {
+    match access.ty.bytes() {
+        8 => by_vector!(access.vector.min(2), V => {
+            for (k, &d) in inst.d[..V].iter().enumerate().filter(|(_, d)| **d != NONE) {
+                let from = from.elements::<[u64; V], LANES>();
+                u64::write(lanes, d, &std::array::from_fn(|i| from[i][k]), mask);
+            }
+        }),
+        4 => by_vector!(access.vector, V => {
+            let from = from.elements::<[u32; V], LANES>();
+            for k in 0..V {
+                let mut values = [0; LANES];
+                for i in 0..LANES {
+                    values[i] = from[i][k];
+                }
+                if inst.d[k] != NONE {
+                    u32::write(lanes, inst.d[k], &values, mask);
+                }
+            }
+        }),
+        2 => by_vector!(access.vector, V => {
+            let from = from.elements::<[u16; V], LANES>();
+            for (k, &d) in inst.d[..V].iter().enumerate() {
+                let signed = access.ty.is_signed();
+                let word = |x: u16| if signed { i32::from(x as i16) as u32 } else { x.into() };
+                narrow(lanes, d, access, &std::array::from_fn(|i| word(from[i][k])), mask);
+            }
+        }),
+        _ => by_vector!(access.vector, V => {
+            let from = from.elements::<[u8; V], LANES>();
+            for (k, &d) in inst.d[..V].iter().enumerate() {
+                let signed = access.ty.is_signed();
+                let word = |x: u8| if signed { i32::from(x as i8) as u32 } else { x.into() };
+                narrow(lanes, d, access, &std::array::from_fn(|i| word(from[i][k])), mask);
+            }
+        }),
+    }
+}
+
+/// Elements of 8 or 16 bits, extended to 32, to a register of 16 or 32.
+#[inline(always)]
+fn narrow(lanes: &mut Lanes<'_>, d: Reg, access: &Access, values: &[u32; LANES], mask: u32) {
+    if d != NONE {
+        let keep = if access.extend == 16 { 0xffff } else { u32::MAX };
+        u32::write(lanes, d, &values.map(|value| value & keep), mask);
+    }
+}
+
+/// Registers `s[1..]` to each lane's vector.
+#[inline(always)]
+fn collect(lanes: &Lanes<'_>, inst: &Inst, access: &Access, to: &mut Buffer) {
+    match access.ty.bytes() {
+        8 => by_vector!(access.vector.min(2), V => {
+            let to = to.elements_mut::<[u64; V], LANES>();
+            for k in 0..V {
+                let values = u64::read(lanes, inst.s[1 + k]);
+                for i in 0..LANES {
+                    to[i][k] = values[i];
+                }
+            }
+        }),
+        4 => by_vector!(access.vector, V => {
+            let to = to.elements_mut::<[u32; V], LANES>();
+            let rows: [&[u32; LANES]; V] = std::array::from_fn(|k| u32::read(lanes, inst.s[1 + k]));
+            for i in 0..LANES {
+                to[i] = std::array::from_fn(|k| rows[k][i]);
+            }
+        }),
+        2 => by_vector!(access.vector, V => {
+            let to = to.elements_mut::<[u16; V], LANES>();
+            for k in 0..V {
+                let values = u32::read(lanes, inst.s[1 + k]);
+                for i in 0..LANES {
+                    to[i][k] = values[i] as u16;
+                }
+            }
+        }),
+        _ => by_vector!(access.vector, V => {
+            let to = to.elements_mut::<[u8; V], LANES>();
+            for k in 0..V {
+                let values = u32::read(lanes, inst.s[1 + k]);
+                for i in 0..LANES {
+                    to[i][k] = values[i] as u8;
+                }
+            }
+        }),
+    }
 }

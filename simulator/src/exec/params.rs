@@ -19,6 +19,8 @@ pub struct Launch {
     pub checks: Checks,
     /// Whether memory traffic is counted, which costs time; instructions always are.
     pub counting: bool,
+    /// Whether anything looks at memory accesses beyond what hardware does: a check, or the counters.
+    pub watched: bool,
     pub deadline: Instant,
     pub multiprocessors: u32,
     pub grid_id: u64,

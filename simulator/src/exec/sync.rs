@@ -62,18 +62,23 @@ impl Warp {
         Ok(Step::Wait(Wait::Barrier { id, executing: mask }))
     }
 
-    /// A completed barrier lets its strands go on.
-    fn pass_barrier(&mut self, id: usize, done: &BarrierState, launch: &Launch) -> bool {
-        let mut passed = false;
+    /// A completed barrier lets its strands go on. Gives the number of threads that waited.
+    fn pass_barrier(&mut self, id: usize, done: &BarrierState, launch: &Launch) -> u32 {
+        let mut passed = 0;
         for k in 0..self.strands.len() {
             let Wait::Barrier { id: waited, executing } = self.strands[k].wait else { continue };
             if waited as usize != id {
                 continue;
             }
-            passed = true;
-            self.strands[k].wait = Wait::Nothing;
-            let strand = self.strands[k].clone();
+            passed += executing.count_ones();
+            let strand = &mut self.strands[k];
+            strand.wait = Wait::Nothing;
             let inst = &launch.program.codes[strand.code].insts[strand.pc];
+            strand.pc += 1;
+            if matches!(inst.op, Op::Barrier(Barrier::Sync)) {
+                continue;
+            }
+            let strand = strand.clone();
             let mut lanes = self.lanes(&strand, launch);
             let flag = |on: bool| if on { u32::MAX } else { 0 };
             match inst.op {
@@ -82,7 +87,6 @@ impl Warp {
                 Op::Barrier(Barrier::ReduceOr) => lanes.set_predicate(inst.d[0], flag(done.votes > 0), executing),
                 _ => {}
             }
-            self.strands[k].pc += 1;
         }
         passed
     }
@@ -104,12 +108,15 @@ impl Block<'_> {
             }
             let done = std::mem::take(&mut self.state.barriers[id]);
             any = true;
+            let mut passed = 0;
             for warp in &mut self.warps {
-                if warp.pass_barrier(id, &done, self.launch) {
+                let waited = warp.pass_barrier(id, &done, self.launch);
+                if waited > 0 {
                     self.state.pass(warp.index, id);
                 }
+                passed += waited;
             }
-            self.state.barrier_done(id);
+            self.state.barrier_done(id, passed == live);
         }
         any
     }

@@ -5,12 +5,13 @@
 //! one it waits for.
 
 use super::block::BlockState;
-use super::copies::Copies;
-use super::lanes::{Lanes, Row};
+use super::copies::{Copies, copy_async};
+use super::lanes::{FULL, LANES, Lanes, Row};
+use super::memory_ops::{load, store};
 use super::params::Launch;
 use super::strand::{Joins, Strand, Wait};
 use crate::error::{Fault, Place};
-use crate::program::{Inst, NONE, Op};
+use crate::program::{Inst, NO_SEGMENT, NONE, Op};
 
 /// Instructions a strand runs before others get a turn.
 const SHARE: usize = 8192;
@@ -46,25 +47,39 @@ pub enum Step {
 }
 
 impl Warp {
-    pub fn new(launch: &Launch, index: usize) -> Self {
-        let threads = launch.threads() as usize - index * 32;
-        let live = if threads >= 32 { u32::MAX } else { (1 << threads) - 1 };
-        let code = &launch.program.codes[0];
-        let mut warp = Self {
+    pub fn new(index: usize) -> Self {
+        Self {
             index,
-            live,
+            live: 0,
             strands: Vec::new(),
             joins: Joins::default(),
-            rows: vec![Row::ZERO; code.rows],
-            predicates: vec![0; code.predicates],
+            rows: Vec::new(),
+            predicates: Vec::new(),
             local: Vec::new(),
             local_stride: 0,
             copies: Copies::default(),
             next: 0,
-        };
-        warp.grow_local(code.frame_bytes);
-        warp.strands.push(Strand {
-            mask: live,
+        }
+    }
+
+    /// Starts the warp at the kernel's first instruction, with nothing left of an earlier block.
+    pub fn start(&mut self, launch: &Launch) {
+        let threads = launch.threads() as usize - self.index * LANES;
+        let code = &launch.program.codes[0];
+        self.live = if threads >= LANES { FULL } else { (1 << threads) - 1 };
+        self.joins = Joins::default();
+        self.rows.clear();
+        self.rows.resize(code.rows, Row::ZERO);
+        self.predicates.clear();
+        self.predicates.resize(code.predicates, 0);
+        self.local_stride = code.frame_bytes.next_multiple_of(16);
+        self.local.clear();
+        self.local.resize(self.local_stride / 8 * LANES, 0);
+        self.copies.clear();
+        self.next = 0;
+        self.strands.clear();
+        self.strands.push(Strand {
+            mask: self.live,
             code: 0,
             pc: 0,
             row_base: 0,
@@ -74,7 +89,6 @@ impl Warp {
             join: None,
             wait: Wait::Nothing,
         });
-        warp
     }
 
     /// Makes room for so many bytes a lane.
@@ -131,26 +145,28 @@ impl Warp {
 
     /// Runs one strand; `false` if its lanes are gone.
     fn run_strand(&mut self, strand: &mut Strand, launch: &Launch, state: &mut BlockState) -> Result<bool, Fault> {
-        for _ in 0..SHARE {
+        let mut share = SHARE;
+        while share > 0 {
             let code = &launch.program.codes[strand.code];
             let inst = &code.insts[strand.pc];
-            let lanes = &mut Lanes {
-                rows: &mut self.rows[strand.row_base..],
-                predicates: &mut self.predicates[strand.predicate_base..],
-                constants: &launch.program.constants,
-            };
+            if inst.segment != NO_SEGMENT {
+                state.counters.enter(inst.segment, strand.mask);
+            }
+            if inst.run > 0 {
+                let run = &code.insts[strand.pc..][..inst.run as usize];
+                self.run_lanes(run, strand, launch);
+                strand.pc += run.len();
+                share = share.saturating_sub(run.len());
+                continue;
+            }
+            share -= 1;
             let mask = if inst.guard.reg == NONE {
                 strand.mask
             } else {
-                strand.mask & (lanes.predicate(inst.guard.reg) ^ inst.guard.flip)
+                let on = self.lanes(strand, launch).predicate(inst.guard.reg) ^ inst.guard.flip;
+                state.counters.count(inst, strand.mask & on);
+                strand.mask & on
             };
-            state.counters.count(inst, mask);
-            if let Op::Alu(run) = inst.op {
-                // SAFETY: the loop was chosen for instructions this machine has.
-                unsafe { run(lanes, inst, mask) };
-                strand.pc += 1;
-                continue;
-            }
             match self.step(strand, inst, mask, launch, state)? {
                 Step::Next => strand.pc += 1,
                 Step::Jumped => {}
@@ -168,6 +184,18 @@ impl Warp {
         Ok(true)
     }
 
+    /// Lane loops without guards, one after the other.
+    #[inline(always)]
+    fn run_lanes(&mut self, run: &[Inst], strand: &Strand, launch: &Launch) {
+        let mask = strand.mask;
+        let mut lanes = self.lanes(strand, launch);
+        for inst in run {
+            if let Op::Alu(run) = inst.op {
+                run(&mut lanes, inst, mask);
+            }
+        }
+    }
+
     /// The instructions that are not lane loops.
     fn step(
         &mut self,
@@ -181,12 +209,12 @@ impl Warp {
             Op::Branch { target, reconverge } => return Ok(self.branch(strand, mask, *target, *reconverge)),
             Op::Join => return Ok(self.join(strand)),
             _ if mask == 0 => return Ok(Step::Next),
-            Op::Load(access) => self.load(strand, inst, access, mask, launch, state)?,
-            Op::Store(access) => self.store(strand, inst, access, mask, launch, state)?,
+            Op::Load(access) => load(self, strand, inst, access, mask, launch, state)?,
+            Op::Store(access) => store(self, strand, inst, access, mask, launch, state)?,
             Op::Atomic(atomic) => self.atomic(strand, inst, atomic, mask, launch, state)?,
             Op::Collective(c) => return self.collective(strand, inst, c, mask, launch, state),
             Op::MatrixMove(m) => return self.matrix_move(strand, inst, m, mask, launch, state),
-            Op::CopyAsync(copy) => self.copy_async(strand, inst, copy, mask, launch, state)?,
+            Op::CopyAsync(copy) => copy_async(self, strand, inst, copy, mask, launch, state)?,
             Op::CopyCommit => self.copies.commit(mask),
             Op::CopyWait(groups) => self.copy_wait(mask, *groups, launch, state)?,
             Op::Special(special) => self.special(strand, inst, *special, mask, launch, state),
@@ -196,7 +224,8 @@ impl Warp {
             Op::ActiveMask => self.active_mask(strand, inst, mask, launch),
             Op::Fence(wide) => state.fence(self.index, *wide),
             Op::Pause => return Ok(Step::Yield),
-            Op::Nothing | Op::Alu(_) => {}
+            Op::Alu(run) => run(&mut self.lanes(strand, launch), inst, mask),
+            Op::Nothing => {}
             _ => return self.control(strand, inst, mask, launch, state),
         }
         Ok(Step::Next)

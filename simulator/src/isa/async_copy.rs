@@ -58,7 +58,7 @@ fn arrive(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let address = decode.address(0, if shared { Space::Shared } else { Space::Generic })?;
     let op = MbarrierOp::CopyArrive { no_increment };
     let mut inst = Inst::new(Op::Mbarrier { op, offset: address.offset }, Class::Barrier);
-    inst.s[0] = super::moves::register_as_address(decode, address.reg);
+    inst.s[0] = address.reg;
     decode.emit(inst);
     Ok(())
 }
@@ -96,8 +96,8 @@ fn copy(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let from = decode.address(1, Space::Global)?;
     let op = CopyAsync { shared: to.offset, global: from.offset, bytes: bytes as u8 };
     let mut inst = Inst::new(Op::CopyAsync(Box::new(op)), Class::Global);
-    inst.s[0] = super::moves::register_as_address(decode, to.reg);
-    inst.s[1] = super::moves::register_as_address(decode, from.reg);
+    inst.s[0] = to.reg;
+    inst.s[1] = from.reg;
     if count == 4 {
         // Bytes to take from the source, the rest zeros; or a predicate to take none.
         let ignore = match decode.operand(3)? {

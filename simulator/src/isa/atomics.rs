@@ -71,7 +71,7 @@ fn atomic(decode: &mut Decode<'_, '_, '_>, result: bool) -> LoadResult<()> {
     };
     debug_assert!(class_of(space) != Class::Local);
     let mut inst = Inst::new(Op::Atomic(Box::new(Atomic { access, op })), Class::Atomic);
-    inst.s[0] = super::moves::register_as_address(decode, address.reg);
+    inst.s[0] = address.reg;
     for k in 0..values {
         inst.s[1 + k] = decode.src(first + 1 + k, ty)?;
     }

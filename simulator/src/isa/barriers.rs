@@ -159,7 +159,7 @@ fn operands(decode: &mut Decode<'_, '_, '_>, op: MbarrierOp, space: Space) -> Lo
     }
     let address = decode.address(before, space)?;
     inst.op = Op::Mbarrier { op, offset: address.offset };
-    inst.s[0] = super::moves::register_as_address(decode, address.reg);
+    inst.s[0] = address.reg;
     if count > before + 1 {
         let ty = if op == (MbarrierOp::Test { parity: false }) { Type::B64 } else { Type::U32 };
         inst.s[1] = decode.src(before + 1, ty)?;

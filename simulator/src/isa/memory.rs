@@ -110,9 +110,10 @@ fn access(
     }
     let order = Order::Weak;
     let address = decode.address(address, space)?;
-    let reg = if address.reg == NONE { NONE } else { super::moves::register_as_address(decode, address.reg) };
     let extend = ty.bits() as u8;
-    Ok((Access { space: address.space, offset: address.offset, frame: address.frame, ty, vector, extend, order }, reg))
+    let access =
+        Access { space: address.space, offset: address.offset, frame: address.frame, ty, vector, extend, order };
+    Ok((access, address.reg))
 }
 
 const VECTORS: [(&str, u8); 2] = [("v2", 2), ("v4", 4)];

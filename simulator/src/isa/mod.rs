@@ -26,6 +26,7 @@ pub mod scalar_convert;
 pub mod sign;
 pub mod special;
 pub mod tensor;
+pub mod tile;
 pub mod video;
 pub mod warp;
 

@@ -5,7 +5,7 @@ use crate::error::LoadResult;
 use crate::exec::lanes::{Word, each1, each2, lane_loop, map1};
 use crate::lower::decode::Decode;
 use crate::memory::spaces::{self, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
-use crate::program::{AluFn, Class, Inst, NONE, Op, Reg};
+use crate::program::{AluFn, Class, Inst, NONE, Op};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::{Space, Type};
 
@@ -185,7 +185,7 @@ fn isspacep(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let run = lane_loop!(|lanes, inst, mask| {
         let addresses = *u64::read(lanes, inst.s[0]);
         let wanted = inst.imm;
-        let bits = (0..32).fold(0, |bits, i| bits | u32::from(spaces::code(spaces::of(addresses[i]).0) == wanted) << i);
+        let bits = (0..32).fold(0, |bits, i| bits | u32::from(spaces::code(spaces::window(addresses[i]).0) == wanted) << i);
         lanes.set_predicate(inst.d[0], bits, mask);
     });
     let mut inst = Inst::new(Op::Alu(run), Class::Integer);
@@ -194,14 +194,4 @@ fn isspacep(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     inst.imm = spaces::code(space);
     decode.emit(inst);
     Ok(())
-}
-
-/// Reads a 32-bit register as 64 bits where an address needs it.
-pub fn register_as_address(decode: &mut Decode<'_, '_, '_>, reg: Reg) -> Reg {
-    if reg.class() != crate::program::RegClass::Word {
-        return reg;
-    }
-    let wide = decode.new_word(true);
-    decode.emit_alu(widen(false), Class::Move, wide, &[reg]);
-    wide
 }

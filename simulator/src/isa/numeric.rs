@@ -183,7 +183,7 @@ pub fn flush(x: f32) -> f32 {
     if x.abs() < f32::MIN_POSITIVE { f32::from_bits(x.to_bits() & 0x8000_0000) } else { x }
 }
 
-/// The ISA's one NaN for f32 results. Chosen among integers: a compiler may give any NaN for a float that is one.
+/// The ISA's one NaN for f32 results. Asked and chosen among integers: a compiler may give any NaN for a float that is one.
 #[inline(always)]
 pub fn canonical(x: f32) -> f32 {
     let bits = x.to_bits();

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use super::constants::Constants;
 use super::function::FunctionLowering;
 use super::pointers::pointed_to;
+use super::segment::is_clock;
 use super::symbol::Symbol;
 use crate::error::{LoadError, LoadResult};
-use crate::program::{Code, Program, function_address};
+use crate::program::{Code, Program, Segment, function_address};
 use crate::ptx::tree::{Function, Module, Variable};
 use crate::ptx::types::Space;
 
@@ -22,6 +23,7 @@ pub fn build(
         module,
         addresses,
         constants: Constants::default(),
+        segments: Vec::new(),
         shared: HashMap::new(),
         shared_bytes: 0,
         order: Vec::new(),
@@ -42,6 +44,7 @@ pub struct ProgramBuilder<'m> {
     pub module: &'m Module,
     addresses: &'m HashMap<String, u64>,
     pub constants: Constants,
+    pub segments: Vec<Segment>,
     /// Offsets of static shared variables, by `function::name`.
     shared: HashMap<String, usize>,
     shared_bytes: usize,
@@ -122,11 +125,14 @@ impl<'m> ProgramBuilder<'m> {
         if param_bytes > 32764 {
             return Err(LoadError::new(entry.line, "more than 32764 bytes of parameters").within(&entry.name));
         }
+        let reads_clock = codes.iter().flat_map(|code| &code.insts).any(|inst| is_clock(&inst.op));
         let widest = codes.iter().map(|c| c.rows).max().unwrap_or(0);
         Ok(Program {
             name: entry.name.clone(),
+            reads_clock,
             local_bytes: codes.first().map_or(0, |c| c.frame_bytes),
             codes,
+            segments: self.segments,
             constants: self.constants.rows,
             files: self.module.files.clone(),
             params,

@@ -4,6 +4,7 @@ use super::allocate::allocate;
 use super::builder::ProgramBuilder;
 use super::decode::Decode;
 use super::flow::Flow;
+use super::segment::divide;
 use super::symbol::{Scopes, Symbol};
 use crate::error::{LoadError, LoadResult};
 use crate::isa;
@@ -71,6 +72,7 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
         }
         let (mut insts, infos) = Flow::reconverge(self.insts, self.infos, &labels);
         let used = allocate(&mut insts, self.registers as usize);
+        divide(&mut insts, &mut self.builder.segments);
         Ok(Code {
             name: self.function.name.clone(),
             insts,

@@ -13,6 +13,7 @@ mod flow;
 mod function;
 mod operand;
 mod pointers;
+mod segment;
 mod symbol;
 
 use std::collections::HashMap;

@@ -5,13 +5,15 @@
 
 pub mod allocator;
 pub mod spaces;
+pub mod touched;
 pub mod window;
 pub mod written;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use allocator::Allocator;
+use touched::Touched;
 use window::Window;
 use written::Written;
 
@@ -56,6 +58,8 @@ pub struct Memory {
     pub device: Window,
     pub host: Window,
     pub written: Written,
+    /// Made when a launch first asks for it.
+    touched: OnceLock<Option<Touched>>,
     tables: Mutex<Tables>,
     pub capacity: u64,
 }
@@ -82,7 +86,9 @@ impl Memory {
                     serial: 0,
                     snapshot: None,
                 };
-                return Some(Self { device, host, written, tables: Mutex::new(tables), capacity: capacity.min(size) });
+                let capacity = capacity.min(size);
+                let (touched, tables) = (OnceLock::new(), Mutex::new(tables));
+                return Some(Self { device, host, written, touched, tables, capacity });
             }
             size /= 2;
             if size < 1 << 26 {
@@ -163,6 +169,11 @@ impl Memory {
         let snapshot = Arc::new(Snapshot { live, freed: tables.freed.iter().copied().collect() });
         tables.snapshot = Some(Arc::clone(&snapshot));
         snapshot
+    }
+
+    /// What blocks did to each line; `None` if the system grants no room for it.
+    pub fn touched(&self) -> Option<&Touched> {
+        self.touched.get_or_init(|| Touched::new(&[&self.device, &self.host])).as_ref()
     }
 
     /// The window an address range lies in.

@@ -5,11 +5,11 @@ use crate::error::Fault;
 use crate::exec::lanes::Lanes;
 use crate::ptx::types::{Space, Type};
 
-/// A lane loop. Unsafe to call only because it may use vector instructions that were detected when it was chosen.
-pub type AluFn = unsafe fn(&mut Lanes<'_>, &Inst, u32);
+/// A lane loop.
+pub type AluFn = fn(&mut Lanes<'_>, &Inst, u32);
 
 /// An instruction in which lanes exchange values; the mask is of the lanes that take part.
-pub type CollectiveFn = unsafe fn(&mut Lanes<'_>, &Inst, u32) -> Result<(), Fault>;
+pub type CollectiveFn = fn(&mut Lanes<'_>, &Inst, u32) -> Result<(), Fault>;
 
 /// Classes that counters tell apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -246,6 +246,8 @@ pub enum Op {
     Nothing,
 }
 
+pub const NO_SEGMENT: u32 = u32::MAX;
+
 #[derive(Clone, Debug)]
 pub struct Inst {
     pub op: Op,
@@ -257,11 +259,25 @@ pub struct Inst {
     pub class: Class,
     /// Floating-point operations a lane (a warp, for tensor instructions) performs.
     pub flops: u16,
+    /// The segment that starts here, if one does.
+    pub segment: u32,
+    /// Unguarded lane loops from here on within the segment.
+    pub run: u32,
 }
 
 impl Inst {
     pub fn new(op: Op, class: Class) -> Self {
-        Self { op, d: [NONE; 4], s: [NONE; 10], imm: 0, guard: Guard::ALWAYS, class, flops: 0 }
+        Self {
+            op,
+            d: [NONE; 4],
+            s: [NONE; 10],
+            imm: 0,
+            guard: Guard::ALWAYS,
+            class,
+            flops: 0,
+            segment: NO_SEGMENT,
+            run: 0,
+        }
     }
 
     /// Calls `visit` for every register read or written; the flag says which.

@@ -5,12 +5,14 @@
 
 mod inst;
 mod reg;
+mod segment;
 
 pub use inst::{
     Access, AluFn, Atomic, AtomicOp, Barrier, Call, Class, Collective, CollectiveFn, CopyAsync, Guard, Inst,
-    LaneMaskKind, MatrixMove, MbarrierOp, Members, NO_TARGET, Op, Order, Special, Target,
+    LaneMaskKind, MatrixMove, MbarrierOp, Members, NO_SEGMENT, NO_TARGET, Op, Order, Special, Target,
 };
 pub use reg::{NONE, Reg, RegClass};
+pub use segment::{Segment, Tally};
 
 use crate::exec::lanes::Row;
 
@@ -45,6 +47,8 @@ pub struct Program {
     pub name: String,
     /// `codes[0]` is the entry.
     pub codes: Vec<Code>,
+    /// Of all codes, one after the other.
+    pub segments: Vec<Segment>,
     pub constants: Vec<Row>,
     pub files: Vec<(u32, String)>,
     /// Offset and size of each kernel parameter, and the bytes of them all.
@@ -57,6 +61,8 @@ pub struct Program {
     pub local_bytes: usize,
     /// The module's number of each function that has a code here.
     pub functions: Vec<usize>,
+    /// Whether some instruction reads a clock, for which the executor counts on the way.
+    pub reads_clock: bool,
 }
 
 /// Function pointers are `FUNCTION_BASE + 16·n` for the n-th function of the module: a range no memory has, and the same in

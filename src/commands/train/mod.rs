@@ -11,11 +11,12 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use bertsd_cuda::{
     checkpoint::RunLock,
-    device::{Backend, Capacity, Device, Shape, cpu::CpuDevice},
+    device::{Capacity, Device, Shape},
     training::Outcome,
 };
 
 use self::open::Start;
+use super::on_device::on_device;
 use crate::cli::TrainArgs;
 
 /// Trains, and prints the result.
@@ -28,15 +29,15 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
 /// Trains one run and prints nothing on standard output; `ensemble` uses it for each of its seeds.
 pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
     let resumed = args.resume.is_some();
-    let stop_after = args.stop_after;
+    let side = settings::Side { stop_after: args.stop_after, trace: args.trace.clone() };
     let overwrite = args.overwrite;
     let options = resolve(args)?;
-    let settings = settings::Settings::new(options, stop_after)?;
+    let settings = settings::Settings::new(options, side)?;
     if let Some(threads) = settings.threads {
         // Fails only if a pool exists already, which then has the threads of the run before.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
-    let backend = settings.device.resolve()?;
+    let backend = settings.device.resolve(settings.precision)?;
     let stop = on_signals()?;
     let lock = if resumed {
         RunLock::for_resume(&settings.directory)?
@@ -52,9 +53,7 @@ pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
         (false, true) => Start::Overwrite(&lock),
         (false, false) => Start::New,
     };
-    let outcome = match backend {
-        Backend::Cpu => train_on(&settings, start, &stop, |shape, capacity| Ok(CpuDevice::new(shape, capacity))),
-    };
+    let outcome = on_device!(backend, make => train_on(&settings, start, &stop, make));
     drop(lock);
     outcome
 }

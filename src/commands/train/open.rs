@@ -16,8 +16,10 @@ use bertsd_cuda::{
     device::{Capacity, Device, Shape},
     encoder::{Encoder, LastLayer},
     model::{BertConfig, ConfigFile, Hub, Model, Purpose},
-    reports::{EventLog, TensorBoardWriter},
-    training::{EvaluationSet, Learner, LearningRates, LoopSettings, Run, StepSettings, state, state::Position},
+    reports::{EventLog, TensorBoardWriter, Timeline},
+    training::{
+        EvaluationSet, Learner, LearningRates, LoopSettings, MemoryPlan, Run, StepSettings, state, state::Position,
+    },
 };
 
 use super::{
@@ -119,9 +121,14 @@ pub fn open<D: Device>(
     });
 
     let class_weights = class_weights(&settings.class_weights, &data.labels, &data.train)?;
-    let encoder = Encoder::new(&model.config, LastLayer::FirstRows);
-    let step_settings = step_settings(settings, total_steps, class_weights)?;
+    let encoder = Encoder::new(&model.config, LastLayer::FirstRows).with_recompute(settings.recompute);
+    let step_settings = step_settings(settings, total_steps, steps.settings().step_size(), class_weights)?;
     let device = make(encoder.shape, inference)?;
+    if let Some(free_bytes) = device.free_bytes()? {
+        // What the device's operations need, they have by now.
+        let plan = MemoryPlan::new(&encoder, &step_settings.plan, capacity, inference, device.storage(), 0);
+        plan.check(&device.name(), free_bytes, capacity.sequences)?;
+    }
     let weights = std::mem::take(&mut model.weights);
     let mut learner = Learner::new(device, encoder, step_settings, capacity, inference, &weights)?;
     drop(weights);
@@ -143,6 +150,10 @@ pub fn open<D: Device>(
     } else {
         (EventLog::create(metrics)?, TensorBoardWriter::create(board)?)
     };
+    let timeline = settings.side.trace.as_ref().map(|path| Timeline::create(path.clone())).transpose()?;
+    if timeline.is_some() {
+        learner.device.trace();
+    }
     let mut loop_settings = loop_settings(settings, total_steps, keep > 0)?;
     loop_settings.export_best &= dev.is_some();
     Ok(Run {
@@ -157,6 +168,7 @@ pub fn open<D: Device>(
         store,
         log,
         board,
+        timeline,
         position,
     })
 }
@@ -268,11 +280,17 @@ fn class_weights(choice: &ClassWeights, labels: &LabelMap, train: &Examples) -> 
     }
 }
 
-fn step_settings(settings: &Settings, total_steps: u64, class_weights: Option<Vec<f32>>) -> Result<StepSettings> {
+fn step_settings(
+    settings: &Settings,
+    total_steps: u64,
+    max_examples: usize,
+    class_weights: Option<Vec<f32>>,
+) -> Result<StepSettings> {
     let options = &settings.options;
     let clip = given(&options.clip, "clip")?;
     Ok(StepSettings {
         seed: settings.seed,
+        max_examples,
         plan: settings.plan,
         rates: LearningRates {
             encoder: given(&options.lr, "lr")?,
@@ -306,7 +324,7 @@ fn loop_settings(settings: &Settings, total_steps: u64, save: bool) -> Result<Lo
         evaluate: settings.evaluate.clone(),
         export_best: settings.export_best,
         save,
-        stop_after: settings.stop_after,
+        stop_after: settings.side.stop_after,
     })
 }
 

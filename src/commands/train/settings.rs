@@ -5,8 +5,9 @@ use std::{path::PathBuf, str::FromStr};
 use bertsd_cuda::{
     Error, Result,
     data::{Columns, Preset, Truncation},
-    device::{DeviceChoice, Distance},
+    device::{DeviceChoice, Distance, Precision},
     distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    encoder::Recompute,
     metrics::Metric,
     reports::Weights,
 };
@@ -54,9 +55,20 @@ pub struct Settings {
     pub best_metric: Metric,
     pub export_best: bool,
     pub device: DeviceChoice,
+    pub precision: Precision,
+    pub recompute: Recompute,
     pub threads: Option<usize>,
     pub seed: u64,
+    pub side: Side,
+}
+
+/// What changes nothing in the result of a run.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// Save and stop after so many updates in all.
     pub stop_after: Option<u64>,
+    /// Where a timeline is written.
+    pub trace: Option<PathBuf>,
 }
 
 /// An option that has a default or was checked to be there.
@@ -87,7 +99,7 @@ fn require(holds: bool, name: &str, rule: &str) -> Result<()> {
 }
 
 impl Settings {
-    pub fn new(options: TrainOptions, stop_after: Option<u64>) -> Result<Self> {
+    pub fn new(options: TrainOptions, side: Side) -> Result<Self> {
         check_ranges(&options)?;
         let method = choice(
             &options.method,
@@ -138,9 +150,15 @@ impl Settings {
             best_metric: parse(&options.best_metric, "best-metric")?,
             export_best: choice(&options.export, "export", &[("best", true), ("last", false)])?,
             device: parse(&options.device, "device")?,
+            precision: parse(&options.precision, "precision")?,
+            recompute: choice(
+                &options.recompute,
+                "recompute",
+                &[("gelu", Recompute::Gelu), ("layer", Recompute::Layer)],
+            )?,
             threads: options.threads,
             seed: given(&options.seed, "seed")?,
-            stop_after,
+            side,
             options,
         })
     }
