@@ -62,7 +62,7 @@ fn write_predicates(lanes: &mut Lanes<'_>, inst: &Inst, (low, high): (u32, u32),
 #[inline(always)]
 fn write_word(lanes: &mut Lanes<'_>, inst: &Inst, (low, high): (u32, u32), mask: u32) {
     let truth = inst.imm >> 16;
-    let out = std::array::from_fn(|i| (low >> i & 1) * truth | (high >> i & 1) * truth << 16);
+    let out = std::array::from_fn(|i| ((low >> i & 1) * truth) | (((high >> i & 1) * truth) << 16));
     u32::write(lanes, inst.d[0], &out, mask);
 }
 

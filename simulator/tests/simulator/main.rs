@@ -5,9 +5,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod arithmetic;
+mod cooperation;
 mod counters;
+mod driver;
 mod fuzz;
 mod isa;
+mod language;
 mod planted_bugs;
 mod programs;
 mod tensor;

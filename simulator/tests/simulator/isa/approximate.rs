@@ -1,6 +1,8 @@
 //! Approximate functions (ISA 9.7.3.13 to 9.7.3.22, 9.7.4.9, 9.7.4.10): within the error the ISA documents, over many
 //! magnitudes, and the special values of its tables.
 
+use std::f32::consts::PI;
+
 use super::case::{Case, HEAD, case, kernel, run, sweep_over};
 use crate::args;
 use crate::common::{Gpu, checked, numbers};
@@ -41,8 +43,8 @@ const FUNCTIONS: [Function; 10] = [
     relative("rsqrt.approx.f32 %d, %a;", |x| 1.0 / x.sqrt(), (1e-35, 1e35), |_, y| y * 2f64.powf(-22.9)),
     relative("rcp.approx.f32 %d, %a;", |x| 1.0 / x, (1e-35, 1e35), |_, y| y * 2f64.powi(-23)),
     relative("sqrt.approx.f32 %d, %a;", f64::sqrt, (1e-35, 1e35), |_, y| y * 2f64.powi(-23)),
-    relative("sin.approx.f32 %d, %a;", f64::sin, (-3.14, 3.14), |_, _| 2f64.powf(-20.5)),
-    relative("cos.approx.f32 %d, %a;", f64::cos, (-3.14, 3.14), |_, _| 2f64.powf(-20.5)),
+    relative("sin.approx.f32 %d, %a;", f64::sin, (-PI, PI), |_, _| 2f64.powf(-20.5)),
+    relative("cos.approx.f32 %d, %a;", f64::cos, (-PI, PI), |_, _| 2f64.powf(-20.5)),
     relative("tanh.approx.f32 %d, %a;", f64::tanh, (-12.0, 12.0), |_, y| y.abs() * 2f64.powi(-11)),
     relative("sin.approx.ftz.f32 %d, %a;", f64::sin, (-314.0, 314.0), |_, _| 2f64.powf(-14.7)),
 ];
@@ -184,6 +186,12 @@ fn specials() -> Vec<Case> {
             "dd",
             &[([4f64.to_bits()], 0.25f64.to_bits()), ([0], f64::INFINITY.to_bits()), ([1], f64::INFINITY.to_bits())],
         ),
+        case(
+            "rsqrt.approx.ftz.f64 %d, %a;",
+            "dd",
+            &[([4f64.to_bits()], 0.5f64.to_bits()), ([1], f64::INFINITY.to_bits())],
+        ),
+        case("rsqrt.approx.f64 %d, %a;", "dd", &[([3f64.to_bits()], (1.0 / 3f64.sqrt()).to_bits())]),
         case("rsqrt.approx.f64 %d, %a;", "dd", &[([4f64.to_bits()], 0.5f64.to_bits()), ([0], f64::INFINITY.to_bits())]),
         sweep_over(
             "rcp.approx.ftz.f64 %d, %a;",

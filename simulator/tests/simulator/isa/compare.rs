@@ -135,7 +135,7 @@ fn packed() -> Vec<Case> {
             for (result, truth) in [(format!("{ty}x2"), one), ("u32".to_owned(), 0xffff), ("s32".to_owned(), 0xffff)] {
                 let text = format!("set.{name}.{result}.{ty}x2 %d, %a, %b;");
                 cases.push(sweep_over(text, "www", &pairs, move |v| {
-                    Want::Bits(u64::from(half(v, 0)) * truth | (u64::from(half(v, 1)) * truth) << 16)
+                    Want::Bits((u64::from(half(v, 0)) * truth) | ((u64::from(half(v, 1)) * truth) << 16))
                 }));
             }
         }

@@ -76,11 +76,12 @@ fn arithmetic() -> Vec<Case> {
     each(&mut cases, "mul.lo", 2, ANY, |_, v| v[0].wrapping_mul(v[1]));
     each(&mut cases, "mul.hi", 2, ANY, |ty, v| {
         // Products of 64-bit numbers fit 128 bits only as unsigned ones.
-        if ty.signed { v[0] * v[1] >> ty.bits } else { ((v[0] as u128 * v[1] as u128) >> ty.bits) as i128 }
+        if ty.signed { (v[0] * v[1]) >> ty.bits } else { ((v[0] as u128 * v[1] as u128) >> ty.bits) as i128 }
     });
     each(&mut cases, "mad.lo", 3, ANY, |_, v| v[0].wrapping_mul(v[1]).wrapping_add(v[2]));
     each(&mut cases, "mad.hi", 3, ANY, |ty, v| {
-        let high = if ty.signed { v[0] * v[1] >> ty.bits } else { ((v[0] as u128 * v[1] as u128) >> ty.bits) as i128 };
+        let high =
+            if ty.signed { (v[0] * v[1]) >> ty.bits } else { ((v[0] as u128 * v[1] as u128) >> ty.bits) as i128 };
         high + v[2]
     });
     each(&mut cases, "sad", 3, ANY, |_, v| v[2] + (v[0] - v[1]).abs());
@@ -94,7 +95,7 @@ fn arithmetic() -> Vec<Case> {
     cases.push(sweep("add.sat.s32 %d, %a, %b;", "www", move |v| s32.bits_of(clamp(s32, signed(v[0]) + signed(v[1])))));
     cases.push(sweep("sub.sat.s32 %d, %a, %b;", "www", move |v| s32.bits_of(clamp(s32, signed(v[0]) - signed(v[1])))));
     cases.push(sweep("mad.hi.sat.s32 %d, %a, %b, %c;", "wwww", move |v| {
-        s32.bits_of(clamp(s32, (signed(v[0]) * signed(v[1]) >> 32) + signed(v[2])))
+        s32.bits_of(clamp(s32, ((signed(v[0]) * signed(v[1])) >> 32) + signed(v[2])))
     }));
     for ty in INTS {
         for (op, remainder) in [("div", false), ("rem", true)] {
@@ -128,7 +129,7 @@ fn short_products() -> Vec<Case> {
     };
     for (name, signed) in [("u32", false), ("s32", true)] {
         for (part, shift) in [("lo", 0), ("hi", 16)] {
-            let product = move |v: &[u64]| low24(v[0], signed) * low24(v[1], signed) >> shift;
+            let product = move |v: &[u64]| (low24(v[0], signed) * low24(v[1], signed)) >> shift;
             cases.push(sweep(format!("mul24.{part}.{name} %d, %a, %b;"), "www", move |v| INTS[2].bits_of(product(v))));
             cases.push(sweep(format!("mad24.{part}.{name} %d, %a, %b, %c;"), "wwww", move |v| {
                 INTS[2].bits_of(product(v) + i128::from(v[2]))
@@ -299,7 +300,7 @@ fn extended() -> Vec<Case> {
         sweep(
             "{ .reg .b32 t; add.cc.u32 t, 0xffffffff, %c; madc.lo.cc.u32 t, %a, %b, %e; addc.u32 %d, 0, 0; }",
             "wwwww",
-            |v| ((v[0] * v[1] & 0xffff_ffff) + v[3] + u64::from(v[2] != 0)) >> 32,
+            |v| (((v[0] * v[1]) & 0xffff_ffff) + v[3] + u64::from(v[2] != 0)) >> 32,
         ),
     ];
     for (text, subtract) in [
@@ -312,6 +313,12 @@ fn extended() -> Vec<Case> {
             ((if subtract { a.wrapping_sub(b) } else { a.wrapping_add(b) }) >> 64) as u64
         }));
     }
+    // A subtraction leaves the carry of a + ~b + 1, which an addition may read, and an addition's may be read by `subc`.
+    cases.push(sweep("{ .reg .b32 t; sub.cc.u32 t, %a, %b; addc.u32 %d, 0, 0; }", "www", |v| u64::from(v[0] >= v[1])));
+    cases.push(sweep("{ .reg .b64 t; sub.cc.u64 t, %a, %b; addc.u64 %d, 0, 0; }", "ddd", |v| u64::from(v[0] >= v[1])));
+    cases.push(sweep("{ .reg .b32 t; add.cc.u32 t, %a, %b; subc.u32 %d, 7, 3; }", "www", |v| {
+        if v[0] + v[1] > 0xffff_ffff { 4 } else { 3 }
+    }));
     cases.push(sweep("{ .reg .b64 t; mad.lo.cc.u64 t, %a, %b, %c; madc.hi.u64 %d, %a, %b, 0; }", "dddd", |v| {
         ((u128::from(v[0]) * u128::from(v[1]) + u128::from(v[2])) >> 64) as u64
     }));

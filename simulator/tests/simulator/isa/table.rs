@@ -7,8 +7,7 @@ use super::{approximate, compare, convert, float, half, integer, logic};
 /// Instructions of a piece of PTX: the first word of each statement, up to its first dot.
 fn opcodes(text: &str) -> impl Iterator<Item = &str> {
     text.split([';', '{', '}', '\n', ':']).filter_map(|statement| {
-        let words = statement.split_whitespace();
-        let word = words.skip_while(|word| word.starts_with('@')).next()?;
+        let word = statement.split_whitespace().find(|word| !word.starts_with('@'))?;
         word.split('.').next().filter(|word| !word.is_empty())
     })
 }
