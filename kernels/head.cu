@@ -1,5 +1,6 @@
-// Classifier: logits = dropped · Wᵀ + b on B rows, and its backward pass. Any number of classes N; B and N are small or skewed, so
-// no tensor cores: every weight is read once for HEAD_ROWS rows, which is what bounds it (2NC bytes in bf16, 2BNC FLOPs).
+// The classifier on B rows, logits = dropped · Wᵀ + b, and its backward pass through to the pooler's tanh; the pooler is a linear
+// layer (linear.cu). Any number of classes N; B and N are small or skewed, so no tensor cores: every weight is read once for
+// HEAD_ROWS rows, which is what bounds it (2NC bytes in bf16, 2BNC FLOPs).
 //
 //   logits [B, N]   a warp owns (HEAD_ROWS rows, one class), its lanes share the columns; overwrites
 //   d_pre [B, C]    = (d_logits · W) ∘ dropout ∘ (1 − pooled²), the gradient before the pooler's tanh; a block owns
@@ -18,30 +19,38 @@ __device__ __forceinline__ float dot(const Pack& a, const Pack& b, float sum) {
     return sum;
 }
 
+// Products of HEAD_ROWS rows of x [rows, C] from `first` on with a weight's row: lane i returns that of row first + i.
+template <class T>
+__device__ __forceinline__ float rows_product(const T* x, const T* weight, unsigned first, unsigned rows, unsigned width) {
+    const unsigned lane = threadIdx.x % WARP;
+    float sums[HEAD_ROWS] = {};
+    for (unsigned column = lane * PACK; column < width; column += WARP * PACK) {
+        const Pack w = load_pack(weight + column);
+#pragma unroll
+        for (int i = 0; i < HEAD_ROWS; i++) {
+            if (first + i < rows) sums[i] = dot(w, load_pack(x + (size_t)(first + i) * width + column), sums[i]);
+        }
+    }
+    float own = 0;
+#pragma unroll
+    for (int i = 0; i < HEAD_ROWS; i++) {
+        const float sum = warp_sum(sums[i]);
+        if (lane == i) own = sum;
+    }
+    return own;
+}
+
 template <class T>
 __device__ __forceinline__ void classify(float* __restrict__ logits,       // [B, N]
                                          const T* __restrict__ x,          // [B, C]
                                          const T* __restrict__ weight,     // [N, C]
                                          const float* __restrict__ bias,   // [N]
                                          const BatchHeader* __restrict__ header, unsigned classes, unsigned width) {
-    const unsigned lane = threadIdx.x % WARP, n = blockIdx.x * HEAD_WARPS + threadIdx.x / WARP;
-    const unsigned first = blockIdx.y * HEAD_ROWS, rows = header->sequences;
+    const unsigned n = blockIdx.x * HEAD_WARPS + threadIdx.x / WARP, rows = header->sequences;
+    const unsigned first = blockIdx.y * HEAD_ROWS, row = first + threadIdx.x % WARP;
     if (n >= classes || first >= rows) return;
-    float sums[HEAD_ROWS] = {};
-    for (unsigned column = lane * PACK; column < width; column += WARP * PACK) {
-        const Pack w = load_pack(weight + (size_t)n * width + column);
-#pragma unroll
-        for (int i = 0; i < HEAD_ROWS; i++) {
-            if (first + i < rows) sums[i] = dot(w, load_pack(x + (size_t)(first + i) * width + column), sums[i]);
-        }
-    }
-    float own = 0; // lane i keeps row i
-#pragma unroll
-    for (int i = 0; i < HEAD_ROWS; i++) {
-        const float sum = warp_sum(sums[i]);
-        if (lane == i) own = sum;
-    }
-    if (lane < HEAD_ROWS && first + lane < rows) logits[(size_t)(first + lane) * classes + n] = own + bias[n];
+    const float product = rows_product(x, weight + (size_t)n * width, first, rows, width);
+    if (row < rows && row < first + HEAD_ROWS) logits[(size_t)row * classes + n] = product + bias[n];
 }
 
 template <class T>
@@ -127,7 +136,7 @@ __device__ __forceinline__ void classify_backward_weight(float* __restrict__ d_w
     }
 }
 
-#define CLASSIFY(FORWARD, BACKWARD, BACKWARD_WEIGHT, T)                                                           \
+#define HEAD(FORWARD, BACKWARD, BACKWARD_WEIGHT, T)                                                                   \
     extern "C" __global__ void __launch_bounds__(HEAD_THREADS)                                                        \
         FORWARD(float* logits, const T* x, const T* weight, const float* bias, const BatchHeader* header,             \
                 unsigned classes, unsigned width) {                                                                   \
@@ -143,5 +152,5 @@ __device__ __forceinline__ void classify_backward_weight(float* __restrict__ d_w
                         const BatchHeader* header, unsigned classes, unsigned width, int add) {                       \
         classify_backward_weight(d_weight, d_bias, d_logits, dropped, header, classes, width, add);                   \
     }
-CLASSIFY(classify_forward_f32, classify_backward_f32, classify_backward_weight_f32, float)
-CLASSIFY(classify_forward_bf16, classify_backward_bf16, classify_backward_weight_bf16, bf16)
+HEAD(classify_forward_f32, classify_backward_f32, classify_backward_weight_f32, float)
+HEAD(classify_forward_bf16, classify_backward_bf16, classify_backward_weight_bf16, bf16)

@@ -15,11 +15,10 @@ extern __shared__ __align__(128) unsigned char dynamic_shared[];
 // Whether this block is the last of `parts` to arrive. What all of them wrote before is then visible to all its threads. The counter
 // ends at 0 again.
 __device__ __forceinline__ bool arrives_last(unsigned* arrivals, unsigned parts) {
-    __shared__ bool last;
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) last = atomicInc(arrivals, parts - 1) == parts - 1;
-    __syncthreads();
+    const bool is_last = threadIdx.x == 0 && atomicInc(arrivals, parts - 1) == parts - 1;
+    const bool last = __syncthreads_or(is_last);
     __threadfence();
     return last;
 }

@@ -93,7 +93,8 @@ fn load_parameter(
     let mut lanes = warp.lanes(strand, launch);
     let at = u64::read(&lanes, inst.s[0])[0].wrapping_add(access.offset as u64);
     let size = access.ty.bytes();
-    let Some(bytes) = launch.params.get(at as usize..).and_then(|rest| rest.get(..size * access.vector as usize)) else {
+    let Some(bytes) = launch.params.get(at as usize..).and_then(|rest| rest.get(..size * access.vector as usize))
+    else {
         return Err(beyond_parameters().at_lane(mask.trailing_zeros() as usize));
     };
     for (&d, bytes) in inst.d.iter().zip(bytes.chunks_exact(size)).filter(|(d, _)| **d != NONE) {

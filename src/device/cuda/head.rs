@@ -1,4 +1,4 @@
-//! The classifier on the first rows (kernels/head.cu); the pooler before it is a linear layer's own.
+//! Pooler, dropout and classifier on the first rows (kernels/head.cu); the pooler's gradients are the linear layers' own.
 
 use cudarc::driver::{CudaSlice, PushKernelArg};
 
@@ -61,14 +61,15 @@ pub fn classify<E: Element>(
     dropout: Dropout,
 ) -> Result<()> {
     linear::pooler(device, pooled, dropped, first, weights, batch, pooler, dropout)?;
-    let (classes, width) = (classifier.bias.len as u32, device.shape.hidden as u32);
+    let (launcher, head, width) = (&device.launcher, &device.head, device.shape.hidden as u32);
+    let (header, sequences, threads) = (batch.header(), batch.bucket().sequences as u32, geometry::HEAD_THREADS);
+    let classes = classifier.bias.len as u32;
     let (weight, bias) = (weights.matrix(classifier.weight), weights.vector(classifier.bias));
-    let (header, sequences) = (batch.header(), batch.bucket().sequences as u32);
     let grid = [classes.div_ceil(WARPS), sequences.div_ceil(geometry::HEAD_ROWS), 1];
     // SAFETY: logits have a row of `classes`, dropped one of `width` for each sequence; the weight is [classes, width], the bias
     // [classes].
     unsafe {
-        device.launcher.launch(&device.head.forward, grid, geometry::HEAD_THREADS, 0, |args| {
+        launcher.launch(&head.forward, grid, threads, 0, |args| {
             args.arg(logits).arg(&*dropped).arg(&weight).arg(&bias).arg(&header).arg(&classes).arg(&width);
         })
     }

@@ -95,8 +95,7 @@ pub fn layer_norm_backward<E: Element>(
 ) -> Result<()> {
     let LayerNorms { backward, partials, shape, .. } = &mut device.layer_norm;
     let (rows, dropout) = (RowsArgs::new(rows, batch), DropoutArgs::new(dropout, batch));
-    let to =
-        Destination { first: norm.gamma.start, second: Some(norm.beta.start), write, count: rows.count_address() };
+    let to = Destination { first: norm.gamma.start, second: Some(norm.beta.start), write, count: rows.count_address() };
     let grid = [partials.blocks(), 1, 1];
     let mut partial = partials.take(&device.launcher, gradients, to)?;
     let (gamma, header) = (weights.vector(norm.gamma), batch.header());
