@@ -192,17 +192,21 @@ impl<D: Device> Run<D> {
     fn evaluate_dev(&mut self, observe: &mut dyn FnMut(Observation)) -> Result<()> {
         let Some(dev) = &self.dev else { return Ok(()) };
         let step = self.position.step;
+        let average_has_begun = self.learner.settings.plan.average_has_begun(step);
+        let (primary, metric) = (self.settings.evaluate[0], self.settings.best_metric);
+        let mut value = None;
         let mut events = Vec::new();
-        for &weights in &self.settings.evaluate {
+        // A mean of nothing yet has no scores.
+        for &weights in self.settings.evaluate.iter().filter(|&&of| of != Weights::Average || average_has_begun) {
             let scores = evaluate(&mut self.learner, dev, weights)?;
+            value = if weights == primary { Some(metric.of(&scores)) } else { value };
             events.push(EvalEvent::new(Split::Dev, weights, step, scores));
         }
-        let (primary, metric) = (events[0].weights, self.settings.best_metric);
-        let value = metric.of(&events[0].scores);
         for event in events {
             observe(Observation::Evaluation(&event));
             self.record(Event::Eval(event))?;
         }
+        let Some(value) = value else { return Ok(()) };
         if self.position.best.is_none_or(|best| metric.improves(value, best.value)) {
             let best = Best { step, value };
             let weights = self.learner.device.read_parameters(pick(&self.learner.state, primary))?;

@@ -199,16 +199,9 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
 
 #[test]
 fn forward_and_backward_at_every_tail() {
-    for (width, classes, sequences) in [
-        (64, 2, 1),
-        (72, 3, 7),
-        (200, 7, 8),
-        (264, 33, 9),
-        (136, 129, 17),
-        (1024, 2, 3),
-        (64, 5000, 5),
-        (8, 31, 67),
-    ] {
+    for (width, classes, sequences) in
+        [(64, 2, 1), (72, 3, 7), (200, 7, 8), (264, 33, 9), (136, 129, 17), (1024, 2, 3), (64, 5000, 5), (8, 31, 67)]
+    {
         check::<f32>(width, classes, sequences);
         check::<Bf16>(width, classes, sequences);
     }

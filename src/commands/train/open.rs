@@ -10,12 +10,13 @@ use bertsd_cuda::{
     Error, Result,
     checkpoint::{CheckpointStore, RunLock, write_atomically},
     data::{
-        BertTokenizer, EncodeSettings, Examples, LabelMap, Labels, OrderSettings, Source, Splits, StepPlan, Table,
-        TokenizeRequest, TokenizedSet,
+        BertTokenizer, Conventions, EncodeSettings, Examples, Format, LabelMap, Labels, OrderSettings, Source, Splits,
+        StepPlan, Table, TokenizeRequest, TokenizedSet,
     },
     device::{Capacity, Device, Shape},
     encoder::{Encoder, LastLayer},
-    model::{BertConfig, ConfigFile, Hub, Model, Purpose},
+    inference::{TrainedWith, locate},
+    model::{BertConfig, ConfigFile, Model, Purpose},
     reports::{EventLog, TensorBoardWriter, Timeline},
     training::{
         EvaluationSet, Learner, LearningRates, LoopSettings, MemoryPlan, Run, StepSettings, state, state::Position,
@@ -36,11 +37,16 @@ const BUCKET_STEPS: usize = 50;
 
 /// Before a run directory is made: are the files there?
 pub fn check_inputs(settings: &Settings) -> Result<()> {
-    let exists = |path: &Path| fs::metadata(path).map(drop).map_err(Error::io("open", path));
+    let exists = |path: &Path| fs::metadata(path).map_err(Error::io("open", path));
+    let is_file = |path: &Path| match exists(path)? {
+        found if found.is_file() => Ok(()),
+        found if found.is_dir() => Err(Error::table(path, "is a directory; give the file that holds the examples")),
+        _ => Err(Error::table(path, "is no regular file, and examples are read more than once; copy it to a file")),
+    };
     match &settings.data {
-        DataSource::Preset(_, directory) => exists(directory),
+        DataSource::Preset(_, directory) => exists(directory).map(drop),
         DataSource::Files { train, dev, test, .. } => {
-            [Some(train), dev.as_ref(), test.as_ref()].into_iter().flatten().try_for_each(|path| exists(path))
+            [Some(train), dev.as_ref(), test.as_ref()].into_iter().flatten().try_for_each(|path| is_file(path))
         }
     }
 }
@@ -69,7 +75,8 @@ pub fn open<D: Device>(
     make: impl FnOnce(Shape, Capacity) -> Result<D>,
 ) -> Result<Run<D>> {
     let options = &settings.options;
-    let source = Hub::from_env()?.resolve(&settings.model, &mut show::download)?;
+    let source = locate(&settings.model, &mut show::download)?;
+    refuse_to_replace(&source, &settings.directory)?;
     let config = ConfigFile::read(&source)?.config;
     let splits = splits(settings)?;
     let encode = EncodeSettings {
@@ -89,7 +96,7 @@ pub fn open<D: Device>(
     if let Some(drop_prob) = options.attention_dropout {
         model.config.attention_drop_prob = drop_prob;
     }
-    model.raw.insert("bertsd_cuda".into(), serving(settings, encode));
+    serving(settings, encode).store(&mut model);
 
     let steps = StepPlan::new(
         data.train.lengths(),
@@ -107,6 +114,10 @@ pub fn open<D: Device>(
         (Some(steps), _) => steps,
         (None, epochs) => steps.steps_per_epoch().saturating_mul(given(&epochs, "epochs")?),
     };
+    if let Some(from) = options.average_from.filter(|&from| from > total_steps) {
+        let message = format!("the average would begin at step {from}, and the run has {total_steps}");
+        return Err(Error::setting("--average-from", message));
+    }
     let capacity =
         Capacity { tokens: steps.token_capacity(), sequences: steps.sequence_capacity(), length: encode.max_length };
     let eval_sequences = given(&options.eval_batch_size, "eval-batch-size")?;
@@ -122,7 +133,7 @@ pub fn open<D: Device>(
 
     let class_weights = class_weights(&settings.class_weights, &data.labels, &data.train)?;
     let encoder = Encoder::new(&model.config, LastLayer::FirstRows).with_recompute(settings.recompute);
-    let step_settings = step_settings(settings, total_steps, steps.settings().step_size(), class_weights)?;
+    let step_settings = step_settings(settings, total_steps, steps.example_capacity(), class_weights)?;
     let device = make(encoder.shape, inference)?;
     if let Some(free_bytes) = device.free_bytes()? {
         // What the device's operations need, they have by now.
@@ -180,13 +191,26 @@ pub fn open<D: Device>(
     })
 }
 
+/// A run leaves its model where another one would be lost: the one that it starts from.
+fn refuse_to_replace(source: &Path, directory: &Path) -> Result<()> {
+    let target = directory.join("model");
+    let same = matches!((fs::canonicalize(source), fs::canonicalize(&target)), (Ok(a), Ok(b)) if a == b);
+    if !same {
+        return Ok(());
+    }
+    Err(Error::run(target, "is the model to start from, which the finished one would replace; give another --out"))
+}
+
 /// The files of the run, as sources.
 fn splits(settings: &Settings) -> Result<Splits> {
     match &settings.data {
         DataSource::Preset(preset, directory) => preset.open(directory),
-        DataSource::Files { train, dev, test, columns, header } => {
+        DataSource::Files { train, dev, test, columns, format, header } => {
             let source = |path: &PathBuf| -> Result<Source> {
-                Ok(Source::Table(Table { header: *header, ..Table::new(path, columns.clone())? }))
+                let format = format.map_or_else(|| Format::of(path), Ok)?;
+                let conventions = Conventions::default();
+                let (path, columns) = (path.clone(), columns.clone());
+                Ok(Source::Table(Table { path, format, header: *header, columns, conventions }))
             };
             Ok(Splits {
                 train: source(train)?,
@@ -255,15 +279,16 @@ fn token_cache(options: &TrainOptions) -> Option<PathBuf> {
 }
 
 /// What `eval` and `predict` need to read data as training did.
-fn serving(settings: &Settings, encode: EncodeSettings) -> serde_json::Value {
+fn serving(settings: &Settings, encode: EncodeSettings) -> TrainedWith {
     let options = &settings.options;
-    serde_json::json!({
-        "text": options.text,
-        "text_pair": options.text_pair,
-        "label": options.label,
-        "max_length": encode.max_length,
-        "truncate": encode.truncation.to_string(),
-    })
+    TrainedWith {
+        text: options.text.clone(),
+        text_pair: options.text_pair.clone(),
+        label: options.label.clone(),
+        no_header: options.no_header == Some(true),
+        max_length: Some(encode.max_length),
+        truncate: Some(encode.truncation.to_string()),
+    }
 }
 
 fn class_weights(choice: &ClassWeights, labels: &LabelMap, train: &Examples) -> Result<Option<Vec<f32>>> {
@@ -281,6 +306,9 @@ fn class_weights(choice: &ClassWeights, labels: &LabelMap, train: &Examples) -> 
                     return Err(Error::setting("--class-weights", message));
                 };
                 weights[number as usize] = *weight;
+            }
+            if weights.iter().all(|&weight| weight == 0.0) {
+                return Err(Error::setting("--class-weights", "all are 0, so that nothing would be learnt"));
             }
             Ok(Some(weights))
         }
