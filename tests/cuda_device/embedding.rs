@@ -28,6 +28,7 @@ fn config(width: usize, types: usize) -> BertConfig {
     BertConfig {
         vocab_size: 40,
         hidden_size: width,
+        heads: width / 8,
         max_positions: 70,
         type_vocab_size: types,
         ..tiny::config(1, 8, 1)

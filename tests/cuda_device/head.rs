@@ -31,7 +31,7 @@ struct Sizes {
 }
 
 fn config(sizes: &Sizes) -> BertConfig {
-    BertConfig { hidden_size: sizes.width, labels: sizes.classes, ..tiny::config(1, 8, 1) }
+    BertConfig { hidden_size: sizes.width, heads: sizes.width / 8, labels: sizes.classes, ..tiny::config(1, 8, 1) }
 }
 
 /// Pooler and classifier behind other parameters, as in a model's arena.

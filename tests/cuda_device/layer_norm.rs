@@ -29,7 +29,7 @@ const DROP_PROB: f32 = 0.3;
 const EPS: f64 = 1e-12;
 
 fn config(width: usize) -> BertConfig {
-    BertConfig { hidden_size: width, max_positions: 512, ..tiny::config(1, 8, 1) }
+    BertConfig { hidden_size: width, heads: width / 8, max_positions: 512, ..tiny::config(1, 8, 1) }
 }
 
 /// Room for more than the batch, so that blocks and rows without work are there.
