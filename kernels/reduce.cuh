@@ -15,7 +15,7 @@ __device__ __forceinline__ float warp_max(float x) {
     return x;
 }
 
-// Sum over a block of THREADS threads, in double; valid in thread 0. `partial` is shared, one number a warp.
+// Sum over a block of THREADS threads, in double, the same in every thread. `partial` is shared, one number a warp.
 template <int THREADS>
 __device__ __forceinline__ double block_sum(double x, double (&partial)[THREADS / WARP]) {
 #pragma unroll

@@ -213,6 +213,10 @@ pub struct TrainOptions {
     #[arg(long, value_name = "DEVICE", help_heading = "Run")]
     pub device: Option<String>,
 
+    /// What the backward pass makes again instead of keeping it: gelu, or layer, which takes a third more work and much less memory [default: gelu]
+    #[arg(long, value_name = "PART", help_heading = "Optimization")]
+    pub recompute: Option<String>,
+
     /// What a GPU stores activations as: auto, bf16, f32; auto is bf16 there, and float32 on the processor [default: auto]
     #[arg(long, value_name = "TYPE", help_heading = "Run")]
     pub precision: Option<String>,

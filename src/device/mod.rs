@@ -214,6 +214,7 @@ pub trait Device: Sized {
     fn read_arena<'a>(&self, arena: &'a Self::Arena) -> Result<Cow<'a, [f32]>>;
     fn read_parameters<'a>(&self, parameters: &'a Self::Parameters) -> Result<Cow<'a, [f32]>>;
     fn read_gradients<'a>(&self, gradients: &'a Self::Gradients) -> Result<Cow<'a, [f32]>>;
+    fn write_matrix(&self, matrix: &mut Self::Matrix, values: &[f32]) -> Result<()>;
     fn write_vector(&self, vector: &mut Self::Vector, values: &[f32]) -> Result<()>;
     fn write_arena(&self, arena: &mut Self::Arena, values: &[f32]) -> Result<()>;
     fn write_gradients(&self, gradients: &mut Self::Gradients, values: &[f32]) -> Result<()>;

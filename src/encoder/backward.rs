@@ -1,10 +1,12 @@
 //! The backward pass: from the gradient of the logits to the gradient of every parameter, layer by layer from the top.
 
-use super::{Encoder, Workspace, workspace::GradientBuffers, workspace::LayerBuffers};
+use super::{Encoder, Recompute, Workspace, workspace::GradientBuffers, workspace::LayerBuffers};
 use crate::{
     Result,
     device::{Device, Direction, Mask, Rows, Scope, Site, Write, outputs_of},
 };
+
+const KEPT: &str = "a workspace that is kept for the backward pass has these";
 
 impl Encoder {
     /// Reads `workspace.gradients.d_logits`; `mask` is that of the forward pass. The gradients of dense parameters are written
@@ -21,7 +23,7 @@ impl Encoder {
     ) -> Result<()> {
         device.enter(Scope::Head(Direction::Backward));
         let last = self.layers() - 1;
-        let flow = workspace.gradients.as_mut().expect("a workspace that is kept for the backward pass has these");
+        let flow = workspace.gradients.as_mut().expect(KEPT);
         let first_rows = self.rows(last) == Rows::Sequences;
         let first = if first_rows { &workspace.x[last + 1] } else { &workspace.first };
         let d_first = if first_rows { &mut flow.d_out } else { &mut flow.d_y };
@@ -44,13 +46,20 @@ impl Encoder {
         }
         for l in (0..=last).rev() {
             device.enter(Scope::Layer(l, Direction::Backward));
-            let (x, kept) = (&workspace.x[l], &workspace.layers[l]);
+            // The shared buffers still hold the layer that the forward pass ran last.
+            if self.recompute == Recompute::Layer && l + 1 < last {
+                self.forward_layer(device, workspace, l, weights, batch, mask)?;
+                device.enter(Scope::Layer(l, Direction::Backward));
+            }
+            let set = workspace.set(l, last);
+            let flow = workspace.gradients.as_mut().expect(KEPT);
+            let (x, kept) = (&workspace.x[l], &workspace.layers[set]);
             self.layer_backward(device, l, x, kept, flow, &mut workspace.h, gradients, weights, batch, mask, write)?;
         }
         device.enter(Scope::Embeddings(Direction::Backward));
         device.embed_backward(
             gradients,
-            &flow.d_out,
+            &workspace.gradients.as_ref().expect(KEPT).d_out,
             &workspace.embed_mean,
             &workspace.embed_rstd,
             weights,

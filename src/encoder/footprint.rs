@@ -37,8 +37,7 @@ impl Encoder {
             sum.matrix_elements += 4 * t * c + t * f + t * 3 * c;
             sum.vector_elements += b * n;
         }
-        let sets = if training { (0..layers).collect() } else { vec![0, layers - 1] };
-        for layer in sets {
+        for layer in self.buffered_layers(keep) {
             let buffers = self.layer_footprint(capacity, self.rows(layer), keep);
             sum.matrix_elements += buffers.matrix_elements;
             sum.vector_elements += buffers.vector_elements;
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
     use crate::{
         device::cpu::CpuDevice,
-        encoder::{LastLayer, Workspace},
+        encoder::{LastLayer, Recompute, Workspace},
         model::{Activation, BertConfig},
     };
 
@@ -110,9 +109,13 @@ mod tests {
             initializer_range: 0.02,
         };
         let capacity = Capacity { tokens: 37, sequences: 4, length: 19 };
-        for (layers, last) in [(1, LastLayer::FirstRows), (3, LastLayer::FirstRows), (3, LastLayer::AllRows)] {
+        let (first, all) = (LastLayer::FirstRows, LastLayer::AllRows);
+        let (gelu, layer) = (Recompute::Gelu, Recompute::Layer);
+        for (layers, last, again) in
+            [(1, first, gelu), (3, first, gelu), (3, all, gelu), (3, first, layer), (1, all, layer)]
+        {
             config.layers = layers;
-            let encoder = Encoder::new(&config, last);
+            let encoder = Encoder::new(&config, last).with_recompute(again);
             let device = CpuDevice::new(encoder.shape, capacity);
             for keep in [Keep::ForBackward, Keep::Logits] {
                 let workspace = Workspace::new(&device, &encoder, capacity, keep).unwrap();

@@ -22,21 +22,7 @@ impl Encoder {
         let (mean, rstd) = (&mut workspace.embed_mean, &mut workspace.embed_rstd);
         device.embed(&mut workspace.x[0], mean, rstd, weights, batch, &self.layout.embeddings, embeddings)?;
         for l in 0..=last {
-            device.enter(Scope::Layer(l, Direction::Forward));
-            let (input, output, set) = (workspace.input(l), workspace.input(l + 1), workspace.set(l, last));
-            let [x, x_next] =
-                workspace.x.get_disjoint_mut([input, output]).expect("input and output of a layer are two buffers");
-            self.layer_forward(
-                device,
-                l,
-                x,
-                x_next,
-                &mut workspace.layers[set],
-                &mut workspace.h,
-                weights,
-                batch,
-                mask,
-            )?;
+            self.forward_layer(device, workspace, l, weights, batch, mask)?;
         }
         device.enter(Scope::Head(Direction::Forward));
         let output = workspace.input(last + 1);
@@ -58,6 +44,24 @@ impl Encoder {
             self.layout.classifier,
             self.dropout(mask, Site::Classifier),
         )
+    }
+
+    /// Layer `l`, from its input in the workspace to its output there.
+    pub(super) fn forward_layer<D: Device>(
+        &self,
+        device: &mut D,
+        workspace: &mut Workspace<D>,
+        l: usize,
+        weights: &D::Parameters,
+        batch: &D::Batch,
+        mask: Mask,
+    ) -> Result<()> {
+        device.enter(Scope::Layer(l, Direction::Forward));
+        let (input, output, set) = (workspace.input(l), workspace.input(l + 1), workspace.set(l, self.layers() - 1));
+        let [x, x_next] =
+            workspace.x.get_disjoint_mut([input, output]).expect("input and output of a layer are two buffers");
+        let (kept, h) = (&mut workspace.layers[set], &mut workspace.h);
+        self.layer_forward(device, l, x, x_next, kept, h, weights, batch, mask)
     }
 
     fn layer_forward<D: Device>(

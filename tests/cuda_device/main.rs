@@ -7,10 +7,12 @@ mod reference;
 mod tiny;
 
 mod attention;
+mod buffers;
 mod embedding;
 mod head;
 mod layer_norm;
 mod linear;
+mod linear_fixture;
 mod loss;
 mod optimizer;
 mod support;

@@ -92,7 +92,7 @@ impl GlobalRace {
         let tag = line | self.serial << LINE_BITS;
         if self.tags[place] != tag {
             self.tags[place] = tag;
-            self.shadow.clear_range(place * LINE_WORDS, LINE_WORDS);
+            self.shadow.clear_line(place);
         }
         place * LINE_WORDS
     }
@@ -117,9 +117,9 @@ impl GlobalRace {
         let mut word = first;
         while word < end {
             let (now, view, touch) = (access.record, access.view, access.touch);
-            let (count, outcome) = match end - word {
-                LINE_WORDS => (LINE_WORDS, self.shadow.touch(at + word, &[now; LINE_WORDS], view, touch)),
-                4.. => (4, self.shadow.touch(at + word, &[now; 4], view, touch)),
+            let (count, outcome) = match (word % 4, end - word) {
+                (_, LINE_WORDS) => (LINE_WORDS, self.shadow.touch(at, &[now; LINE_WORDS], view, touch)),
+                (0, 4..) => (4, self.shadow.touch(at + word, &[now; 4], view, touch)),
                 _ => (1, self.shadow.touch(at + word, &[now], view, touch)),
             };
             outcome.map_err(|(k, conflict)| found(word + k, conflict.what, conflict.earlier.who()))?;

@@ -4,7 +4,7 @@
 
 use super::Touch;
 use super::clocks::{Clocks, View};
-use super::shadow::{Conflict, Record, Shadow};
+use super::shadow::{Conflict, LINE, Record, Shadow};
 use crate::error::{Fault, FaultKind};
 use crate::exec::lanes::{LANES, vectorized};
 use crate::exec::places::{Pattern, Places};
@@ -12,9 +12,6 @@ use crate::exec::places::{Pattern, Places};
 pub struct SharedRace {
     shadow: Shadow,
 }
-
-/// Words compared at once where lanes are consecutive.
-const CHUNK: usize = 16;
 
 type Outcome = Result<(), (u64, usize, Conflict)>;
 
@@ -42,10 +39,11 @@ impl SharedRace {
 vectorized! {
     /// A conflict is given with its word and lane.
     fn compare(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
-        match (part.bytes, part.pattern) {
-            (4, Pattern::Consecutive) => chunks::<1>(shadow, part, touch, view),
-            (8, Pattern::Consecutive) => chunks::<2>(shadow, part, touch, view),
-            (16, Pattern::Consecutive) => chunks::<4>(shadow, part, touch, view),
+        let whole = part.pattern == Pattern::Consecutive && part.low % (4 * LINE as u64) == 0;
+        match (part.bytes, whole) {
+            (4, true) => lines::<1>(shadow, part, touch, view),
+            (8, true) => lines::<2>(shadow, part, touch, view),
+            (16, true) => lines::<4>(shadow, part, touch, view),
             (4, _) => lanes::<1>(shadow, part, touch, view),
             (8, _) => lanes::<2>(shadow, part, touch, view),
             (16, _) => lanes::<4>(shadow, part, touch, view),
@@ -54,15 +52,17 @@ vectorized! {
     }
 }
 
-/// All lanes side by side, `W` words each.
+/// All lanes side by side from the start of a line, `W` words each.
 #[inline(always)]
-fn chunks<const W: usize>(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
-    let (record, first) = (Record::new(view, touch), part.low / 4);
-    for chunk in (0..LANES * W).step_by(CHUNK) {
-        let now: [Record; CHUNK] = std::array::from_fn(|k| record.lane((chunk + k) / W));
-        let at = first as usize + chunk;
-        let outcome = shadow.touch(at, &now, view, touch);
-        outcome.map_err(|(k, conflict)| ((at + k) as u64, (chunk + k) / W, conflict))?;
+fn lines<const W: usize>(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
+    let (record, first) = (Record::new(view, touch), part.low as usize / 4);
+    for word in (0..LANES * W).step_by(LINE) {
+        let mut now = [record; LINE];
+        for k in 0..LINE {
+            now[k] = record.lane((word + k) / W);
+        }
+        let outcome = shadow.touch(first + word, &now, view, touch);
+        outcome.map_err(|(k, conflict)| ((first + word + k) as u64, (word + k) / W, conflict))?;
     }
     Ok(())
 }

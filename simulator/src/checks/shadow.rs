@@ -1,8 +1,8 @@
 //! What is remembered of each word of memory: its last write and the last reads of two warps, a packed number each.
 //!
-//! With three or more readers some one is still found, though not each. Words are compared many at a time, by two
-//! comparisons that settle nearly every access: the record is old, or the thread's own. Only where that fails is a word
-//! looked at closely.
+//! With three or more readers some one is still found, though not each. Words are compared many at a time: first, which
+//! settles nearly every access, whether all records are old; then whether they are the thread's own. Only where that fails
+//! is a word looked at closely.
 
 use super::Touch;
 use super::clocks::View;
@@ -100,28 +100,81 @@ pub struct Conflict {
     pub what: &'static str,
 }
 
+/// Words of a line.
+pub const LINE: usize = 16;
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line {
+    write: [u32; LINE],
+    reads: [[u32; LINE]; 2],
+}
+
+const EMPTY: Line = Line { write: [0; LINE], reads: [[0; LINE]; 2] };
+
 #[derive(Default)]
 pub struct Shadow {
-    write: Vec<u32>,
-    reads: [Vec<u32>; 2],
+    lines: Vec<Line>,
+}
+
+/// `yes` where the condition holds, all of `no` where not; of bits, so that it is a vector blend.
+#[inline(always)]
+fn choose(condition: bool, yes: u32, no: u32) -> u32 {
+    let mask = u32::from(condition).wrapping_neg();
+    (yes & mask) | (no & !mask)
+}
+
+/// What the records of `N` words are compared with.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Below it a record is ordered before the warp, whoever's it is.
+    old: u32,
+    /// Below it a record of the warp itself is.
+    own: u32,
+}
+
+impl Bounds {
+    /// Whether no record needs a closer look.
+    #[inline(always)]
+    fn pass<const N: usize>(self, records: &[u32; N], now: &[Record; N]) -> bool {
+        let mut newest = 0;
+        for &record in records {
+            newest = newest.max(record);
+        }
+        newest < self.old || self.are_own(records, now)
+    }
+
+    fn are_own<const N: usize>(self, records: &[u32; N], now: &[Record; N]) -> bool {
+        records.iter().zip(now).all(|(&earlier, now)| {
+            let differ = earlier ^ now.0;
+            let thread = differ & LANE_MASK == 0 || earlier & MIXED != 0 || earlier < self.own;
+            let own = differ & WARP_MASK == 0 && thread && earlier < IN_FLIGHT;
+            earlier < self.old || own || earlier & now.0 & ATOMIC != 0
+        })
+    }
+}
+
+/// The part of a line from a word on. `N` divides its number, so that it fits.
+#[inline(always)]
+fn part<const N: usize>(words: &mut [u32; LINE], first: usize) -> &mut [u32; N] {
+    words[first..].first_chunk_mut().expect("N words fit a line from a multiple of N on")
 }
 
 impl Shadow {
     pub fn new(words: usize) -> Self {
-        Self { write: vec![0; words], reads: [vec![0; words], vec![0; words]] }
+        Self { lines: vec![EMPTY; words.div_ceil(LINE)] }
     }
 
     pub fn clear(&mut self) {
-        self.write.fill(0);
-        self.reads.iter_mut().for_each(|reads| reads.fill(0));
+        self.lines.fill(EMPTY);
     }
 
-    pub fn clear_range(&mut self, at: usize, words: usize) {
-        self.write[at..at + words].fill(0);
-        self.reads.iter_mut().for_each(|reads| reads[at..at + words].fill(0));
+    pub fn clear_line(&mut self, line: usize) {
+        self.lines[line] = EMPTY;
     }
 
-    /// `N` whole words from `at` on are accessed, each by its record. A conflict is given with its word's number among them.
+    /// `N` whole words of one line are accessed, each by its record; `at` is a multiple of `N`. A conflict is given with
+    /// its word's number among them.
     #[inline(always)]
     pub fn touch<const N: usize>(
         &mut self,
@@ -130,62 +183,17 @@ impl Shadow {
         view: View<'_>,
         touch: Touch,
     ) -> Result<(), (usize, Conflict)> {
-        if self.try_touch(at, now, view, touch) {
+        let Some(line) = self.lines.get_mut(at / LINE) else { return Ok(()) };
+        if line.touch(at % LINE / N * N, now, view, touch) {
             return Ok(());
         }
         (0..N).try_for_each(|k| self.word(at + k, now[k], view, touch).map_err(|conflict| (k, conflict)))
     }
-
-    /// The quick way: `false`, and nothing changed, where some word needs a closer look.
-    #[inline(always)]
-    fn try_touch<const N: usize>(&mut self, at: usize, now: &[Record; N], view: View<'_>, touch: Touch) -> bool {
-        let [first, second] = &mut self.reads;
-        let (Some(write), Some(first), Some(second)) = (
-            self.write.get_mut(at..).and_then(|words| words.first_chunk_mut::<N>()),
-            first.get_mut(at..).and_then(|words| words.first_chunk_mut::<N>()),
-            second.get_mut(at..).and_then(|words| words.first_chunk_mut::<N>()),
-        ) else {
-            return true;
-        };
-        if touch == Touch::EndCopy {
-            let mine = (0..N).fold(true, |mine, k| mine & (write[k] == now[k].0 | IN_FLIGHT));
-            if mine {
-                *write = now.map(|record| record.0);
-            }
-            return mine;
-        }
-        let (old, own) = ((view.floor + 1) << CLOCK, view.own << CLOCK);
-        let fine = |earlier: u32, now: u32| {
-            let differ = earlier ^ now;
-            let thread = (differ & LANE_MASK == 0) | (earlier & MIXED != 0) | (earlier < own);
-            (earlier < old)
-                | ((differ & WARP_MASK == 0) & thread & (earlier < IN_FLIGHT))
-                | (earlier & now & ATOMIC != 0)
-        };
-        let mut all = (0..N).fold(true, |all, k| all & fine(write[k], now[k].0));
-        if !touch.modifies() {
-            if all {
-                for k in 0..N {
-                    let (now, held) = (now[k].0, first[k]);
-                    let replace = (held < old) | ((held ^ now) & WARP_MASK == 0);
-                    first[k] = if replace { now } else { held };
-                    second[k] = if replace { second[k] } else { now };
-                }
-            }
-            return all;
-        }
-        all = (0..N).fold(all, |all, k| all & fine(first[k], now[k].0) & fine(second[k], now[k].0));
-        if all {
-            *write = now.map(|record| record.0);
-            (*first, *second) = ([0; N], [0; N]);
-        }
-        all
-    }
-
     /// One word, looked at closely.
     pub fn word(&mut self, at: usize, now: Record, view: View<'_>, touch: Touch) -> Result<(), Conflict> {
-        let Some(&write) = self.write.get(at) else { return Ok(()) };
-        let (write, modifies) = (Record(write), touch.modifies());
+        let Some(line) = self.lines.get_mut(at / LINE) else { return Ok(()) };
+        let at = at % LINE;
+        let (write, modifies) = (Record(line.write[at]), touch.modifies());
         // Lanes of one instruction may store to one word: which wins is unspecified, but it is no race.
         let same_step = modifies && write.same_step(now);
         let own_copy = touch == Touch::EndCopy && write.in_flight() && write.same_thread(now);
@@ -193,7 +201,7 @@ impl Shadow {
             let what = if modifies { "write after write" } else { "read after write" };
             return Err(Conflict { earlier: write, what });
         }
-        let reads = self.reads.each_mut().map(|reads| &mut reads[at]);
+        let reads = line.reads.each_mut().map(|reads| &mut reads[at]);
         if !modifies {
             let other = *reads[0] != 0 && Record(*reads[0]).warp_index() != view.warp;
             let slot = &mut *reads[usize::from(other)];
@@ -204,10 +212,48 @@ impl Shadow {
         {
             return Err(Conflict { earlier: read, what: "write after read" });
         }
-        self.write[at] = write.merged(now).0;
+        line.write[at] = write.merged(now).0;
         if now.0 & WHOLE == WHOLE {
-            self.reads.iter_mut().for_each(|reads| reads[at] = 0);
+            line.reads.iter_mut().for_each(|reads| reads[at] = 0);
         }
         Ok(())
+    }
+}
+
+impl Line {
+    /// The quick way: `false`, and nothing changed, where some word needs a closer look.
+    #[inline(always)]
+    fn touch<const N: usize>(&mut self, first: usize, now: &[Record; N], view: View<'_>, touch: Touch) -> bool {
+        let write = part::<N>(&mut self.write, first);
+        let [one, two] = self.reads.each_mut().map(|reads| part::<N>(reads, first));
+        if touch == Touch::EndCopy {
+            let mut differ = 0;
+            for k in 0..N {
+                differ |= write[k] ^ (now[k].0 | IN_FLIGHT);
+            }
+            if differ == 0 {
+                *write = now.map(|record| record.0);
+            }
+            return differ == 0;
+        }
+        let bounds = Bounds { old: (view.floor + 1) << CLOCK, own: view.own << CLOCK };
+        if !bounds.pass(write, now) {
+            return false;
+        }
+        if touch.modifies() {
+            let pass = bounds.pass(one, now) && bounds.pass(two, now);
+            if pass {
+                *write = now.map(|record| record.0);
+                (*one, *two) = ([0; N], [0; N]);
+            }
+            return pass;
+        }
+        for k in 0..N {
+            let (now, held) = (now[k].0, one[k]);
+            let replace = (held < bounds.old) | ((held ^ now) & WARP_MASK == 0);
+            one[k] = choose(replace, now, held);
+            two[k] = choose(replace, two[k], now);
+        }
+        true
     }
 }

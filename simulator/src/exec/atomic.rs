@@ -37,7 +37,8 @@ impl Warp {
         let addresses = addresses(self, strand, inst.s[0], &atomic.access, launch);
         let (mut old, mut rest) = ([0u64; LANES], mask);
         while rest != 0 {
-            let part = next_places(&addresses, &atomic.access, &mut rest)?;
+            let part = next_places(&addresses, &atomic.access, &mut rest);
+            part.check_alignment()?;
             inspect(self, &part, Touch::Atomic(atomic.access.order, false), launch, state)?;
             state.counters.atomics += u64::from(part.mask.count_ones());
             for lane in part.active() {

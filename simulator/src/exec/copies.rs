@@ -71,10 +71,15 @@ vectorized! {
             taken = u32::read(&lanes, inst.s[2]).map(|n| n.min(copy.bytes.into()) as u8);
         }
         let whole = taken == [copy.bytes; LANES];
-        let target = Places::aligned(Space::Shared, to, mask, bytes)?;
-        let reading = if whole { mask } else { (0..LANES).fold(0, |on, i| on | u32::from(taken[i] > 0) << i) & mask };
+        let target = Places::new(Space::Shared, to, mask, bytes);
+        target.check_alignment()?;
+        let mut reading = mask;
+        for i in 0..LANES {
+            reading &= !(u32::from(taken[i] == 0) << i);
+        }
         if reading != 0 {
-            let source = Places::aligned(Space::Global, from, reading, bytes)?;
+            let source = Places::new(Space::Global, from, reading, bytes);
+            source.check_alignment()?;
             if whole {
                 state.global_access(&source, Touch::Read, warp.index, launch)?;
             } else {
@@ -96,7 +101,11 @@ vectorized! {
         state: &mut BlockState,
     ) -> Result<(), Fault> {
         for copy in &mut warp.copies.pending {
-            let due = (0..LANES).fold(0, |due, i| due | u32::from(copy.group[i] < limit[i]) << i) & mask & copy.mask;
+            let mut due = 0;
+            for i in 0..LANES {
+                due |= u32::from(copy.group[i] < limit[i]) << i;
+            }
+            due &= mask & copy.mask;
             if due == 0 {
                 continue;
             }

@@ -262,12 +262,18 @@ macro_rules! lane_loop {
 
 /// Compiles functions for the same levels; which one runs is looked up at each call, at the cost of a load.
 macro_rules! vectorized {
-    ($($function:item)*) => {$(
+    ($($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty $body:block)*) => {$(
+        $(#[$doc])*
         #[multiversion::multiversion(targets(
             "x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
             "x86_64+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
         ))]
-        $function
+        $vis fn $name($($arg: $ty),*) -> $ret {
+            // Closures of a function with features cannot be inlined into iterators, which have none; these have none.
+            #[inline(always)]
+            fn body($($arg: $ty),*) -> $ret $body
+            body($($arg),*)
+        }
     )*};
 }
 

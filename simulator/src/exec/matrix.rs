@@ -30,10 +30,14 @@ vectorized! {
         launch: &Launch,
         state: &mut BlockState,
     ) -> Result<(), Fault> {
-        let addresses = effective(&warp.lanes(strand, launch), inst.s[0], matrix.offset).map(spaces::shared_offset);
+        let mut addresses = effective(&warp.lanes(strand, launch), inst.s[0], matrix.offset);
+        for i in 0..LANES {
+            addresses[i] = spaces::shared_offset(addresses[i]);
+        }
         // Lanes beyond those of the tiles name no row.
         let rows = u32::MAX >> (LANES - SIDE * matrix.tiles as usize);
-        let places = Places::aligned(Space::Shared, addresses, rows, ROW_BYTES)?;
+        let places = Places::new(Space::Shared, addresses, rows, ROW_BYTES);
+        places.check_alignment()?;
         let touch = if matrix.store { Touch::Write } else { Touch::Read };
         state.shared_access(&places, touch, warp.index, launch)?;
         for tile in 0..matrix.tiles as usize {

@@ -78,7 +78,8 @@ impl Warp {
         if matches!(op, MbarrierOp::CopyArrive { .. }) {
             self.finish_copies(mask, launch, state)?;
         }
-        let places = Places::aligned(Space::Shared, addresses, mask, 8)?;
+        let places = Places::new(Space::Shared, addresses, mask, 8);
+        places.check_alignment()?;
         state.shared_access(
             &places,
             Touch::Atomic(Order::AcquireRelease, op == MbarrierOp::Init),

@@ -14,12 +14,12 @@ use crate::ptx::types::Space;
 
 /// Places of the next lanes of an access that point to one space, of those in `rest`: all, unless the access is generic.
 #[inline(always)]
-pub fn next_places(addresses: &[u64; LANES], access: &Access, rest: &mut u32) -> Result<Places, Fault> {
+pub fn next_places(addresses: &[u64; LANES], access: &Access, rest: &mut u32) -> Places {
     let bytes = access.ty.bytes() * access.vector as usize;
     if access.space == Space::Generic {
-        return Places::of_one_space(addresses, rest, bytes);
+        return Places::of_one_space(*addresses, rest, bytes);
     }
-    Places::aligned(access.space, *addresses, std::mem::take(rest), bytes)
+    Places::new(access.space, *addresses, std::mem::take(rest), bytes)
 }
 
 /// The address of each lane, as the instruction names it.
@@ -39,10 +39,14 @@ vectorized! {
         launch: &Launch,
         state: &mut BlockState,
     ) -> Result<(), Fault> {
+        if access.space == Space::Param && inst.s[0].is_constant() {
+            return load_parameter(warp, strand, inst, access, mask, launch);
+        }
         let addresses = addresses(warp, strand, inst.s[0], access, launch);
         let mut rest = mask;
         while rest != 0 {
-            let part = next_places(&addresses, access, &mut rest)?;
+            let part = next_places(&addresses, access, &mut rest);
+            part.check_alignment()?;
             let touch = if access.order == Order::Weak { Touch::Read } else { Touch::StrongRead(access.order) };
             inspect(warp, &part, touch, launch, state)?;
             let mut bytes = Buffer::ZERO;
@@ -64,7 +68,8 @@ vectorized! {
         let addresses = addresses(warp, strand, inst.s[0], access, launch);
         let mut rest = mask;
         while rest != 0 {
-            let part = next_places(&addresses, access, &mut rest)?;
+            let part = next_places(&addresses, access, &mut rest);
+            part.check_alignment()?;
             let touch = if access.order == Order::Weak { Touch::Write } else { Touch::StrongWrite(access.order) };
             inspect(warp, &part, touch, launch, state)?;
             let mut bytes = Buffer::ZERO;
@@ -73,6 +78,44 @@ vectorized! {
         }
         Ok(())
     }
+}
+
+/// A kernel parameter by its name: the same for all lanes, and in bounds unless an offset leads out of it.
+#[inline(always)]
+fn load_parameter(
+    warp: &mut Warp,
+    strand: &Strand,
+    inst: &Inst,
+    access: &Access,
+    mask: u32,
+    launch: &Launch,
+) -> Result<(), Fault> {
+    let mut lanes = warp.lanes(strand, launch);
+    let at = u64::read(&lanes, inst.s[0])[0].wrapping_add(access.offset as u64);
+    let size = access.ty.bytes();
+    let Some(bytes) = launch.params.get(at as usize..).and_then(|rest| rest.get(..size * access.vector as usize))
+    else {
+        return Err(beyond_parameters().at_lane(mask.trailing_zeros() as usize));
+    };
+    for (&d, bytes) in inst.d.iter().zip(bytes.chunks_exact(size)).filter(|(d, _)| **d != NONE) {
+        let mut word = [0; 8];
+        word[..size].copy_from_slice(bytes);
+        let word = u64::from_le_bytes(word);
+        match size {
+            8 => u64::write(&mut lanes, d, &[word; LANES], mask),
+            4 => u32::write(&mut lanes, d, &[word as u32; LANES], mask),
+            _ => {
+                let unused = u64::BITS - 8 * size as u32;
+                let word = if access.ty.is_signed() { ((word << unused) as i64 >> unused) as u32 } else { word as u32 };
+                narrow(&mut lanes, d, access, &[word; LANES], mask);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn beyond_parameters() -> Fault {
+    Fault::new(FaultKind::IllegalAddress, "beyond the kernel's parameters")
 }
 
 /// Bounds; then, where something watches, the chosen checks and the counters.
@@ -91,7 +134,7 @@ pub fn inspect(warp: &Warp, part: &Places, touch: Touch, launch: &Launch, state:
 fn beyond(warp: &Warp, part: &Places, launch: &Launch) -> Fault {
     if part.space == Space::Param {
         let lane = part.beyond(launch.params.len() as u64);
-        return Fault::new(FaultKind::IllegalAddress, "beyond the kernel's parameters").at_lane(lane);
+        return beyond_parameters().at_lane(lane);
     }
     let end = warp.local_stride as u64;
     let lane = part.beyond(end);
@@ -126,8 +169,14 @@ fn deliver(lanes: &mut Lanes<'_>, inst: &Inst, access: &Access, from: &Buffer, m
         }),
         4 => by_vector!(access.vector, V => {
             let from = from.elements::<[u32; V], LANES>();
-            for (k, &d) in inst.d[..V].iter().enumerate().filter(|(_, d)| **d != NONE) {
-                u32::write(lanes, d, &std::array::from_fn(|i| from[i][k]), mask);
+            for k in 0..V {
+                let mut values = [0; LANES];
+                for i in 0..LANES {
+                    values[i] = from[i][k];
+                }
+                if inst.d[k] != NONE {
+                    u32::write(lanes, inst.d[k], &values, mask);
+                }
             }
         }),
         2 => by_vector!(access.vector, V => {

@@ -51,7 +51,8 @@ pub fn effective(lanes: &Lanes<'_>, reg: Reg, offset: i64) -> [u64; LANES] {
 }
 
 impl Places {
-    /// The places of the lanes of `mask`, which is not empty.
+    /// The places of the lanes of `mask`, which is not empty. (Plain loops: an iterator's `fold` is a call to code without
+    /// vector instructions.)
     #[inline(always)]
     pub fn new(space: Space, mut addresses: [u64; LANES], mask: u32, bytes: usize) -> Self {
         if mask != FULL {
@@ -60,44 +61,51 @@ impl Places {
                 addresses[i] = if mask >> i & 1 == 1 { addresses[i] } else { some };
             }
         }
-        let (first, step) = (addresses[0], bytes as u64);
-        let gaps = (0..LANES).fold(0, |gaps, i| gaps | (addresses[i] ^ first.wrapping_add(i as u64 * step)));
-        let last = addresses[LANES - 1];
-        let (pattern, low, high) = if mask == FULL && gaps == 0 && first <= last {
+        let (first, last) = (addresses[0], addresses[LANES - 1]);
+        let (mut gaps, mut step) = (0, 0);
+        for i in 0..LANES {
+            gaps |= addresses[i] ^ first.wrapping_add(step);
+            step += bytes as u64;
+        }
+        let (pattern, mut low, mut high) = if mask == FULL && gaps == 0 && first <= last {
             (Pattern::Consecutive, first, last)
         } else {
-            let (mut low, mut high) = (first, first);
-            for &address in &addresses {
-                low = low.min(address);
-                high = high.max(address);
-            }
-            (Pattern::Scattered, low, high)
+            (Pattern::Scattered, first, first)
         };
+        if pattern == Pattern::Scattered {
+            for i in 0..LANES {
+                low = low.min(addresses[i]);
+                high = high.max(addresses[i]);
+            }
+        }
         Self { space, mask, bytes, pattern, low, high, addresses }
     }
 
-    /// As [`Self::new`], and a fault where an address is no multiple of the access's size.
+    /// A fault where an address is no multiple of the access's size.
     #[inline(always)]
-    pub fn aligned(space: Space, addresses: [u64; LANES], mask: u32, bytes: usize) -> Result<Self, Fault> {
-        let places = Self::new(space, addresses, mask, bytes);
-        let all = match places.pattern {
-            Pattern::Consecutive => places.low,
-            Pattern::Scattered => places.addresses.iter().fold(0, |all, address| all | address),
-        };
-        if all & (bytes as u64 - 1) == 0 { Ok(places) } else { Err(places.misaligned()) }
+    pub fn check_alignment(&self) -> Result<(), Fault> {
+        let mut all = self.low;
+        if self.pattern == Pattern::Scattered {
+            for i in 0..LANES {
+                all |= self.addresses[i];
+            }
+        }
+        if all & (self.bytes as u64 - 1) == 0 { Ok(()) } else { Err(self.misaligned()) }
     }
 
     /// Takes from `rest` the lanes that point to the same space as its first, for a generic access.
-    pub fn of_one_space(addresses: &[u64; LANES], rest: &mut u32, bytes: usize) -> Result<Self, Fault> {
+    #[inline(always)]
+    pub fn of_one_space(mut addresses: [u64; LANES], rest: &mut u32, bytes: usize) -> Self {
         let first = addresses[rest.trailing_zeros() as usize & (LANES - 1)];
-        let (space, _) = spaces::of(first);
-        let beside = |address: u64| match space {
-            Space::Global => spaces::of(address).0 == Space::Global,
-            _ => address >> 48 == first >> 48,
-        };
-        let same = (0..LANES).fold(0, |same, i| same | u32::from(beside(addresses[i])) << i) & *rest;
+        let (space, base) = spaces::window(first);
+        let mut same = 0;
+        for i in 0..LANES {
+            same |= u32::from(spaces::window(addresses[i]).0 == space) << i;
+            addresses[i] = addresses[i].wrapping_sub(base);
+        }
+        same &= *rest;
         *rest &= !same;
-        Self::aligned(space, addresses.map(|address| spaces::of(address).1), same, bytes)
+        Self::new(space, addresses, same, bytes)
     }
 
     #[cold]

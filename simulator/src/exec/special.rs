@@ -59,6 +59,8 @@ impl Warp {
             Special::ClockHi => state.counters.clock(&launch.program) >> 32,
             Special::DynamicShared => launch.dynamic_shared.into(),
             Special::TotalShared => launch.shared_bytes() as u64,
+            Special::Workspace(0) => launch.workspace >> 32,
+            Special::Workspace(_) => launch.workspace,
             Special::One => 1,
             Special::Zero | Special::Tid(_) | Special::LaneId | Special::LaneMask(_) => 0,
         }
@@ -70,7 +72,11 @@ impl Warp {
         if reg.class() == RegClass::Double {
             u64::write(&mut lanes, reg, values, mask);
         } else {
-            u32::write(&mut lanes, reg, &values.map(|v| v as u32), mask);
+            let mut words = [0; LANES];
+            for i in 0..LANES {
+                words[i] = values[i] as u32;
+            }
+            u32::write(&mut lanes, reg, &words, mask);
         }
     }
 

@@ -122,7 +122,7 @@ pub fn add(decode: &mut Decode<'_, '_, '_>, ty: Type, sat: bool, subtract: bool)
 fn sum(a: f32, b: f32, options: u32) -> f32 {
     match rounding(options) {
         Rounding::Even => a + b,
-        mode => zero_sign(f64::from(narrow(add_odd(a.into(), b.into()), options)), a.into(), b.into(), mode) as f32,
+        mode => narrow(zero_sign(add_odd(a.into(), b.into()), a.into(), b.into(), mode), options),
     }
 }
 
@@ -140,7 +140,7 @@ fn fused(a: f32, b: f32, c: f32, options: u32) -> f32 {
         Rounding::Even => a.mul_add(b, c),
         mode => {
             let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
-            zero_sign(f64::from(narrow(fma_odd(a, b, c), options)), a * b, c, mode) as f32
+            narrow(zero_sign(fma_odd(a, b, c), a * b, c, mode), options)
         }
     }
 }
@@ -167,7 +167,7 @@ pub fn mul(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
             each2!(f64, f64 => f64, |a, b| a * b),
             lane_loop!(|lanes, inst, mask| {
                 let mode = rounding(inst.imm);
-                let zero = |a: f64, b: f64| if (a < 0.0) != (b < 0.0) { -0.0 } else { 0.0 };
+                let zero = |a: f64, b: f64| if a.is_sign_negative() != b.is_sign_negative() { -0.0 } else { 0.0 };
                 map2::<f64, f64, f64>(lanes, inst, mask, |a, b| fma64(a, b, zero(a, b), mode))
             })
         ),
@@ -212,7 +212,7 @@ pub fn fma(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
 }
 
 /// `div` of a floating-point type; `None` leaves the instruction to integers. The approximate forms divide exactly, which
-/// is within their documented error of 2 ulp, but for `.approx`'s zero where |b| > 2^126.
+/// is within their documented error of 2 ulp, but for `.approx`'s zero (NaN for infinite a) where |b| > 2^126.
 pub fn div(decode: &mut Decode<'_, '_, '_>) -> Option<LoadResult<()>> {
     let approximate = decode.flag("approx");
     let full = decode.flag("full");
@@ -233,7 +233,7 @@ fn float_div(decode: &mut Decode<'_, '_, '_>, approximate: bool, mode: Rounding)
             map2::<f32, f32, f32>(lanes, inst, mask, |a, b| {
                 let (a, b) = (input(a, o), input(b, o));
                 let huge = b.abs() > f32::from_bits(0x7e80_0000) && b.is_finite();
-                output(if huge && a.is_finite() { (a / b) * 0.0 } else { a / b }, o)
+                output(if huge { (a / b) * 0.0 } else { a / b }, o)
             })
         }),
         Type::F32 => pick!(

@@ -1,12 +1,11 @@
 //! Matrix instructions (PTX ISA 9.7.14.5): `mma.sync`, `ldmatrix`, `stmatrix`, `movmatrix`.
-//!
-//! With g = lane / 4 and t = lane mod 4, register c of A's pair holds row g (the pair's second register row g + 8) and the
-//! columns `W·c + (W/4)·t ..`, where W is 8 columns of 16 bits, 16 of 8 or 4 of tf32. So a register row is eight matrix rows
-//! of W columns, in order; B's registers hold Bᵀ the same way. Products are exact in f32, sums are f32 in order of k.
 
+use super::tile::{
+    Bf16, Element, F16, M, N, S8, Tf32, U8, accumulate, multiply_add, unpack_columns, unpack_rows, widen_f16,
+};
 use super::{Row, row};
 use crate::error::{Fault, LoadResult};
-use crate::exec::lanes::{Lanes, Word, lane_loop};
+use crate::exec::lanes::{LANES, Lanes, Word, lane_loop};
 use crate::lower::decode::Decode;
 use crate::program::{Class, Collective, CollectiveFn, Inst, MatrixMove, Members, Op, Reg};
 use crate::ptx::types::{Space, Type};
@@ -18,141 +17,58 @@ pub static ROWS: &[Row] = &[
     row("movmatrix", "9.7.14.5.17", movmatrix),
 ];
 
-const M: usize = 16;
-const N: usize = 8;
-
-/// How a 32-bit register holds matrix elements.
-trait Element {
-    /// Columns in a register row of eight matrix rows.
-    const W: usize;
-    type Value: Copy + Default;
-    fn at(word: u32, part: usize) -> Self::Value;
+/// A and B of an m16n8kK instruction.
+struct Operands<A: Element, B: Element, const K: usize> {
+    a: [[A::Value; K]; M],
+    b: [[B::Value; N]; K],
 }
 
-macro_rules! element {
-    ($name:ident, $w:literal, $value:ty, |$word:ident, $part:ident| $e:expr) => {
-        struct $name;
-        impl Element for $name {
-            const W: usize = $w;
-            type Value = $value;
-            #[inline(always)]
-            fn at($word: u32, $part: usize) -> $value {
-                $e
-            }
-        }
-    };
-}
+impl<A: Element, B: Element, const K: usize> Operands<A, B, K> {
+    /// The register of the instruction's sources where C begins.
+    const C: usize = 3 * (K / A::W);
 
-element!(Bf16, 8, f32, |word, part| f32::from_bits(if part == 0 { word << 16 } else { word & 0xffff_0000 }));
-element!(F16, 8, f32, |word, part| half::f16::from_bits((word >> (16 * part)) as u16).to_f32());
-element!(Tf32, 4, f32, |word, _part| f32::from_bits(word & 0xffff_e000));
-element!(S8, 16, i32, |word, part| i32::from((word >> (8 * part)) as i8));
-element!(U8, 16, i32, |word, part| i32::from((word >> (8 * part)) as u8));
-
-/// Eight rows of a register into `out[row][column..]`.
-#[inline(always)]
-fn unpack_rows<E: Element, const K: usize>(words: &[u32; 32], out: &mut [[E::Value; K]], column: usize) {
-    let parts = E::W / 4;
-    for g in 0..8 {
-        for t in 0..4 {
-            for part in 0..parts {
-                out[g][column + t * parts + part] = E::at(words[g * 4 + t], part);
-            }
+    /// From registers `s[0..]`.
+    #[inline(always)]
+    fn read(lanes: &Lanes<'_>, inst: &Inst) -> Self {
+        let chunks = K / A::W;
+        let mut tiles = Self { a: [[A::Value::default(); K]; M], b: [[B::Value::default(); N]; K] };
+        for c in 0..chunks {
+            let (top, bottom) = tiles.a.split_at_mut(8);
+            unpack_rows::<A, K>(u32::read(lanes, inst.s[2 * c]), top, c * A::W);
+            unpack_rows::<A, K>(u32::read(lanes, inst.s[2 * c + 1]), bottom, c * A::W);
+            unpack_columns::<B, K>(u32::read(lanes, inst.s[2 * chunks + c]), &mut tiles.b, c * B::W);
         }
+        tiles
     }
 }
 
-/// Columns of B, C and D as this file keeps them: even ones, then odd ones. An accumulator register holds every other
-/// column of a row, so that eight sums of a row are two stretches of four, and nothing is shuffled.
-const ORDER: [usize; N] = [0, 2, 4, 6, 1, 3, 5, 7];
-
-/// B from the Bᵀ that a register holds, rows and columns exchanged, columns in [`ORDER`].
-#[inline(always)]
-fn unpack_columns<E: Element, const K: usize>(words: &[u32; 32], out: &mut [[E::Value; N]; K], row: usize) {
-    let parts = E::W / 4;
-    for t in 0..4 {
-        let column: [u32; N] = std::array::from_fn(|n| words[ORDER[n] * 4 + t]);
-        for part in 0..parts {
-            out[row + t * parts + part] = column.map(|word| E::at(word, part));
-        }
-    }
-}
-
-type Matrices<A, B, const K: usize> = ([[<A as Element>::Value; K]; M], [[<B as Element>::Value; N]; K]);
-
-/// A and B of an m16n8kK instruction from registers `s[0..]`.
-#[inline(always)]
-fn operands<A: Element, B: Element, const K: usize>(lanes: &Lanes<'_>, inst: &Inst) -> Matrices<A, B, K> {
-    let chunks = K / A::W;
-    let (mut a, mut b) = ([[A::Value::default(); K]; M], [[B::Value::default(); N]; K]);
-    for c in 0..chunks {
-        let (top, bottom) = a.split_at_mut(8);
-        unpack_rows::<A, K>(u32::read(lanes, inst.s[2 * c]), top, c * A::W);
-        unpack_rows::<A, K>(u32::read(lanes, inst.s[2 * c + 1]), bottom, c * A::W);
-        unpack_columns::<B, K>(u32::read(lanes, inst.s[2 * chunks + c]), &mut b, c * B::W);
-    }
-    (a, b)
-}
-
-/// `C + A·B` with f32 accumulators in `s[first..first + 4]`.
+/// `C + A·B` with f32 accumulators in four registers.
 #[inline(always)]
 fn multiply_f32<E: Element<Value = f32>, const K: usize>(lanes: &mut Lanes<'_>, inst: &Inst, mask: u32) {
-    let (a, b) = operands::<E, E, K>(lanes, inst);
-    let first = 3 * (K / E::W);
-    for half in 0..2 {
-        let c = [u32::read(lanes, inst.s[first + 2 * half]), u32::read(lanes, inst.s[first + 2 * half + 1])];
-        let mut sums = [[0f32; N]; 8];
-        for g in 0..8 {
-            for t in 0..4 {
-                sums[g][t] = f32::from_bits(c[0][g * 4 + t]);
-                sums[g][4 + t] = f32::from_bits(c[1][g * 4 + t]);
-            }
-        }
-        products::<K>(&a, &b, half, &mut sums);
-        let mut out = [[0u32; 32]; 2];
-        for g in 0..8 {
-            for t in 0..4 {
-                out[0][g * 4 + t] = super::numeric::canonical(sums[g][t]).to_bits();
-                out[1][g * 4 + t] = super::numeric::canonical(sums[g][4 + t]).to_bits();
-            }
-        }
-        u32::write(lanes, inst.d[2 * half], &out[0], mask);
-        u32::write(lanes, inst.d[2 * half + 1], &out[1], mask);
-    }
-}
-
-/// Four rows at a time: eight f32 of one row are one vector, and four chains hide the latency of a fused multiply-add.
-#[inline(always)]
-fn products<const K: usize>(a: &[[f32; K]; M], b: &[[f32; N]; K], half: usize, sums: &mut [[f32; N]; 8]) {
-    for (quad, sums) in sums.chunks_exact_mut(4).enumerate() {
-        let mut acc: [[f32; N]; 4] = [sums[0], sums[1], sums[2], sums[3]];
-        for k in 0..K {
-            for r in 0..4 {
-                let x = a[half * 8 + quad * 4 + r][k];
-                for n in 0..N {
-                    acc[r][n] = x.mul_add(b[k][n], acc[r][n]);
-                }
-            }
-        }
-        sums.copy_from_slice(&acc);
+    let tiles = Operands::<E, E, K>::read(lanes, inst);
+    let c = |i: usize| u32::read(lanes, inst.s[Operands::<E, E, K>::C + i]);
+    let mut out = [[0; LANES]; 4];
+    multiply_add(&tiles.a, &tiles.b, [c(0), c(1), c(2), c(3)], &mut out);
+    for i in 0..4 {
+        u32::write(lanes, inst.d[i], &out[i], mask);
     }
 }
 
 /// f16 accumulators: two values a register; sums are kept in f32 and rounded once.
 #[inline(always)]
 fn multiply_f16<const K: usize>(lanes: &mut Lanes<'_>, inst: &Inst, mask: u32) {
-    let (a, b) = operands::<F16, F16, K>(lanes, inst);
-    let first = 3 * (K / F16::W);
+    let tiles = Operands::<F16, F16, K>::read(lanes, inst);
     for half in 0..2 {
-        let c = u32::read(lanes, inst.s[first + half]);
-        let value = |lane: usize, part: usize| F16::at(c[lane], part);
-        let mut sums: [[f32; N]; 8] = std::array::from_fn(|g| std::array::from_fn(|n| value(g * 4 + n % 4, n / 4)));
-        products::<K>(&a, &b, half, &mut sums);
-        let bits = |x: f32| if x.is_nan() { 0x7fff } else { u32::from(half::f16::from_f32(x).to_bits()) };
-        let out = std::array::from_fn(|lane| {
-            let (g, t) = (lane / 4, lane % 4);
-            bits(sums[g][t]) | bits(sums[g][4 + t]) << 16
-        });
+        let c: &[[u16; 2]; LANES] = bytemuck::cast_ref(u32::read(lanes, inst.s[Operands::<F16, F16, K>::C + half]));
+        let mut out = [0; LANES];
+        for g in 0..8 {
+            let mut sums: [f32; N] = std::array::from_fn(|n| widen_f16(c[g * 4 + n % 4][n / 4]));
+            accumulate(&tiles.a[half * 8 + g], &tiles.b, &mut sums);
+            let bits = |x: f32| if x.is_nan() { 0x7fff } else { u32::from(half::f16::from_f32(x).to_bits()) };
+            for t in 0..4 {
+                out[g * 4 + t] = bits(sums[t]) | bits(sums[4 + t]) << 16;
+            }
+        }
         u32::write(lanes, inst.d[half], &out, mask);
     }
 }
@@ -164,10 +80,9 @@ fn multiply_s32<A: Element<Value = i32>, B: Element<Value = i32>, const K: usize
     inst: &Inst,
     mask: u32,
 ) {
-    let (a, b) = operands::<A, B, K>(lanes, inst);
-    let first = 3 * (K / A::W);
+    let Operands { a, b } = Operands::<A, B, K>::read(lanes, inst);
     for k in 0..4 {
-        let c = u32::read(lanes, inst.s[first + k]);
+        let c = u32::read(lanes, inst.s[Operands::<A, B, K>::C + k]);
         let out = std::array::from_fn(|lane| {
             let (row, column) = (lane / 4 + 8 * (k / 2), lane % 4 + 4 * (k % 2));
             let sum: i64 = (0..K).map(|i| i64::from(a[row][i] * b[i][column])).sum();

@@ -9,14 +9,14 @@ pub const SHARED_WINDOW: u64 = 0x00f1_0000_0000_0000;
 pub const LOCAL_WINDOW: u64 = 0x00f2_0000_0000_0000;
 pub const PARAM_WINDOW: u64 = 0x00f3_0000_0000_0000;
 
-/// The space of a generic address and the address within it.
+/// The space of a generic address and where its window begins.
 #[inline(always)]
-pub fn of(address: u64) -> (Space, u64) {
+pub fn window(address: u64) -> (Space, u64) {
     match address >> 48 {
-        0xf1 => (Space::Shared, address - SHARED_WINDOW),
-        0xf2 => (Space::Local, address - LOCAL_WINDOW),
-        0xf3 => (Space::Param, address - PARAM_WINDOW),
-        _ => (Space::Global, address),
+        0xf1 => (Space::Shared, SHARED_WINDOW),
+        0xf2 => (Space::Local, LOCAL_WINDOW),
+        0xf3 => (Space::Param, PARAM_WINDOW),
+        _ => (Space::Global, 0),
     }
 }
 

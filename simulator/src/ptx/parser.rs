@@ -253,7 +253,17 @@ impl Parser {
                 "maxnctapersm" => {
                     self.size()?;
                 }
-                "noreturn" => {}
+                // Every block is a cluster of its own here, so a cluster of one block is what it says.
+                "reqnctapercluster" => {
+                    let mut blocks = self.size()?;
+                    while self.accept(',') {
+                        blocks = blocks.saturating_mul(self.size()?);
+                    }
+                    if blocks != 1 {
+                        return self.fail("clusters of more than one block are not supported");
+                    }
+                }
+                "noreturn" | "explicitcluster" => {}
                 _ => return self.fail(format!("directive .{name} is not supported")),
             }
         }

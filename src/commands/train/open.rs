@@ -132,13 +132,20 @@ pub fn open<D: Device>(
     });
 
     let class_weights = class_weights(&settings.class_weights, &data.labels, &data.train)?;
-    let encoder = Encoder::new(&model.config, LastLayer::FirstRows);
+    let encoder = Encoder::new(&model.config, LastLayer::FirstRows).with_recompute(settings.recompute);
     let step_settings = step_settings(settings, total_steps, steps.example_capacity(), class_weights)?;
     let device = make(encoder.shape, inference)?;
     if let Some(free_bytes) = device.free_bytes()? {
         // What the device's operations need, they have by now.
-        let plan = MemoryPlan::new(&encoder, &step_settings.plan, capacity, inference, device.storage(), 0);
-        plan.check(&device.name(), free_bytes, capacity.sequences)?;
+        let plan = |training| MemoryPlan::new(&encoder, &step_settings.plan, training, inference, device.storage(), 0);
+        let longest = data.train.lengths().into_iter().max().unwrap_or(0) as usize;
+        let fewer = |sequences: usize| Capacity {
+            tokens: capacity.tokens.min(sequences.saturating_mul(longest)),
+            sequences,
+            ..capacity
+        };
+        let needs = |sequences| plan(fewer(sequences)).total_bytes();
+        plan(capacity).check(&device.name(), free_bytes, capacity.sequences, needs)?;
     }
     let weights = std::mem::take(&mut model.weights);
     let mut learner = Learner::new(device, encoder, step_settings, capacity, inference, &weights)?;

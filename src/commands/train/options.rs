@@ -171,6 +171,7 @@ fn with_defaults(mut options: TrainOptions) -> TrainOptions {
         seed = Some(42);
         device = text("auto");
         precision = text("auto");
+        recompute = text("gelu");
         eval_every = Some(0);
         eval_batch_size = Some(64);
         best_metric = text("accuracy");

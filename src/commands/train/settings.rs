@@ -7,6 +7,7 @@ use bertsd_cuda::{
     data::{Columns, Format, Preset, Truncation},
     device::{Backend, DeviceChoice, Distance, Precision},
     distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    encoder::Recompute,
     metrics::Metric,
     reports::Weights,
 };
@@ -63,6 +64,7 @@ pub struct Settings {
     pub export_best: bool,
     pub device: DeviceChoice,
     pub precision: Precision,
+    pub recompute: Recompute,
     pub threads: Option<usize>,
     pub seed: u64,
     pub side: Side,
@@ -167,6 +169,11 @@ impl Settings {
             export_best: choice(&options.export, "export", &[("best", true), ("last", false)])?,
             device: parse(&options.device, "device")?,
             precision: parse(&options.precision, "precision")?,
+            recompute: choice(
+                &options.recompute,
+                "recompute",
+                &[("gelu", Recompute::Gelu), ("layer", Recompute::Layer)],
+            )?,
             threads: options.threads,
             seed: given(&options.seed, "seed")?,
             side,

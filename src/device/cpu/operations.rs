@@ -94,6 +94,11 @@ impl Device for CpuDevice {
         Ok(Cow::Borrowed(&gradients.arena))
     }
 
+    fn write_matrix(&self, matrix: &mut Vec<f32>, values: &[f32]) -> Result<()> {
+        matrix[..values.len()].copy_from_slice(values);
+        Ok(())
+    }
+
     fn write_vector(&self, vector: &mut Vec<f32>, values: &[f32]) -> Result<()> {
         vector[..values.len()].copy_from_slice(values);
         Ok(())

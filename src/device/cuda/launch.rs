@@ -127,4 +127,9 @@ impl RowsArgs {
             Rows::Sequences => Self { count: batch.sequence_count(), slots: batch.slots(), positions: 0 },
         }
     }
+
+    /// Address of the number of rows.
+    pub fn count_address(&self) -> u64 {
+        self.count
+    }
 }

@@ -37,6 +37,9 @@ impl<E: Element> CudaParameters<E> {
 /// A float32 arena of gradients. Padding between views stays 0; so do word embeddings that the last step has not touched.
 pub struct CudaGradients {
     pub arena: CudaSlice<f32>, // [len]
+    /// 1 for each row of the word embeddings that may not be 0.
+    pub touched: CudaSlice<u8>, // [V]
+    pub word: View,
 }
 
 impl CudaGradients {

@@ -15,10 +15,12 @@ mod kernels;
 mod launch;
 mod layer_norm;
 mod linear;
+mod linear_tiles;
 mod loss;
 mod memory;
 mod operations;
 mod optimizer;
+mod partials;
 mod recorder;
 mod tracer;
 

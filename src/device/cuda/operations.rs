@@ -71,8 +71,9 @@ impl<E: Element> Device for CudaDevice<E> {
         Ok(parameters)
     }
 
-    fn gradients(&self, len: usize, _: &Embeddings) -> Result<CudaGradients> {
-        Ok(CudaGradients { arena: self.zeros(len)? })
+    fn gradients(&self, len: usize, embeddings: &Embeddings) -> Result<CudaGradients> {
+        let vocabulary = embeddings.word.len / self.shape.hidden;
+        Ok(CudaGradients { arena: self.zeros(len)?, touched: self.zeros(vocabulary)?, word: embeddings.word })
     }
 
     fn batch(&self, capacity: Capacity) -> Result<CudaBatch> {
@@ -99,6 +100,11 @@ impl<E: Element> Device for CudaDevice<E> {
         self.download(&gradients.arena)
     }
 
+    fn write_matrix(&self, matrix: &mut CudaSlice<E>, values: &[f32]) -> Result<()> {
+        let values: Vec<E> = values.iter().map(|&v| E::of(v)).collect();
+        memory::write(&self.launcher.stream, &self.launcher.device, matrix, &values)
+    }
+
     fn write_vector(&self, vector: &mut CudaSlice<f32>, values: &[f32]) -> Result<()> {
         self.write(vector, values)
     }
@@ -108,7 +114,11 @@ impl<E: Element> Device for CudaDevice<E> {
     }
 
     fn write_gradients(&self, gradients: &mut CudaGradients, values: &[f32]) -> Result<()> {
-        self.write(&mut gradients.arena, values)
+        let CudaGradients { arena, touched, word } = gradients;
+        let rows = values[word.range()].chunks_exact(self.shape.hidden);
+        let flags: Vec<u8> = rows.map(|row| row.iter().any(|&g| g != 0.0).into()).collect();
+        memory::write(&self.launcher.stream, &self.launcher.device, touched, &flags)?;
+        self.write(arena, values)
     }
 
     fn write_parameters(&self, parameters: &mut CudaParameters<E>, values: &[f32]) -> Result<()> {

@@ -268,6 +268,10 @@ api! {
     call fn cuMemsetD32Async(to: u64, value: c_uint, count: usize, stream: u64) |s| { s.driver()?.set(to, value, 4, (count, 1, 0), stream).map(|_| ()) }
     call fn cuMemsetD2D32_v2(to: u64, pitch: usize, value: c_uint, width: usize, height: usize) |s| { s.driver()?.set(to, value, 4, (width, height, pitch), 0).map(|_| ()) }
     call fn cuMemsetD2D8_v2(to: u64, pitch: usize, value: u8, width: usize, height: usize) |s| { s.driver()?.set(to, value.into(), 1, (width, height, pitch), 0).map(|_| ()) }
+    // Memory of other programs and devices: there are none.
+    call fn cuImportExternalMemory(_memory: *mut u64, _description: *const c_void) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
+    call fn cuExternalMemoryGetMappedBuffer(_address: *mut u64, _memory: u64, _description: *const c_void) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
+    call fn cuDestroyExternalMemory(_memory: u64) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
     call fn cuMemPrefetchAsync_v2(_address: u64, _bytes: usize, _location: u64, _flags: c_uint, _stream: u64) |_s| { Ok(()) }
     call fn cuMemAdvise_v2(_address: u64, _bytes: usize, _advice: c_uint, _location: u64) |_s| { Ok(()) }
 }

@@ -1,8 +1,7 @@
 //! CUDA C++ compiled by nvcc for sm_80 and sm_90, run with all checks on, against the CPU.
 
-mod common;
-
-use common::{Gpu, checked, compile, floats, numbers};
+use crate::args;
+use crate::common::{Gpu, checked, compile, floats, numbers};
 
 const SIZES: [usize; 7] = [1, 31, 32, 33, 255, 1000, 1025];
 
@@ -59,7 +58,7 @@ fn transpose() {
             let data = floats(4, rows * columns);
             let (input, out) = (gpu.upload(&data), gpu.alloc(4 * rows * columns));
             let grid = [columns.div_ceil(32) as u32, rows.div_ceil(32) as u32, 1];
-            common::ok(gpu.try_launch(
+            crate::common::ok(gpu.try_launch(
                 "transpose",
                 grid,
                 [32, 8, 1],
@@ -118,7 +117,7 @@ fn gemm_simt() {
             let (a, b) = (floats(7, m * k), floats(8, k * n));
             let (da, db, c) = (gpu.upload(&a), gpu.upload(&b), gpu.alloc(4 * m * n));
             let grid = [n.div_ceil(16) as u32, m.div_ceil(16) as u32, 1];
-            common::ok(gpu.try_launch(
+            crate::common::ok(gpu.try_launch(
                 "gemm_simt",
                 grid,
                 [16, 16, 1],
@@ -139,7 +138,7 @@ fn softmax_and_layer_norm() {
             let rows = 5;
             let data = floats(9, rows * n);
             let (input, out) = (gpu.upload(&data), gpu.alloc(4 * rows * n));
-            common::ok(gpu.try_launch(
+            crate::common::ok(gpu.try_launch(
                 "softmax_online",
                 [2, 1, 1],
                 [32, 4, 1],

@@ -1,8 +1,7 @@
 //! Bugs that the checks must find, each by its own check and none without it where hardware would say nothing.
 
-mod common;
-
-use common::{Gpu, checked, compile};
+use crate::args;
+use crate::common::{Gpu, checked, compile};
 use cuda::checks::Checks;
 use cuda::driver::api::{memory, module, stream};
 use cuda::driver::settings::Settings;
@@ -105,10 +104,10 @@ fn missing_stream_wait() {
         let gpu = bugs(Settings { seed, ..checked() });
         let (data, one, two) = (gpu.upload(&[1i32; 64]), gpu.stream(), gpu.stream());
         let copy = gpu.upload(&[0i32; 64]);
-        common::ok(gpu.try_launch("fill", [1, 1, 1], [64, 1, 1], 0, args![data, 7, 64], one));
-        common::ok(unsafe { memory::cuMemcpyDtoDAsync_v2(copy, data, 256, two) });
-        common::ok(unsafe { stream::cuStreamSynchronize(one) });
-        common::ok(unsafe { stream::cuStreamSynchronize(two) });
+        crate::common::ok(gpu.try_launch("fill", [1, 1, 1], [64, 1, 1], 0, args![data, 7, 64], one));
+        crate::common::ok(unsafe { memory::cuMemcpyDtoDAsync_v2(copy, data, 256, two) });
+        crate::common::ok(unsafe { stream::cuStreamSynchronize(one) });
+        crate::common::ok(unsafe { stream::cuStreamSynchronize(two) });
         gpu.download::<i32>(copy, 1) == [1]
     });
     assert!(stale);
@@ -121,12 +120,12 @@ fn an_order_that_was_asked_for_is_kept() {
         let gpu = bugs(Settings { seed, ..checked() });
         let (data, one, two) = (gpu.upload(&[1i32; 64]), gpu.stream(), gpu.stream());
         let (copy, mut done) = (gpu.upload(&[0i32; 64]), 0);
-        common::ok(unsafe { event::cuEventCreate(&mut done, 0) });
-        common::ok(gpu.try_launch("fill", [1, 1, 1], [64, 1, 1], 0, args![data, 7, 64], one));
-        common::ok(unsafe { event::cuEventRecord(done, one) });
-        common::ok(unsafe { stream::cuStreamWaitEvent(two, done, 0) });
-        common::ok(unsafe { memory::cuMemcpyDtoDAsync_v2(copy, data, 256, two) });
-        common::ok(unsafe { stream::cuStreamSynchronize(two) });
+        crate::common::ok(unsafe { event::cuEventCreate(&mut done, 0) });
+        crate::common::ok(gpu.try_launch("fill", [1, 1, 1], [64, 1, 1], 0, args![data, 7, 64], one));
+        crate::common::ok(unsafe { event::cuEventRecord(done, one) });
+        crate::common::ok(unsafe { stream::cuStreamWaitEvent(two, done, 0) });
+        crate::common::ok(unsafe { memory::cuMemcpyDtoDAsync_v2(copy, data, 256, two) });
+        crate::common::ok(unsafe { stream::cuStreamSynchronize(two) });
         assert_eq!(gpu.download::<i32>(copy, 1), [7]);
     }
 }
@@ -148,7 +147,7 @@ fn shared_memory_beyond_48_kb_needs_the_attribute() {
     let launch = || gpu.try_launch("big_shared", [1, 1, 1], [64, 1, 1], bytes, args![out], 0);
     assert_eq!(launch(), 1);
     assert_eq!(unsafe { module::cuFuncSetAttribute(gpu.function("big_shared"), 8, 228 * 1024) }, 1);
-    common::ok(unsafe { module::cuFuncSetAttribute(gpu.function("big_shared"), 8, bytes as i32) });
+    crate::common::ok(unsafe { module::cuFuncSetAttribute(gpu.function("big_shared"), 8, bytes as i32) });
     assert_eq!(launch(), 0);
     assert_eq!(gpu.sync(), 0);
 }
@@ -173,8 +172,8 @@ fn leaks_are_reported_when_the_context_goes() {
     let (kept, freed) = (gpu.alloc(1000), gpu.alloc(24));
     gpu.free(freed);
     let mut context = 0;
-    common::ok(unsafe { device::cuCtxGetCurrent(&mut context) });
-    common::ok(unsafe { device::cuCtxDestroy_v2(context) });
+    crate::common::ok(unsafe { device::cuCtxGetCurrent(&mut context) });
+    crate::common::ok(unsafe { device::cuCtxDestroy_v2(context) });
     assert_ne!(kept, 0);
     assert_eq!(gpu.report().leaks, [1000]);
 }

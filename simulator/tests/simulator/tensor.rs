@@ -1,8 +1,7 @@
 //! Asynchronous copies, matrix instructions and mbarriers in whole kernels.
 
-mod common;
-
-use common::{Gpu, checked, compile, floats, numbers};
+use crate::args;
+use crate::common::{Gpu, checked, compile, floats, numbers};
 use half::bf16;
 
 fn gemm(arch: &str, (m, n, k): (usize, usize, usize)) {
@@ -12,7 +11,7 @@ fn gemm(arch: &str, (m, n, k): (usize, usize, usize)) {
     let bits = |v: &[bf16]| v.iter().map(|x| x.to_bits()).collect::<Vec<u16>>();
     let (da, db, c) = (gpu.upload(&bits(&a)), gpu.upload(&bits(&b)), gpu.alloc(4 * m * n));
     let grid = [n as u32 / 64, m as u32 / 64, 1];
-    common::ok(gpu.try_launch("gemm_bf16", grid, [128, 1, 1], 0, args![c, da, db, n as i32, k as i32], 0));
+    crate::common::ok(gpu.try_launch("gemm_bf16", grid, [128, 1, 1], 0, args![c, da, db, n as i32, k as i32], 0));
     let got = gpu.download::<f32>(c, m * n);
     for i in 0..m * n {
         // Products of bf16 are exact; k of them summed in f32 are off by at most k roundings of the sum of magnitudes.

@@ -1,20 +1,19 @@
 //! Counters against numbers worked out by hand.
 
-mod common;
-
-use common::{Gpu, compile};
+use crate::args;
+use crate::common::{Gpu, compile};
 use cuda::counters::Totals;
 use cuda::driver::settings::Settings;
 
-fn count(kernel: &str, args: impl Fn(&Gpu) -> Vec<common::Arg>) -> Totals {
+fn count(kernel: &str, args: impl Fn(&Gpu) -> Vec<crate::common::Arg>) -> Totals {
     let gpu = Gpu::new(&compile("access", "sm_80", &[]), Settings::default());
     let args = args(&gpu);
     gpu.launch(kernel, 1, 32, &args);
-    common::ok(gpu.sync());
+    crate::common::ok(gpu.sync());
     gpu.report().launches.last().expect("a launch was counted").totals.clone()
 }
 
-fn buffers(gpu: &Gpu) -> Vec<common::Arg> {
+fn buffers(gpu: &Gpu) -> Vec<crate::common::Arg> {
     vec![gpu.alloc(4096).into(), gpu.upload(&[1.0f32; 1024]).into()]
 }
 
@@ -72,8 +71,8 @@ fn every_run_counts_the_same() {
         let gpu = Gpu::new(&compile("tensor", "sm_80", &[]), Settings { threads, ..Settings::default() });
         let (a, b) = (gpu.upload(&[0x3f80u16; 256 * 64]), gpu.upload(&[0x3f80u16; 256 * 64]));
         let c = gpu.alloc(4 * 256 * 256);
-        common::ok(gpu.try_launch("gemm_bf16", [4, 4, 1], [128, 1, 1], 0, args![c, a, b, 256, 64], 0));
-        common::ok(gpu.sync());
+        crate::common::ok(gpu.try_launch("gemm_bf16", [4, 4, 1], [128, 1, 1], 0, args![c, a, b, 256, 64], 0));
+        crate::common::ok(gpu.sync());
         gpu.report().launches[0].totals.clone()
     };
     let one = run(1);
