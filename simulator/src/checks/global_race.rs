@@ -160,12 +160,11 @@ struct Found {
 
 impl Found {
     fn fault(self, part: &Places) -> Fault {
-        let hit = |&lane: &usize| self.address + 4 > part.addresses[lane] && self.address < part.addresses[lane] + part.bytes as u64;
+        let hit = |&lane: &usize| {
+            self.address + 4 > part.addresses[lane] && self.address < part.addresses[lane] + part.bytes as u64
+        };
         let lane = part.active().find(hit).unwrap_or(0);
-        let message = format!(
-            "{} at 0x{:x}: {} before, with nothing to order them",
-            self.what, self.address, self.who
-        );
+        let message = format!("{} at 0x{:x}: {} before, with nothing to order them", self.what, self.address, self.who);
         Fault::new(FaultKind::Race, message).at_lane(lane)
     }
 }

@@ -10,8 +10,8 @@ mod race;
 mod shadow;
 
 use crate::error::{Fault, FaultKind};
-use crate::exec::places::{Pattern, Places};
 use crate::exec::params::Launch;
+use crate::exec::places::{Pattern, Places};
 use crate::program::Order;
 use clocks::Clocks;
 use global_race::GlobalRace;

@@ -111,7 +111,8 @@ fn access(
     let order = Order::Weak;
     let address = decode.address(address, space)?;
     let extend = ty.bits() as u8;
-    let access = Access { space: address.space, offset: address.offset, frame: address.frame, ty, vector, extend, order };
+    let access =
+        Access { space: address.space, offset: address.offset, frame: address.frame, ty, vector, extend, order };
     Ok((access, address.reg))
 }
 

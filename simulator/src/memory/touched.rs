@@ -73,7 +73,7 @@ impl Touched {
 
     /// To be called before each launch: when the launches' numbers begin again, their records are forgotten.
     pub fn start(&self, launch: u64) {
-        if launch % LAUNCHES == 0 {
+        if launch.is_multiple_of(LAUNCHES) {
             self.windows.iter().for_each(|lines| lines.records.discard(lines.records.base, lines.records.size));
         }
     }
@@ -87,7 +87,10 @@ impl Touched {
         let (write, read) = (lines.records.load(at, 8), lines.records.load(at + RECORD_BYTES, 8));
         let now = visit.record();
         let against = |other: u64| {
-            same_launch(other, now) && !same_block(other, now) && (other | now) & TRUSTED == 0 && other & now & WORDS != 0
+            same_launch(other, now)
+                && !same_block(other, now)
+                && (other | now) & TRUSTED == 0
+                && other & now & WORDS != 0
         };
         if against(write) {
             return Some(conflict(write, now, if writes { "write after write" } else { "read after write" }));

@@ -265,7 +265,17 @@ pub struct Inst {
 
 impl Inst {
     pub fn new(op: Op, class: Class) -> Self {
-        Self { op, d: [NONE; 4], s: [NONE; 10], imm: 0, guard: Guard::ALWAYS, class, flops: 0, segment: NO_SEGMENT, run: 0 }
+        Self {
+            op,
+            d: [NONE; 4],
+            s: [NONE; 10],
+            imm: 0,
+            guard: Guard::ALWAYS,
+            class,
+            flops: 0,
+            segment: NO_SEGMENT,
+            run: 0,
+        }
     }
 
     /// Calls `visit` for every register read or written; the flag says which.
