@@ -151,7 +151,7 @@ mod avx2 {
     #[inline]
     pub fn multiply_add<const K: usize>(a: &[[f32; K]; M], b: &[[f32; N]; K], c: [&Words; 4], out: &mut [Words; 4]) {
         let out: &mut [[[u32; 4]; LANES / 4]; 4] = bytemuck::cast_mut(out);
-        let c: [&[__m128; LANES / 4]; 4] = c.map(|words| bytemuck::cast_ref(words));
+        let c: [&[__m128; LANES / 4]; 4] = c.map(bytemuck::cast_ref);
         for half in 0..2 {
             let mut sums: [__m256; 8] = [_mm256_setzero_ps(); 8];
             for g in 0..8 {
