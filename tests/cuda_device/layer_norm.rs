@@ -408,9 +408,11 @@ fn bits_do_not_depend_on_the_plan_or_on_recording() {
             bits(&gradients[norm.gamma.range()]),
             bits(&gradients[norm.beta.range()]),
         ];
-        found
+        (found, batch.bucket())
     };
-    let expected = run(0, false);
-    assert!(run(0, true) == expected, "recorded");
-    assert!(run(4000, false) == expected, "a larger plan");
+    let (expected, bucket) = run(0, false);
+    assert!(run(0, true).0 == expected, "recorded");
+    let (found, larger) = run(20_000, false);
+    assert!(larger.tokens > bucket.tokens, "{larger:?} is a larger bucket than {bucket:?}");
+    assert!(found == expected, "a larger plan");
 }

@@ -31,6 +31,20 @@ fn config(classes: usize) -> BertConfig {
     BertConfig { labels: classes, ..tiny::config(1, 8, 1) }
 }
 
+/// Room for more than the examples.
+fn capacity(sequences: usize) -> Capacity {
+    Capacity { tokens: sequences + 2, sequences: sequences + 2, length: 8 }
+}
+
+/// Cases of the same sizes, on one device.
+fn check_all(cases: impl IntoIterator<Item = Case>) {
+    let mut device: Option<CudaDevice<f32>> = None;
+    for case in cases {
+        let open = || support::device(Shape::new(&config(case.classes)), capacity(case.sequences));
+        check(device.get_or_insert_with(open), case);
+    }
+}
+
 /// Examples of one token, in every third slot, backwards.
 fn batch(case: Case) -> PackedBatch {
     let mut packed = tiny::batch(&config(case.classes), &vec![1; case.sequences], case.classes as u32);
@@ -61,27 +75,23 @@ impl Input {
         }
     }
 
-    fn capacity(&self) -> Capacity {
-        Capacity { tokens: self.packed.tokens() + 2, sequences: self.packed.sequences() + 2, length: 8 }
-    }
-
     /// losses [2, E] and d_logits [B, N] of a device whose losses are all NaN before.
-    fn run_cuda(&self, case: Case) -> (Vec<f32>, Vec<f32>) {
-        let mut device: CudaDevice<f32> = support::device(Shape::new(&config(case.classes)), self.capacity());
-        let batch = support::upload(&mut device, &self.packed, self.capacity(), &SCALARS);
-        let (mut losses, len) = (poisoned_vector(&device, 2 * self.slots), self.logits.len());
-        let mut d_logits = poisoned_vector(&device, len + case.classes);
-        let logits = vector(&device, &self.logits);
-        let [target, weights] = [&self.target, &self.weights].map(|v| v.as_ref().map(|v| vector(&device, v)));
+    fn run_cuda(&self, device: &mut CudaDevice<f32>, case: Case) -> (Vec<f32>, Vec<f32>) {
+        let batch = support::upload(device, &self.packed, capacity(case.sequences), &SCALARS);
+        let (mut losses, len) = (poisoned_vector(device, 2 * self.slots), self.logits.len());
+        let mut d_logits = poisoned_vector(device, len + case.classes);
+        let logits = vector(device, &self.logits);
+        let [target, weights] = [&self.target, &self.weights].map(|v| v.as_ref().map(|v| vector(device, v)));
         let (target, weights) = (target.as_ref(), weights.as_ref());
         device.distillation_loss(&mut losses, &mut d_logits, &logits, target, weights, &batch, case.kind).unwrap();
-        let d_logits = written_vector(&device, &d_logits, len, &format!("{case:?}"));
+        let d_logits = written_vector(device, &d_logits, len, &format!("{case:?}"));
         (device.read_vector(&losses).unwrap().into_owned(), d_logits)
     }
 
     fn run_cpu(&self, case: Case) -> (Vec<f32>, Vec<f32>) {
-        let mut device = CpuDevice::new(Shape::new(&config(case.classes)), self.capacity());
-        let batch = support::upload(&mut device, &self.packed, self.capacity(), &SCALARS);
+        let capacity = capacity(case.sequences);
+        let mut device = CpuDevice::new(Shape::new(&config(case.classes)), capacity);
+        let batch = support::upload(&mut device, &self.packed, capacity, &SCALARS);
         let (mut losses, mut d_logits) = (vec![f32::NAN; 2 * self.slots], vec![f32::NAN; self.logits.len()]);
         let (target, weights) = (self.target.as_ref(), self.weights.as_ref());
         device.distillation_loss(&mut losses, &mut d_logits, &self.logits, target, weights, &batch, case.kind).unwrap();
@@ -134,9 +144,9 @@ fn exact(case: Case, input: &Input) -> (Vec<[f64; 2]>, Vec<f64>) {
     (losses, gradient)
 }
 
-fn check(case: Case) {
+fn check(device: &mut CudaDevice<f32>, case: Case) {
     let input = Input::new(case);
-    let (losses, d_logits) = input.run_cuda(case);
+    let (losses, d_logits) = input.run_cuda(device, case);
     let (cpu_losses, cpu_d_logits) = input.run_cpu(case);
     let (exact_losses, exact_d_logits) = exact(case, &input);
     let what = format!("{case:?}");
@@ -171,45 +181,28 @@ fn kinds() -> impl Iterator<Item = LossKind> {
 
 #[test]
 fn every_kind_of_loss() {
-    for kind in kinds() {
-        for (taught, weighted) in [(false, false), (true, false), (false, true), (true, true)] {
-            check(Case { classes: 5, sequences: 3, taught, weighted, kind, scale: 2.0 });
-        }
-    }
+    let given = [(false, false), (true, false), (false, true), (true, true)];
+    check_all(kinds().flat_map(|kind| {
+        given.map(|(taught, weighted)| Case { classes: 5, sequences: 3, taught, weighted, kind, scale: 2.0 })
+    }));
 }
 
 #[test]
 fn any_number_of_classes_and_examples() {
+    let sizes = [(2, 1), (2, 67), (3, 8), (31, 2), (33, 5), (127, 1), (128, 2), (129, 3), (1000, 2), (5000, 3)];
     let kinds: Vec<LossKind> = kinds().collect();
-    for (i, (classes, sequences)) in
-        [(2, 1), (2, 67), (3, 8), (31, 2), (33, 5), (127, 1), (128, 2), (129, 3), (1000, 2), (5000, 3)]
-            .into_iter()
-            .enumerate()
-    {
-        check(Case {
-            classes,
-            sequences,
-            taught: true,
-            weighted: i % 2 == 0,
-            kind: kinds[i % kinds.len()],
-            scale: 3.0,
-        });
-        check(Case {
-            classes,
-            sequences,
-            taught: true,
-            weighted: true,
-            kind: kinds[(i + 3) % kinds.len()],
-            scale: 3.0,
-        });
+    for (i, (classes, sequences)) in sizes.into_iter().enumerate() {
+        check_all([(i, i % 2 == 0), (i + 3, true)].map(|(number, weighted)| {
+            let kind = kinds[number % kinds.len()];
+            Case { classes, sequences, taught: true, weighted, kind, scale: 3.0 }
+        }));
     }
 }
 
 #[test]
 fn logits_near_one_another_far_apart_and_denormal() {
-    for scale in [1e-42, 1e-30, 1e-6, 30.0, 3e3, 1e15] {
-        for kind in kinds() {
-            check(Case { classes: 7, sequences: 2, taught: true, weighted: true, kind, scale });
-        }
-    }
+    let scales = [1e-42, 1e-30, 1e-6, 30.0, 3e3, 1e15];
+    check_all(kinds().flat_map(|kind| {
+        scales.map(|scale| Case { classes: 7, sequences: 2, taught: true, weighted: true, kind, scale })
+    }));
 }
