@@ -401,13 +401,12 @@ fn bits_do_not_depend_on_the_plan_or_on_recording() {
         assert_eq!(device.recorded(), usize::from(record));
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         let gradients = device.read_gradients(&gradients).unwrap();
-        let found = [
+        [
             bits(&device.read_matrix(&y).unwrap()),
             bits(&device.read_matrix(&d_branch).unwrap()),
             bits(&gradients[norm.gamma.range()]),
             bits(&gradients[norm.beta.range()]),
-        ];
-        found
+        ]
     };
     let expected = run(0, false);
     assert!(run(0, true) == expected, "recorded");
