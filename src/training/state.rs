@@ -213,6 +213,9 @@ mod tests {
         assert_eq!(judge(5, f64::NAN), (false, 2, true));
         assert_eq!(position.best, Some(Best { step: 3, value: 0.8 }));
         let mut patient = Position::default();
-        assert!((1..100).all(|step| !(patient.judge(step, 0.5, Metric::Accuracy, 0) && step > 1) && !patient.stopped));
+        for step in 1..100 {
+            assert_eq!(patient.judge(step, 0.5, Metric::Accuracy, 0), step == 1);
+            assert!(!patient.stopped, "0: patience without end");
+        }
     }
 }
