@@ -95,7 +95,8 @@ fn compile_all(nvcc: &Path, kernels: &Path, out: &Path) -> Vec<Image> {
     files.sort();
     let headers: Vec<_> = files.iter().filter(|path| path.extension().is_some_and(|e| e == "cuh")).collect();
     let mut shared = DefaultHasher::new();
-    (nvcc, architectures(), env!("CARGO_PKG_VERSION")).hash(&mut shared);
+    let version = Command::new(nvcc).arg("--version").output().ok().map(|output| output.stdout);
+    (nvcc, version, architectures(), env!("CARGO_PKG_VERSION")).hash(&mut shared);
     fs::read(Path::new(&required("CARGO_MANIFEST_DIR")).join("build.rs")).ok().hash(&mut shared);
     headers.iter().for_each(|path| fs::read(path).ok().hash(&mut shared));
     let sources: Vec<_> = files.iter().filter(|path| path.extension().is_some_and(|e| e == "cu")).collect();
