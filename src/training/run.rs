@@ -59,6 +59,8 @@ pub struct Run<D: Device> {
     pub learner: Learner<D>,
     pub steps: StepPlan,
     pub train: Examples,
+    /// [`Examples::fingerprint`] of `train`.
+    pub fingerprint: u64,
     pub dev: Option<EvaluationSet>,
     pub tests: Vec<(String, EvaluationSet)>,
     pub settings: LoopSettings,
@@ -175,7 +177,7 @@ impl<D: Device> Run<D> {
         let interrupted = asked && step < self.settings.total_steps && !self.position.stopped;
         if self.settings.save && (interrupted || self.position.stopped || self.is_due(self.settings.save_every)) {
             self.log.sync()?;
-            state::save(&self.store, &self.learner, &self.position)?;
+            state::save(&self.store, &self.learner, &self.position, self.fingerprint)?;
             observe(Observation::Saved { step });
         }
         if !interrupted {
@@ -207,22 +209,13 @@ impl<D: Device> Run<D> {
             self.record(Event::Eval(event))?;
         }
         let Some(value) = value else { return Ok(()) };
-        if self.position.best.is_none_or(|best| metric.improves(value, best.value)) {
-            let best = Best { step, value };
+        let is_best = self.position.judge(step, value, metric, self.settings.patience);
+        let Some(best) = self.position.best else { return Ok(()) };
+        if is_best && self.settings.export_best {
             let weights = self.learner.device.read_parameters(pick(&self.learner.state, primary))?;
-            if self.settings.export_best {
-                state::save_best(&self.store, best, &weights)?;
-            }
-            self.position.best = Some(best);
-            self.position.stale = 0;
-        } else {
-            self.position.stale += 1;
+            state::save_best(&self.store, best, &weights)?;
         }
-        if let Some(best) = self.position.best
-            && self.settings.patience > 0
-            && self.position.stale >= self.settings.patience
-        {
-            self.position.stopped = true;
+        if self.position.stopped {
             observe(Observation::StoppedEarly { step, best });
         }
         Ok(())

@@ -16,13 +16,20 @@ pub use segment::{Segment, Tally};
 
 use crate::exec::lanes::Row;
 
+/// File index and line of a statement and, where its function was inlined, of the call in the function that was not.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    pub place: (u32, u32),
+    pub caller: Option<(u32, u32)>,
+}
+
 /// What is known about an instruction beside what it does: for messages and counters.
 #[derive(Debug, Clone)]
 pub struct Info {
     pub mnemonic: String,
     pub line: u32,
-    /// File index and line of the last `.loc`, if any.
-    pub source: Option<(u32, u32)>,
+    /// The last `.loc`, if any.
+    pub source: Option<Source>,
 }
 
 /// One function's code; branch targets are indices into `code`.

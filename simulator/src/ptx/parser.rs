@@ -4,7 +4,7 @@
 //! a directive can change what a kernel means.
 
 use super::lexer::{Spanned, Token, tokenize};
-use super::tree::{Block, Function, Limits, Module, Statement};
+use super::tree::{Block, Function, Limits, Module, Spot, Statement};
 use super::types::Space;
 use crate::error::{LoadError, LoadResult};
 
@@ -328,11 +328,12 @@ impl Parser {
 
     fn directive(&mut self, into: &mut Vec<Statement>) -> LoadResult<()> {
         if self.accept_directive("loc") {
-            let (file, line, _column) = (self.size()?, self.size()?, self.size()?);
-            into.push(Statement::Location { file, line });
+            let at = self.spot()?;
+            let mut inlined_at = None;
             while self.accept(',') {
-                self.inline_place()?;
+                inlined_at = self.inline_place()?.or(inlined_at);
             }
+            into.push(Statement::Location { at, inlined_at });
             Ok(())
         } else if self.accept_directive("pragma") {
             self.skip_statement();
@@ -347,20 +348,20 @@ impl Parser {
         }
     }
 
-    /// `function_name label+4` or `inlined_at file line column`: the place after inlining is the one of interest.
-    fn inline_place(&mut self) -> LoadResult<()> {
+    fn spot(&mut self) -> LoadResult<Spot> {
+        Ok((self.size()?, self.size()?, self.size()?))
+    }
+
+    /// `function_name label+4`, or `inlined_at file line column`: where the function was called.
+    fn inline_place(&mut self) -> LoadResult<Option<Spot>> {
         match self.name()?.as_str() {
             "function_name" => {
                 self.name()?;
                 self.trailing_offset()?;
+                Ok(None)
             }
-            "inlined_at" => {
-                self.size()?;
-                self.size()?;
-                self.size()?;
-            }
-            other => return self.fail(format!("`{other}` in .loc is not supported")),
+            "inlined_at" => self.spot().map(Some),
+            other => self.fail(format!("`{other}` in .loc is not supported")),
         }
-        Ok(())
     }
 }

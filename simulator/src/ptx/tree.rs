@@ -105,8 +105,11 @@ pub enum Statement {
     Instruction(Instruction),
     Block(Block),
     BranchTargets { name: String, labels: Vec<String> },
-    Location { file: u32, line: u32 },
+    Location { at: Spot, inlined_at: Option<Spot> },
 }
+
+/// File index, line and column.
+pub type Spot = (u32, u32, u32);
 
 #[derive(Debug, Clone)]
 pub struct Instruction {

@@ -36,9 +36,14 @@ pub fn compile(name: &str, arch: &str, more: &[&str]) -> String {
 /// What nvcc makes of `tests/cuda/<name>.cu` at -O3. Kept under target/tmp by its source and options, since nvcc takes longer
 /// than most tests.
 pub fn nvcc_output(name: &str, options: &[&str]) -> Vec<u8> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cuda/{name}.cu"));
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda");
+    let source = sources.join(format!("{name}.cu"));
     let compiler = nvcc();
-    let text = std::fs::read(&source).expect("the source is there");
+    // A source may include another of the folder.
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&sources).expect("the folder is there").flatten().map(|f| f.path()).collect();
+    files.sort();
+    let text: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).expect("the source is there")).collect();
     let made = std::fs::metadata(&compiler).and_then(|m| m.modified()).expect("nvcc is a file");
     let mut hasher = std::hash::DefaultHasher::new();
     (text, options, &compiler, made).hash(&mut hasher);

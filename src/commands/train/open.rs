@@ -151,6 +151,7 @@ pub fn open<D: Device>(
     let mut learner = Learner::new(device, encoder, step_settings, capacity, inference, &weights)?;
     drop(weights);
 
+    let fingerprint = data.train.fingerprint();
     let keep = given(&options.keep_checkpoints, "keep-checkpoints")?;
     let resumed = matches!(start, Start::Resume);
     if let Start::Overwrite(lock) = start {
@@ -161,7 +162,7 @@ pub fn open<D: Device>(
         write_run_file(settings, &model.config, encode, cache)?;
     }
     let store = CheckpointStore::open(&settings.directory, keep.max(1))?;
-    let position = if resumed { restore(&store, &mut learner, settings)? } else { Position::default() };
+    let position = if resumed { restore(&store, &mut learner, settings, fingerprint)? } else { Position::default() };
     let (metrics, board) = (settings.directory.join("metrics.jsonl"), settings.directory.join("tensorboard"));
     let (log, board) = if resumed {
         (EventLog::resume(metrics, position.step)?, TensorBoardWriter::resume(board, position.step)?)
@@ -180,6 +181,7 @@ pub fn open<D: Device>(
         learner,
         steps,
         train: data.train,
+        fingerprint,
         dev,
         tests,
         settings: loop_settings,
@@ -364,7 +366,12 @@ fn loop_settings(settings: &Settings, total_steps: u64, save: bool) -> Result<Lo
 }
 
 /// Goes on from the newest checkpoint that is intact; without one, from the start.
-fn restore<D: Device>(store: &CheckpointStore, learner: &mut Learner<D>, settings: &Settings) -> Result<Position> {
+fn restore<D: Device>(
+    store: &CheckpointStore,
+    learner: &mut Learner<D>,
+    settings: &Settings,
+    fingerprint: u64,
+) -> Result<Position> {
     let found = store.latest_valid()?;
     for damaged in &found.damaged {
         let aside = store.put_aside(damaged)?;
@@ -373,7 +380,7 @@ fn restore<D: Device>(store: &CheckpointStore, learner: &mut Learner<D>, setting
     match found.checkpoint {
         Some((step, mut reader)) => {
             show::note(&format!("going on after step {step}"));
-            state::restore(&mut reader, learner)
+            state::restore(&mut reader, learner, fingerprint)
         }
         None => {
             show::note(&format!("{} has no usable checkpoint; starting over", settings.directory.display()));

@@ -157,7 +157,7 @@ impl<E: Element> Attention<E> {
 }
 
 /// Bytes of the statistics.
-pub fn scratch_bytes<E: Element>(shape: Shape, capacity: Capacity) -> usize {
+pub fn scratch_bytes(shape: Shape, capacity: Capacity) -> usize {
     shape.heads * capacity.tokens * size_of::<RowStatistics>()
 }
 

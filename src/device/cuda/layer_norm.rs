@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Result,
-    device::{Capacity, Dropout, Rows, Shape, Write},
+    device::{Dropout, Rows, Shape, Write},
     model::layout::Norm,
 };
 
@@ -50,7 +50,7 @@ impl<E: Element> LayerNorms<E> {
     }
 }
 
-pub fn scratch_bytes<E: Element>(shape: Shape, _: Capacity) -> usize {
+pub fn scratch_bytes(shape: Shape) -> usize {
     Partials::scratch_bytes(shape.hidden)
 }
 

@@ -56,8 +56,8 @@ pub fn head(q: &Matrix, k: &Matrix, v: &Matrix, d: &Matrix, factors: &Matrix, ro
         for j in 0..length {
             // The kernels multiply by the factor of what is kept after rounding.
             let p = if factors[i][j] == 0.0 { 0.0 } else { (rounding.inner)((scores[j] - largest).exp()) };
-            for c in 0..size {
-                r.ctx[i][c] += p * factors[i][j] / sum * v[j][c];
+            for (sum_of, v) in r.ctx[i].iter_mut().zip(&v[j]) {
+                *sum_of += p * factors[i][j] / sum * v;
             }
         }
         r.ctx[i].iter_mut().for_each(|x| *x = (rounding.result)(*x));
