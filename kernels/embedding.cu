@@ -214,8 +214,9 @@ __device__ __forceinline__ void embed_backward_positions(float* __restrict__ d_p
     store_pack(row, sum);
 }
 
+// Without a least number of blocks ptxas holds itself to fewer registers and spills on sm_100.
 #define EMBED_BACKWARD_ROWS(WORDS, POSITIONS, T)                                                                      \
-    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                         \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS, 1)                                                      \
         WORDS(float* d_word, unsigned char* touched, const T* d_sum, const BatchHeader* header, const unsigned* order, \
               const unsigned* run_ids, const unsigned* run_starts, unsigned width) {                                  \
         embed_backward_words(d_word, touched, d_sum, header, order, run_ids, run_starts, width);                      \
