@@ -14,16 +14,19 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: | cargo-is-there ## build target/release/bertsd-cuda
+	@./scripts/fetch-nvcc.sh >/dev/null || echo "make build: going on without nvcc: the program will have no CUDA device" >&2
 	$(CARGO) build --release --locked
 
 demo: | cargo-is-there ## fine-tune a real BERT with ft and with sda, and compare (MODEL= DATA= TEXT= LABEL=: your own)
 	./scripts/demo.sh
 
 test: | cargo-is-there ## fetch what the tests need, and run every test
+	./scripts/fetch-nvcc.sh
 	./scripts/fetch-demo-model.sh
 	$(CARGO) test --release --locked --workspace
 
 soak: | cargo-is-there ## run the long tests that `make test` leaves out
+	./scripts/fetch-nvcc.sh
 	./scripts/fetch-demo-model.sh
 	$(CARGO) test --release --locked --workspace -- --ignored
 
@@ -33,9 +36,10 @@ lint: | cargo-is-there ## check formatting, and lints with warnings as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
-bench: | cargo-is-there ## time the hot paths of a training step (criterion)
+bench: | cargo-is-there ## time the hot paths of a training step, and the simulator (criterion)
+	./scripts/fetch-nvcc.sh
 	./scripts/fetch-demo-model.sh
-	$(CARGO) bench --locked --benches
+	$(CARGO) bench --locked --workspace --benches
 
 bench-peer: | cargo-is-there ## time training against transformers and PyTorch, alternately (see benches/peer/README.md)
 	./scripts/bench-peer.sh

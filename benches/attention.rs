@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Device, Site, cpu::CpuDevice},
+    device::{Device, Site, StepScalars, cpu::CpuDevice},
     encoder::{Encoder, LastLayer},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -28,7 +28,7 @@ fn attention(c: &mut Criterion) {
         let (tokens, sequences) = (source.tokens(), source.sequences());
         let mut device = CpuDevice::new(shape, capacity(&source));
         let mut batch = device.batch(capacity(&source)).expect("memory for the bench");
-        device.upload(&mut batch, &source).expect("a batch that fits");
+        device.upload(&mut batch, &source, &StepScalars::default()).expect("a batch that fits");
         let mut group = c.benchmark_group(format!("attention/{name}"));
         group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
 

@@ -7,7 +7,7 @@ mod shapes;
 use std::time::Duration;
 
 use bertsd_cuda::{
-    device::{Device, Rows, Site, Write, cpu::CpuDevice},
+    device::{Device, Rows, Site, StepScalars, Write, cpu::CpuDevice},
     encoder::{Encoder, LastLayer},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -23,7 +23,7 @@ fn layer_norm(c: &mut Criterion) {
         let (tokens, elements) = (source.tokens(), source.tokens() * encoder.shape.hidden);
         let mut device = CpuDevice::new(encoder.shape, capacity(&source));
         let mut batch = device.batch(capacity(&source)).expect("memory for the bench");
-        device.upload(&mut batch, &source).expect("a batch that fits");
+        device.upload(&mut batch, &source, &StepScalars::default()).expect("a batch that fits");
         let layout = &encoder.layout;
         let mut gradients = device.gradients(layout.len, &layout.embeddings).expect("memory for the bench");
         let (r, d_y) = (noise(elements, 2), noise(elements, 3)); // [T, C]

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bertsd_cuda::{
-    device::{Device, Rows, Write, cpu::CpuDevice},
+    device::{Device, Rows, StepScalars, Write, cpu::CpuDevice},
     encoder::{Encoder, LastLayer},
     model::layout::Linear,
 };
@@ -71,7 +71,7 @@ fn cases() -> Vec<Case> {
         let capacity = capacity(&source);
         let mut device = CpuDevice::new(encoder.shape, capacity);
         let mut batch = device.batch(capacity).expect("memory for the bench");
-        device.upload(&mut batch, &source).expect("a batch that fits");
+        device.upload(&mut batch, &source, &StepScalars::default()).expect("a batch that fits");
         let rows = source.tokens();
         Case {
             name,

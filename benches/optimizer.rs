@@ -9,7 +9,7 @@ mod shapes;
 use std::time::Duration;
 
 use bertsd_cuda::{
-    device::{Device, Update, cpu::CpuDevice},
+    device::{Device, StepScalars, Update, cpu::CpuDevice},
     distillation::{Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
     training::LearningRates,
@@ -37,7 +37,7 @@ fn optimizer(c: &mut Criterion) {
 
     // Gradients that touch the word embeddings of one batch; the other rows and parameters hold zeros, which cost the same.
     let mut batch = device.batch(capacity(&source)).expect("memory for the bench");
-    device.upload(&mut batch, &source).expect("a batch that fits");
+    device.upload(&mut batch, &source, &StepScalars::default()).expect("a batch that fits");
     let mut gradients = device.gradients(layout.len, &layout.embeddings).expect("memory for the bench");
     let d_x = noise(source.tokens() * config.hidden_size, 2); // [T, C]
     let (mean, rstd) = (vec![0.0; source.tokens()], vec![1.0; source.tokens()]);
@@ -69,7 +69,7 @@ fn optimizer(c: &mut Criterion) {
                     beta1: 0.9,
                     beta2: 0.999,
                     eps: 1e-8,
-                    gradient_scale: 0.5,
+                    clip: 1.0,
                     teacher: plan.teacher_follow(t),
                     average: plan.average_follow(t),
                 };

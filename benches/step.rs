@@ -23,6 +23,7 @@ fn learner(plan: Plan, capacity: Capacity) -> Learner<CpuDevice> {
     let model = Model::random(config, vec!["negative".into(), "positive".into()], 1);
     let settings = StepSettings {
         seed: 1,
+        max_examples: 256,
         plan,
         rates: LearningRates {
             encoder: 2e-5,

@@ -96,11 +96,15 @@ fn measure(f: impl FnOnce()) -> (usize, usize, Vec<String>) {
     (SMALL.load(Relaxed), PACKING.load(Relaxed), mem::take(&mut OTHERS.lock().unwrap()))
 }
 
+/// Steps, of which the last two are measured; there are three batches more, so that a new one comes into sight in each.
+const STEPS: usize = 8;
+
 #[test]
 fn a_step_allocates_no_large_buffers() {
     let config = BertConfig { vocab_size: 500, max_positions: 128, labels: 200, ..tiny::config(4, 32, 2) };
     let weights = tiny::weights(&config, 1);
-    let batches: Vec<PackedBatch> = (0..8).map(|t| tiny::batch(&config, &[128, 3, 77, 64, 100, 31], t)).collect();
+    let batches: Vec<PackedBatch> =
+        (0..STEPS + 3).map(|t| tiny::batch(&config, &[128, 3, 77, 64, 100, 31], t as u32)).collect();
     let window = TeacherKind::Window;
     for (name, method, teacher, mode) in [
         ("ft", Method::Ft, TeacherKind::All, SdvMode::LookAhead),
@@ -113,13 +117,13 @@ fn a_step_allocates_no_large_buffers() {
         let plan = Plan::new(method, teacher, mode, Some(1), true);
         let settings = StepSettings { clip: 1.0, ..tiny::settings(plan) };
         let mut learner = tiny::learner(&config, settings, &batches, &weights);
-        for t in 0..batches.len() {
+        for t in 0..STEPS {
             let ahead: Vec<&[PackedBatch]> = batches[t + 1..].chunks(1).take(plan.look_ahead()).collect();
             let mut step = || {
                 learner.step(t as u64, &batches[t..=t], &ahead).unwrap();
             };
             // Buffers that grow once have grown: each thread's scratch, the votes, the list of touched words.
-            if t < 6 {
+            if t < STEPS - 2 {
                 step();
                 continue;
             }

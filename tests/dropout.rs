@@ -11,7 +11,7 @@ mod tiny;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Dropout, Mask, Rows, Shape, Site, Write, cpu::CpuDevice},
+    device::{Capacity, Device, Dropout, Mask, Rows, Shape, Site, StepScalars, Write, cpu::CpuDevice},
     model::{
         BertConfig, View,
         layout::{Linear, Norm},
@@ -36,7 +36,7 @@ fn setup(packed: &PackedBatch) -> (CpuDevice, <CpuDevice as Device>::Batch, Capa
     let capacity = Capacity { tokens: TOKENS, sequences: TOKENS, length: TOKENS };
     let mut device = CpuDevice::new(Shape::new(&config()), capacity);
     let mut batch = device.batch(capacity).unwrap();
-    device.upload(&mut batch, packed).unwrap();
+    device.upload(&mut batch, packed, &StepScalars::default()).unwrap();
     (device, batch, capacity)
 }
 

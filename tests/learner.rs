@@ -9,11 +9,15 @@ mod tiny;
 use bertsd_cuda::{
     Error,
     data::PackedBatch,
-    device::{Device, Distance},
+    device::{Device, Distance, cpu::CpuDevice},
     distillation::{LambdaSchedule, Method, TeacherKind},
+    encoder::{Encoder, LastLayer, Recompute},
     model::{BertConfig, Layout},
     random::Philox,
-    training::step::{StepReport, StepSettings},
+    training::{
+        Learner,
+        step::{StepReport, StepSettings},
+    },
 };
 use reference::{Loss, Masks, Reference};
 
@@ -270,5 +274,26 @@ fn weights_that_are_not_numbers_stop_the_run_and_change_nothing() {
         let after = learner.device.read_parameters(&learner.state.student).unwrap();
         assert_eq!(bits(&after), bits(&weights));
         assert_eq!([learner.state.first_moment.clone(), learner.state.second_moment.clone()], moments);
+    }
+}
+
+#[test]
+fn layers_made_again_give_the_same_bits() {
+    for layers in [1, 2, 4] {
+        let config = tiny::config(2, 16, layers);
+        let weights = tiny::weights(&config, 3);
+        let batches = [tiny::batch(&config, &[5, 40, 1, 9], 3)];
+        let gradients = |recompute, last| {
+            let encoder = Encoder::new(&config, last).with_recompute(recompute);
+            let capacity = tiny::capacity(&batches);
+            let device = CpuDevice::new(encoder.shape, capacity);
+            let settings = tiny::settings(tiny::fine_tuning());
+            let mut learner = Learner::new(device, encoder, settings, capacity, capacity, &weights).unwrap();
+            learner.step(0, &batches, &[]).unwrap();
+            learner.gradients().unwrap().iter().map(|g| g.to_bits()).collect::<Vec<_>>()
+        };
+        for last in [LastLayer::FirstRows, LastLayer::AllRows] {
+            assert!(gradients(Recompute::Gelu, last) == gradients(Recompute::Layer, last), "{layers} layers, {last:?}");
+        }
     }
 }

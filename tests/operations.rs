@@ -8,7 +8,7 @@ mod tiny;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Mask, Rows, Shape, Site, Write, cpu::CpuDevice},
+    device::{Capacity, Device, Mask, Rows, Shape, Site, StepScalars, Write, cpu::CpuDevice},
     model::{
         Activation, BertConfig, Layout, View,
         layout::{Linear, Norm},
@@ -34,7 +34,7 @@ fn setup(config: &BertConfig, packed: &PackedBatch) -> (CpuDevice, Batch) {
     let capacity = Capacity { tokens: packed.tokens(), sequences, length: config.max_positions };
     let mut device = CpuDevice::new(Shape::new(config), capacity);
     let mut batch = device.batch(capacity).unwrap();
-    device.upload(&mut batch, packed).unwrap();
+    device.upload(&mut batch, packed, &StepScalars::default()).unwrap();
     (device, batch)
 }
 

@@ -8,7 +8,7 @@ mod tiny;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Distance, Mask, cpu::CpuDevice},
+    device::{Capacity, Device, Distance, Mask, StepScalars, cpu::CpuDevice},
     distillation::{Method, TeacherKind},
     encoder::{Encoder, Keep, LastLayer, Workspace},
     model::{Activation, BertConfig},
@@ -36,7 +36,7 @@ fn logits(config: &BertConfig, last: LastLayer, weights: &[f32], packed: &Packed
     let mut device = CpuDevice::new(encoder.shape, capacity);
     let parameters = device.parameters(weights).unwrap();
     let mut batch = device.batch(capacity).unwrap();
-    device.upload(&mut batch, packed).unwrap();
+    device.upload(&mut batch, packed, &StepScalars::default()).unwrap();
     let mut all = Vec::new();
     for keep in [Keep::ForBackward, Keep::Logits] {
         let mut workspace = Workspace::new(&device, &encoder, capacity, keep).unwrap();

@@ -118,16 +118,23 @@ fn early_stopping_and_export() {
     let toy = Toy::new();
     let run = toy.run("stopped", "--dev dev.csv --epochs 40 --patience 2");
     let evals = run.events("eval");
-    let steps = run.events("step").len();
-    assert!(steps < 480, "perfect accuracy cannot get better, {steps} steps");
+    assert!(run.events("step").len() < 480, "perfect accuracy cannot get better");
     let best = evals[evals.len() - 3]["accuracy"].as_f64().unwrap();
     assert!(evals[evals.len() - 2..].iter().all(|event| event["accuracy"].as_f64().unwrap() <= best));
-    // Once more without looking: the last weights of as many steps are the same, those of the best step are others.
-    let epochs = steps / 12;
-    let options = format!("--dev dev.csv --max-steps {steps} --warmup 0 --best-metric loss");
+    assert!(evals[..evals.len() - 3].iter().all(|event| event["accuracy"].as_f64().unwrap() < best));
+    // Against labels that are all wrong the loss on dev climbs while the model learns: the last weights are not the best.
+    let wrong = fs::read_to_string(toy.path("dev.csv")).unwrap();
+    let wrong = wrong.replace(",neg", ",x").replace(",pos", ",neg").replace(",x", ",pos");
+    toy.write("wrong.csv", &wrong);
+    let (epochs, steps) = (4, 48);
+    let options = format!("--dev wrong.csv --epochs {epochs} --best-metric loss");
     let bests = toy.run("best", &format!("{options} --export best"));
     let lasts = toy.run("last", &format!("{options} --export last"));
     assert_eq!((bests.events("eval").len(), &bests.metrics), (epochs, &lasts.metrics));
+    let losses: Vec<f64> = bests.events("eval").iter().map(|event| event["loss"].as_f64().unwrap()).collect();
+    let best = (0..epochs).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap();
+    assert!(best + 1 < epochs, "the last step is not the best: {losses:?}");
+    assert!(bests.weights != lasts.weights, "the best weights are those of step {}", 12 * (best + 1));
     let output = succeed(&mut toy.command("--resume last"));
     assert!(
         String::from_utf8_lossy(&output.stdout).contains(&format!("model of step {steps} ")),

@@ -93,6 +93,8 @@ pub struct Place {
     pub kernel: String,
     pub ptx_line: u32,
     pub source: Option<(String, u32)>,
+    /// Where the statement's function was called, if it was inlined.
+    pub caller: Option<(String, u32)>,
     pub instruction: String,
     pub block: [u32; 3],
     pub thread: [u32; 3],
@@ -126,7 +128,11 @@ impl fmt::Display for Fault {
         let ([bx, by, bz], [tx, ty, tz]) = (at.block, at.thread);
         write!(f, " in {} at ptx line {}", at.kernel, at.ptx_line)?;
         if let Some((file, line)) = &at.source {
-            write!(f, " ({file}:{line})")?;
+            write!(f, " ({file}:{line}")?;
+            if let Some((file, line)) = &at.caller {
+                write!(f, ", inlined at {file}:{line}")?;
+            }
+            f.write_str(")")?;
         }
         write!(f, " `{}`, block ({bx},{by},{bz}), thread ({tx},{ty},{tz})", at.instruction)
     }

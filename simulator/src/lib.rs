@@ -10,6 +10,20 @@
 //! | [`checks`] | bounds, races, uninitialised reads, barriers, leaks |
 //! | [`counters`] | what a GPU would have issued and moved |
 //! | [`driver`] | the driver API over all of this |
+//!
+//! # How a program finds it
+//!
+//! The shared library is a drop-in `libcuda.so`. There are two ways to it, and neither changes the program's own calls:
+//!
+//! - *Before the program starts*: put the folder that holds `libcuda.so` first in `LD_LIBRARY_PATH`. A program that was linked
+//!   with the driver asks for `libcuda.so.1`: give it a link of that name in the folder.
+//! - *From within the program*, before its first driver call: `dlopen` the library by its path with `RTLD_NOW | RTLD_GLOBAL`.
+//!   The library's soname is `libcuda.so`, so the loader gives the same library to whoever opens `libcuda.so` by name
+//!   afterwards, as cudarc does with `dynamic-loading`. A program that offers `CUDASIM=1` needs just this, with the path of the
+//!   `libcuda.so` beside its own executable.
+//!
+//! Either way the device's name ends in `(simulated)`, so that no log can be mistaken for that of a GPU. Settings are
+//! environment variables, read at `cuInit`: see [`driver::settings`].
 
 pub mod checks;
 pub mod counters;

@@ -1,6 +1,9 @@
 //! Options of `info`.
 
-use bertsd_cuda::distillation::{Method, TeacherKind};
+use bertsd_cuda::{
+    device::{DeviceChoice, Precision},
+    distillation::{Method, TeacherKind},
+};
 use clap::Args;
 
 use super::scoring::at_least_one;
@@ -30,6 +33,14 @@ pub struct InfoArgs {
     /// Plan memory for the mean of the iterates too (se always keeps it)
     #[arg(long, help_heading = "Memory plan")]
     pub average: bool,
+
+    /// Device to plan memory for: auto, cpu, cuda, cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, help_heading = "Memory plan")]
+    pub device: DeviceChoice,
+
+    /// What a GPU stores activations as: auto, bf16, f32; auto is bf16 there, and float32 on the processor
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::Auto, help_heading = "Memory plan")]
+    pub precision: Precision,
 
     /// Print one JSON object instead of tables
     #[arg(long, help_heading = "Output")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bertsd_cuda::{
     data::{Format, Truncation},
-    device::DeviceChoice,
+    device::{DeviceChoice, Precision},
 };
 use clap::Args;
 
@@ -31,9 +31,9 @@ pub struct ColumnOptions {
     #[arg(long, value_name = "COL", help_heading = "Data")]
     pub text_pair: Option<String>,
 
-    /// The file has no header; columns are numbers from 0 [default: its first row is one]
-    #[arg(long, help_heading = "Data")]
-    pub no_header: bool,
+    /// The file has no header; columns are numbers from 0 [default: as trained where --text is, else its first row is one]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Data")]
+    pub no_header: Option<bool>,
 }
 
 /// Labelled examples.
@@ -65,6 +65,10 @@ pub struct ComputeOptions {
     /// Where to compute: auto, cpu, cuda, cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, help_heading = "Computing")]
     pub device: DeviceChoice,
+
+    /// What a GPU stores activations as: auto, bf16, f32; auto is bf16 there, and float32 on the processor
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::Auto, help_heading = "Computing")]
+    pub precision: Precision,
 
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Computing")]

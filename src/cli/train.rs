@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct TrainArgs {
-    /// Continue the run in this directory to the bit; of the other options only --stop-after may be given
+    /// Continue the run in this directory to the bit; of the other options only --stop-after and --trace may be given
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub resume: Option<PathBuf>,
 
@@ -22,6 +22,10 @@ pub struct TrainArgs {
     /// Save and stop after this many optimizer steps in all, as if interrupted
     #[arg(long, value_name = "STEPS", help_heading = "Run")]
     pub stop_after: Option<u64>,
+
+    /// Write a timeline of the run for Chrome or Perfetto here; on a GPU it has every kernel [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub trace: Option<PathBuf>,
 
     #[command(flatten)]
     pub options: TrainOptions,
@@ -88,8 +92,12 @@ pub struct TrainOptions {
     #[arg(long, value_name = "COL", help_heading = "Data")]
     pub label: Option<String>,
 
+    /// Format of the files: csv, tsv, tsv-quoted, jsonl, parquet [default: by each file's extension]
+    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
+    pub format: Option<String>,
+
     /// The files have no header; columns are numbers from 0
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Data")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Data")]
     pub no_header: Option<bool>,
 
     /// Directory for tokenized data, reused by later runs; "none" keeps no file [default: the user's cache directory]
@@ -129,7 +137,7 @@ pub struct TrainOptions {
     pub sdv_mode: Option<String>,
 
     /// Keep the mean of the iterates beside any method (se always does)
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Method")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Method")]
     pub average: Option<bool>,
 
     /// First optimizer step whose result enters the mean, from 1 [default: 1]
@@ -204,6 +212,14 @@ pub struct TrainOptions {
     /// Where to compute: auto, cpu, cuda, cuda:N [default: auto]
     #[arg(long, value_name = "DEVICE", help_heading = "Run")]
     pub device: Option<String>,
+
+    /// What the backward pass makes again instead of keeping it: gelu, or layer, which takes a third more work and much less memory [default: gelu]
+    #[arg(long, value_name = "PART", help_heading = "Optimization")]
+    pub recompute: Option<String>,
+
+    /// What a GPU stores activations as: auto, bf16, f32; auto is bf16 there, and float32 on the processor [default: auto]
+    #[arg(long, value_name = "TYPE", help_heading = "Run")]
+    pub precision: Option<String>,
 
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N", help_heading = "Run")]

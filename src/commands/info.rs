@@ -2,22 +2,26 @@
 
 use bertsd_cuda::{
     Error, Result,
-    device::{Capacity, Shape, cpu::CpuDevice, cuda_devices},
-    distillation::{Method, Plan, SdvMode, Source, TeacherKind},
-    encoder::{Encoder, Keep, LastLayer},
+    device::{
+        Backend, Capacity, Shape, Storage,
+        cpu::CpuDevice,
+        cuda::{self, CudaDevice, cuda_devices},
+    },
+    distillation::{Method, Plan, SdvMode, TeacherKind},
+    encoder::{Encoder, LastLayer},
     model::{ConfigFile, Layout},
+    training::MemoryPlan,
 };
 use serde_json::{Map, Value, json};
 
-use super::{console, score_table::aligned, scoring};
+use super::{console, score_table::aligned, scoring, threads::set_threads};
 use crate::cli::InfoArgs;
 
 /// Longest sequence of training where the user says none.
 const MAX_LENGTH: usize = 512;
-const FLOAT_BYTES: usize = size_of::<f32>();
 
 pub fn run(args: InfoArgs) -> anyhow::Result<()> {
-    scoring::set_threads(args.threads);
+    set_threads(args.threads)?;
     let mut text = String::new();
     let mut object = Map::new();
     if let Some(name) = &args.model {
@@ -77,25 +81,24 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
 
     let average = (args.average || method == Method::Se).then_some(1);
     let plan = Plan::new(method, teacher, SdvMode::LookAhead, average, false);
-    let arena = Layout::new(config).len * FLOAT_BYTES;
     let encoder = Encoder::new(config, LastLayer::FirstRows);
-    let workspace = |keep| encoder.footprint(capacity, keep).bytes(FLOAT_BYTES);
-    let rows = [
-        ("weights", arena),
-        ("gradients", arena),
-        ("moments", 2 * arena),
-        ("teacher", teacher_arenas(&plan) * arena),
-        ("average", if average.is_some() { 2 * arena } else { 0 }),
-        ("activations", workspace(Keep::ForBackward)),
-        ("teacher and evaluation activations", workspace(Keep::Logits)),
-        ("scratch", CpuDevice::scratch_bytes(Shape::new(config), capacity)),
-    ];
+    let shape = Shape::new(config);
+    let (precision, storage, scratch) = match args.device.resolve(args.precision)? {
+        Backend::Cpu => ("float32 on the processor", Storage::FLOAT32, CpuDevice::scratch_bytes(shape, capacity)),
+        Backend::CudaF32 { .. } => {
+            ("float32 on the GPU", Storage::FLOAT32, CudaDevice::<f32>::scratch_bytes(shape, capacity))
+        }
+        Backend::CudaBf16 { .. } => {
+            ("bf16 on the GPU", Storage::BF16, CudaDevice::<cuda::Bf16>::scratch_bytes(shape, capacity))
+        }
+    };
+    let MemoryPlan { rows } = MemoryPlan::new(&encoder, &plan, capacity, capacity, storage, scratch);
     let total: usize = rows.iter().map(|(_, bytes)| bytes).sum();
     let row = |name: &str, bytes: usize| vec![name.to_owned(), format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))];
     let mut table: Vec<Vec<String>> = rows.iter().map(|(name, bytes)| row(name, *bytes)).collect();
     table.push(row("total", total));
     text.push_str(&format!(
-        "memory to train it in float32, {} sequences of {length} tokens a micro-batch\n\n{}\n",
+        "memory to train it in {precision}, {} sequences of {length} tokens a micro-batch\n\n{}\n",
         args.batch_size,
         aligned(&table)
     ));
@@ -108,17 +111,6 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
     Ok(())
 }
 
-/// Copies of the weights that the teacher keeps: of a window its mean and every iterate, of another mean also what float32
-/// rounds off it.
-fn teacher_arenas(plan: &Plan) -> usize {
-    match (plan.source(), plan.window()) {
-        (Source::None | Source::LookAhead, _) => 0,
-        (Source::Stored, window) => window,
-        (Source::Weights, 0) => 2,
-        (Source::Weights, window) => window + 1,
-    }
-}
-
 fn describe_devices(text: &mut String, object: &mut Map<String, Value>) {
     let cpu = CpuDevice::description();
     text.push_str(&format!("devices\n\ncpu     {cpu}\n"));
@@ -127,8 +119,9 @@ fn describe_devices(text: &mut String, object: &mut Map<String, Value>) {
         Err(reason) => text.push_str(&format!("cuda    none: {reason}\n")),
         Ok(devices) if devices.is_empty() => text.push_str("cuda    none: the driver lists no device\n"),
         Ok(devices) => devices.iter().for_each(|device| {
+            let unusable = device.unusable().map_or_else(String::new, |reason| format!("; not usable: {reason}"));
             text.push_str(&format!(
-                "cuda:{}  {}, {:.1} GiB, compute capability {}.{}; this build has no CUDA kernels\n",
+                "cuda:{}  {}, {:.1} GiB, compute capability {}.{}{unusable}\n",
                 device.ordinal,
                 device.name,
                 device.memory_bytes as f64 / f64::from(1 << 30),
@@ -139,7 +132,7 @@ fn describe_devices(text: &mut String, object: &mut Map<String, Value>) {
     }
     let listed = cuda.unwrap_or_default().into_iter().map(|device| {
         json!({"device": format!("cuda:{}", device.ordinal), "name": device.name, "memory_bytes": device.memory_bytes,
-               "capability": [device.capability.0, device.capability.1], "usable": false})
+               "capability": [device.capability.0, device.capability.1], "usable": device.unusable().is_none()})
     });
     let cpu = json!({"device": "cpu", "name": cpu, "usable": true});
     object.insert("devices".to_owned(), std::iter::once(cpu).chain(listed).collect());
@@ -165,17 +158,5 @@ mod tests {
     #[test]
     fn thousands_are_grouped() {
         assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-    }
-
-    #[test]
-    fn a_teacher_keeps_what_its_state_allocates() {
-        let arenas = |method, teacher, mode| teacher_arenas(&Plan::new(method, teacher, mode, None, false));
-        let (window, all) = (TeacherKind::Window(5), TeacherKind::All);
-        assert_eq!(arenas(Method::Ft, window, SdvMode::LookAhead), 0);
-        assert_eq!(arenas(Method::Sda, window, SdvMode::LookAhead), 6);
-        assert_eq!(arenas(Method::Sda, all, SdvMode::LookAhead), 2);
-        assert_eq!(arenas(Method::Sda, TeacherKind::Ema(0.9), SdvMode::LookAhead), 2);
-        assert_eq!(arenas(Method::Sdv, window, SdvMode::LookAhead), 0);
-        assert_eq!(arenas(Method::Sdv, window, SdvMode::Stored), 5);
     }
 }

@@ -5,10 +5,12 @@ mod console;
 mod ensemble;
 mod eval;
 mod info;
+mod on_device;
 mod predict;
 mod report;
 mod score_table;
 mod scoring;
+mod threads;
 pub mod train;
 
 use std::process::ExitCode;

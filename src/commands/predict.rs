@@ -8,7 +8,7 @@ use std::{
 use bertsd_cuda::{
     Error, Result,
     data::{Columns, Conventions, EncodeSettings, Format, Table},
-    device::{Backend, Capacity, Device, Shape, cpu::CpuDevice},
+    device::{Capacity, Device, Shape},
     inference::{
         Classifier, Event, OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter,
         STANDARD_INPUT, StreamSettings, TextInput, classify_stream, softmax,
@@ -18,7 +18,9 @@ use indicatif::ProgressBar;
 
 use super::{
     console,
-    scoring::{self, Compute, Loaded},
+    on_device::on_device,
+    scoring::{Compute, Loaded},
+    threads::set_threads,
 };
 use crate::cli::{
     PredictArgs,
@@ -29,8 +31,8 @@ use crate::cli::{
 const CHUNK: usize = 4096;
 
 pub fn run(args: PredictArgs) -> anyhow::Result<()> {
-    scoring::set_threads(args.compute.threads);
-    let backend = args.compute.device.resolve()?;
+    set_threads(args.compute.threads)?;
+    let backend = args.compute.device.resolve(args.compute.precision)?;
     let mut loaded = Loaded::open(&args.model)?;
     let input = input(&args, &loaded)?;
     let encode = loaded.encode_settings(&args.encode, input.is_paired())?;
@@ -45,19 +47,19 @@ pub fn run(args: PredictArgs) -> anyhow::Result<()> {
         input_ids: args.input_ids,
     };
     let format = args.output_format.unwrap_or_else(|| PredictionFormat::of(&args.output));
-    let file = OutputFile::create(&args.output)?;
+    let file = OutputFile::create(&args.output, &[args.input.as_path()])?;
     let settings = settings(&args, encode);
     // A bar between the answers would spoil both.
     let talks = args.output.as_os_str() == "-" && io::stdout().is_terminal();
     let bar = if talks { ProgressBar::hidden() } else { console::bar("classifying", input.size()) };
-    let outcome = PredictionWriter::new(file, format, fields, &labels).and_then(|writer| match backend {
-        Backend::Cpu => {
+    let outcome = PredictionWriter::new(file, format, fields, &labels).and_then(|writer| {
+        on_device!(backend, make => {
             let capacity = capacity(settings);
-            let device = CpuDevice::new(Shape::new(&loaded.model.config), capacity);
+            let device = make(Shape::new(&loaded.model.config), capacity)?;
             let classifier = Classifier::new(device, &loaded.model, capacity)?;
             loaded.model.weights = Vec::new();
             answer(classifier, &loaded, input, settings, writer, &bar)
-        }
+        })
     });
     bar.finish_and_clear();
     Ok(console::forgive_broken_pipe(outcome)?)
@@ -107,7 +109,7 @@ fn input(args: &PredictArgs, loaded: &Loaded) -> Result<TextInput> {
     Ok(match format {
         InputFormat::Lines => TextInput::Lines { path, paired: columns.pair.is_some(), stdin },
         InputFormat::Table(format) => {
-            let header = !args.columns.no_header;
+            let header = loaded.header(&args.columns);
             TextInput::Table {
                 table: Table { path, format, header, columns, conventions: Conventions::default() },
                 stdin,

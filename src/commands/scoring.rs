@@ -8,12 +8,15 @@ use bertsd_cuda::{
         BertTokenizer, Columns, EncodeSettings, EvaluationPlan, Examples, LabelMap, Labels, Source, Table,
         TokenizeRequest, TokenizedSet, Truncation,
     },
-    device::{Backend, Capacity, Device, DeviceChoice, Shape, cpu::CpuDevice},
+    device::{Capacity, Device, DeviceChoice, Precision, Shape},
     inference::{Classifier, TrainedWith, Visit, locate},
     model::{Model, Purpose},
 };
 
-use super::console::{self, DownloadBar};
+use super::{
+    console::{self, DownloadBar},
+    on_device::on_device,
+};
 use crate::cli::scoring::{ColumnOptions, ComputeOptions, DataOptions, EncodeOptions};
 
 /// Longest sequence where neither the user nor the model says one.
@@ -21,14 +24,6 @@ const MAX_LENGTH: usize = 512;
 
 /// The value of `--text-pair` that says that there is no second text.
 const NO_PAIR: &str = "none";
-
-/// Rayon's threads, from which the device takes its own. A second call in one process leaves the first one's.
-pub fn set_threads(threads: Option<usize>) {
-    if let Some(threads) = threads {
-        // Fails only where the threads are there already.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    }
-}
 
 /// The directory of a model by any of its names.
 pub fn find(name: &str) -> Result<PathBuf> {
@@ -92,6 +87,12 @@ impl Loaded {
         }
     }
 
+    /// Whether the first row of a file names its columns: as the user says, else as in training, whose numbers of columns
+    /// go with it.
+    pub fn header(&self, options: &ColumnOptions) -> bool {
+        !options.no_header.unwrap_or(self.trained.no_header && options.text.is_empty())
+    }
+
     /// One file of labelled examples, or of unlabelled ones.
     pub fn source(&self, data: PathBuf, options: &DataOptions, labelled: bool) -> Result<Source> {
         let mut columns = self.columns(&options.columns);
@@ -101,7 +102,7 @@ impl Loaded {
             Some(format) => Table { path: data, format, header: true, columns, conventions: Default::default() },
             None => Table::new(data, columns)?,
         };
-        table.header = !options.columns.no_header;
+        table.header = self.header(&options.columns);
         Ok(Source::Table(table))
     }
 
@@ -134,12 +135,10 @@ impl Loaded {
             sequences: plan.sequence_capacity(),
             length: lengths.iter().copied().max().unwrap_or(0) as usize,
         };
-        match compute.device.resolve()? {
-            Backend::Cpu => {
-                let device = CpuDevice::new(Shape::new(&self.model.config), capacity);
-                self.sweep_on(device, examples, &plan, capacity, visit)
-            }
-        }
+        let backend = compute.device.resolve(compute.precision)?;
+        on_device!(backend, make => {
+            self.sweep_on(make(Shape::new(&self.model.config), capacity)?, examples, &plan, capacity, visit)
+        })
     }
 
     fn sweep_on<D: Device>(
@@ -167,12 +166,14 @@ impl Loaded {
 #[derive(Clone, Copy, Debug)]
 pub struct Compute {
     pub device: DeviceChoice,
+    pub precision: Precision,
     pub batch_size: usize,
     pub max_tokens: usize,
 }
 
 impl From<&ComputeOptions> for Compute {
     fn from(options: &ComputeOptions) -> Self {
-        Self { device: options.device, batch_size: options.batch_size, max_tokens: options.max_tokens }
+        let &ComputeOptions { device, precision, .. } = options;
+        Self { device, precision, batch_size: options.batch_size, max_tokens: options.max_tokens }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use super::cuda;
 use crate::{Error, Result};
 
 /// The value of `--device`.
@@ -17,22 +18,45 @@ pub enum DeviceChoice {
     },
 }
 
+/// The value of `--precision`: what a GPU stores activations and the forward pass's weights as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// bf16 on a GPU, float32 on the processor.
+    #[default]
+    Auto,
+    Bf16,
+    F32,
+}
+
 /// A device that this build can run on. Static dispatch starts from a match on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     Cpu,
+    CudaBf16 { ordinal: usize },
+    CudaF32 { ordinal: usize },
 }
 
 impl DeviceChoice {
+    /// What to run on. `auto` is the first GPU that the kernels run on, else the processor.
+    ///
     /// # Errors
-    /// [`Error::Device`] when the device asked for cannot be used, saying what can.
-    pub fn resolve(self) -> Result<Backend> {
-        match self {
-            Self::Auto | Self::Cpu => Ok(Backend::Cpu),
-            Self::Cuda { .. } => Err(Error::Device {
-                device: self.to_string(),
-                message: "this build has no CUDA kernels; run on the processor with --device cpu".to_owned(),
-            }),
+    /// [`Error::Device`] when the device asked for cannot be used, saying what can; [`Error::Setting`] for bf16 on the processor.
+    pub fn resolve(self, precision: Precision) -> Result<Backend> {
+        let ordinal = match self {
+            Self::Cpu => None,
+            Self::Auto => cuda::first_usable(),
+            Self::Cuda { ordinal } => {
+                cuda::check(ordinal)?;
+                Some(ordinal)
+            }
+        };
+        match (ordinal, precision) {
+            (None, Precision::Bf16) => {
+                Err(Error::setting("precision", "the processor computes in float32 only; bf16 needs --device cuda"))
+            }
+            (None, _) => Ok(Backend::Cpu),
+            (Some(ordinal), Precision::F32) => Ok(Backend::CudaF32 { ordinal }),
+            (Some(ordinal), Precision::Auto | Precision::Bf16) => Ok(Backend::CudaBf16 { ordinal }),
         }
     }
 }
@@ -66,6 +90,29 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "bf16" => Ok(Self::Bf16),
+            "f32" => Ok(Self::F32),
+            _ => Err(Error::setting("precision", format!("'{text}' is none of auto, bf16, f32"))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,10 +130,18 @@ mod tests {
     }
 
     #[test]
-    fn cuda_is_refused_with_what_to_do_instead() {
-        assert_eq!(DeviceChoice::Auto.resolve().unwrap(), Backend::Cpu);
-        assert_eq!(DeviceChoice::Cpu.resolve().unwrap(), Backend::Cpu);
-        let error = DeviceChoice::Cuda { ordinal: 3 }.resolve().unwrap_err().to_string();
-        assert!(error.contains("cuda:3") && error.contains("--device cpu"), "{error}");
+    fn the_processor_computes_in_float32() {
+        for precision in ["auto", "f32"] {
+            assert_eq!(DeviceChoice::Cpu.resolve(precision.parse().unwrap()).unwrap(), Backend::Cpu);
+        }
+        let error = DeviceChoice::Cpu.resolve(Precision::Bf16).unwrap_err().to_string();
+        assert!(error.contains("precision") && error.contains("--device cuda"), "{error}");
+        assert!("fp16".parse::<Precision>().unwrap_err().to_string().contains("auto, bf16, f32"));
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_refused_with_what_to_do_instead() {
+        let error = DeviceChoice::Cuda { ordinal: 99 }.resolve(Precision::Auto).unwrap_err().to_string();
+        assert!(error.contains("cuda:99"), "{error}");
     }
 }

@@ -8,14 +8,16 @@
 
 mod choice;
 pub mod cpu;
-mod cuda_driver;
+pub mod cuda;
 mod dropout;
 mod optimizer;
+pub mod timeline;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-pub use choice::{Backend, DeviceChoice};
-pub use cuda_driver::{CudaDevice, cuda_devices};
+use timeline::Span;
+
+pub use choice::{Backend, DeviceChoice, Precision};
 pub use dropout::{Dropout, Mask, Site};
 pub use optimizer::{Follow, Mean, ParameterRange, Teacher, TrainingState, Update};
 
@@ -54,6 +56,47 @@ impl Shape {
     }
 }
 
+/// How a device stores matrices of activations, and whether weights have a copy in that precision beside their float32 original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    pub matrix_bytes: usize,
+    pub copies_weights: bool,
+}
+
+impl Storage {
+    pub const FLOAT32: Self = Self { matrix_bytes: 4, copies_weights: false };
+    pub const BF16: Self = Self { matrix_bytes: 2, copies_weights: true };
+}
+
+/// A part of a training step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Embeddings(Direction),
+    Layer(usize, Direction),
+    Head(Direction),
+    Loss,
+    Optimizer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |direction| if direction == Direction::Forward { "forward" } else { "backward" };
+        match *self {
+            Self::Embeddings(direction) => write!(f, "embeddings {}", word(direction)),
+            Self::Layer(layer, direction) => write!(f, "layer {layer} {}", word(direction)),
+            Self::Head(direction) => write!(f, "head {}", word(direction)),
+            Self::Loss => f.write_str("loss"),
+            Self::Optimizer => f.write_str("optimizer"),
+        }
+    }
+}
+
 /// What a row of a matrix stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
@@ -64,7 +107,7 @@ pub enum Rows {
 }
 
 /// What happens to a parameter gradient that is already there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Write {
     Overwrite,
     Add,
@@ -79,21 +122,47 @@ pub enum Distance {
     Kl { temperature: f32 },
 }
 
-/// Scalars of the loss of one micro-batch.
-#[derive(Clone, Copy, Debug)]
-pub struct LossScale {
-    /// λ, the weight of the distillation term at this step.
-    pub lambda: f32,
+/// What the loss is, the same through a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossKind {
     pub distance: Distance,
     pub label_smoothing: f32,
+}
+
+/// Scalars that change from step to step, uploaded with the batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepScalars {
+    /// Optimizer step that the dropout masks belong to.
+    pub step: u32,
+    /// λ, the weight of the distillation term at this step.
+    pub lambda: f32,
     /// 1 / Σ of the class weights of the labels of the whole optimizer step (without class weights: 1 / examples).
     pub ce_scale: f32,
     /// 1 / examples of the whole optimizer step.
     pub distill_scale: f32,
 }
 
+/// What tells one recorded pass from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PassKey {
+    /// Forward, loss and backward of the student; `target` numbers where the teacher's logits come from.
+    Student { target: u8, write: Write },
+    /// A forward pass without a backward one: whose weights, and the dropout pass of its masks (none without dropout).
+    Forward { weights: ForwardWeights, masks: Option<u32> },
+}
+
+/// Whose weights a forward pass runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ForwardWeights {
+    Student,
+    Teacher,
+    Average,
+    /// A slot of the ring of stored weights.
+    Stored(usize),
+}
+
 /// Most rows a run will ever put through an operation; memory is planned once from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capacity {
     pub tokens: usize,
     pub sequences: usize,
@@ -118,6 +187,21 @@ pub trait Device: Sized {
     /// What this device is, for logs: every run names it.
     fn name(&self) -> String;
 
+    /// How it stores matrices and weights.
+    fn storage(&self) -> Storage;
+
+    /// Memory that is still free, where the device's memory is its own.
+    fn free_bytes(&self) -> Result<Option<usize>>;
+
+    /// What the operations that follow belong to: for profilers, traces and errors.
+    fn enter(&mut self, scope: Scope);
+
+    /// From now on times are taken, for [`Device::take_spans`]; passes are no longer recorded.
+    fn trace(&mut self);
+
+    /// What the device did since the last call; waits for it. Empty without [`Device::trace`].
+    fn take_spans(&mut self) -> Result<Vec<Span>>;
+
     fn matrix(&self, rows: usize, cols: usize) -> Result<Self::Matrix>;
     fn vector(&self, len: usize) -> Result<Self::Vector>;
     fn arena(&self, len: usize) -> Result<Self::Arena>;
@@ -130,11 +214,18 @@ pub trait Device: Sized {
     fn read_arena<'a>(&self, arena: &'a Self::Arena) -> Result<Cow<'a, [f32]>>;
     fn read_parameters<'a>(&self, parameters: &'a Self::Parameters) -> Result<Cow<'a, [f32]>>;
     fn read_gradients<'a>(&self, gradients: &'a Self::Gradients) -> Result<Cow<'a, [f32]>>;
+    fn write_matrix(&self, matrix: &mut Self::Matrix, values: &[f32]) -> Result<()>;
     fn write_vector(&self, vector: &mut Self::Vector, values: &[f32]) -> Result<()>;
     fn write_arena(&self, arena: &mut Self::Arena, values: &[f32]) -> Result<()>;
+    fn write_gradients(&self, gradients: &mut Self::Gradients, values: &[f32]) -> Result<()>;
     fn write_parameters(&self, parameters: &mut Self::Parameters, values: &[f32]) -> Result<()>;
 
-    fn upload(&mut self, batch: &mut Self::Batch, source: &PackedBatch) -> Result<()>;
+    /// The batch, and the scalars of the pass that it is for: what a recorded launch reads from device memory.
+    fn upload(&mut self, batch: &mut Self::Batch, source: &PackedBatch, scalars: &StepScalars) -> Result<()>;
+
+    /// Does what `pass` does. A device that records may launch what it recorded of an equal `key` and batches of like size
+    /// instead of calling it: so a pass must depend on nothing but its buffers, the uploaded batch and the key.
+    fn replay(&mut self, key: PassKey, batch: &Self::Batch, pass: impl FnOnce(&mut Self) -> Result<()>) -> Result<()>;
 
     /// x = dropout(LayerNorm(word\[id\] + position\[p\] + type\[k\])), x \[T, C\]; keeps each row's mean and 1/σ \[T\].
     fn embed(
@@ -312,17 +403,38 @@ pub trait Device: Sized {
         dropout: Dropout,
     ) -> Result<()>;
 
+    /// The projections of the last layer: kv = x · \[Wk; Wv\]ᵀ + b \[T, 2C\], first \[B, C\] = the first row of each sequence of x,
+    /// q = first · Wqᵀ + b \[B, C\].
+    fn project_first(
+        &mut self,
+        kv: &mut Self::Matrix,
+        q: &mut Self::Matrix,
+        first: &mut Self::Matrix,
+        x: &Self::Matrix,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        qkv: Linear,
+    ) -> Result<()>;
+
+    /// d_x = d_kv · \[Wk; Wv\], and in the first row of each sequence + d_q · Wq + residual \[B, C\]. Overwrites d_x \[T, C\];
+    /// d_first \[B, C\] is scratch.
+    fn project_first_backward_input(
+        &mut self,
+        d_x: &mut Self::Matrix,
+        d_first: &mut Self::Matrix,
+        d_kv: &Self::Matrix,
+        d_q: &Self::Matrix,
+        residual: &Self::Matrix,
+        weights: &Self::Parameters,
+        batch: &Self::Batch,
+        qkv: Linear,
+    ) -> Result<()>;
+
     /// first \[B, C\] = the first row of each sequence of x \[T, C\].
     fn gather_first(&mut self, first: &mut Self::Matrix, x: &Self::Matrix, batch: &Self::Batch) -> Result<()>;
 
-    /// d_x \[T, C\] += first \[B, C\] in the first row of each sequence; with [`Write::Overwrite`] the other rows become 0.
-    fn scatter_first(
-        &mut self,
-        d_x: &mut Self::Matrix,
-        first: &Self::Matrix,
-        batch: &Self::Batch,
-        write: Write,
-    ) -> Result<()>;
+    /// d_x \[T, C\] = first \[B, C\] in the first row of each sequence, 0 in the others.
+    fn scatter_first(&mut self, d_x: &mut Self::Matrix, first: &Self::Matrix, batch: &Self::Batch) -> Result<()>;
 
     /// pooled = tanh(first · Wpᵀ + bp), dropped = dropout(pooled), logits = dropped · Wcᵀ + bc, logits \[B, N\].
     fn classify(
@@ -355,9 +467,9 @@ pub trait Device: Sized {
         write: Write,
     ) -> Result<()>;
 
-    /// losses \[2, B\]: weighted cross-entropy of each example (unscaled), then its distillation term (mean over classes for
-    /// MSE); d_logits \[B, N\]: gradient of `ce_scale · Σ ce + λ · distill_scale · Σ distill`. `target` \[B, N\] are the
-    /// teacher's logits, `class_weights` \[N\].
+    /// losses \[2, E\], by the example's slot among the E of a step: its weighted cross-entropy (unscaled), then its distillation
+    /// term (mean over classes for MSE). d_logits \[B, N\]: gradient of `ce_scale · Σ ce + λ · distill_scale · Σ distill`.
+    /// `target` \[B, N\] are the teacher's logits, `class_weights` \[N\]. λ and the two scales are those of the uploaded batch.
     fn distillation_loss(
         &mut self,
         losses: &mut Self::Vector,
@@ -366,16 +478,22 @@ pub trait Device: Sized {
         target: Option<&Self::Vector>,
         class_weights: Option<&Self::Vector>,
         batch: &Self::Batch,
-        scale: LossScale,
+        loss: LossKind,
     ) -> Result<()>;
 
     /// Before the first backward pass of an optimizer step: clears the gradients that [`Device::embed_backward`] adds to.
     fn begin_step(&mut self, gradients: &mut Self::Gradients, table: &Embeddings) -> Result<()>;
 
-    /// ‖g‖₂ over all parameters, with a fixed order of summation.
-    fn gradient_norm(&mut self, gradients: &Self::Gradients) -> Result<f64>;
+    /// Behind the last backward operation of a batch: folds what they left in pieces.
+    fn end_backward(&mut self, gradients: &mut Self::Gradients, batch: &Self::Batch) -> Result<()>;
 
-    /// One pass over the arenas: scale, AdamW, teacher, average.
+    /// ‖g‖₂ over all parameters, with a fixed order of summation. It stays on the device for [`Device::update`].
+    fn gradient_norm(&mut self, gradients: &Self::Gradients) -> Result<()>;
+
+    /// The last gradient norm; waits for the device.
+    fn read_gradient_norm(&mut self) -> Result<f64>;
+
+    /// One pass over the arenas: clip, AdamW, teacher, average. Changes nothing where the gradient norm is not finite.
     fn update(
         &mut self,
         state: &mut TrainingState<Self>,

@@ -1,6 +1,6 @@
 //! The state that training carries from step to step, and what one optimizer pass does to it.
 //!
-//! θ is the student. AdamW (Loshchilov and Hutter 2019), with g already scaled by `gradient_scale`:
+//! θ is the student. AdamW (Loshchilov and Hutter 2019), with g already clipped:
 //!
 //! ```text
 //! θ ← θ · (1 − lr · decay)
@@ -48,8 +48,9 @@ pub struct Update {
     pub beta1: f32,
     pub beta2: f32,
     pub eps: f32,
-    /// Factor on the gradients: the clip coefficient.
-    pub gradient_scale: f32,
+    /// Largest gradient norm: gradients are multiplied by min(1, clip / (‖g‖ + 1e-6)), as torch.nn.utils.clip_grad_norm_
+    /// does. Infinite: no clipping.
+    pub clip: f32,
     pub teacher: Follow,
     pub average: Follow,
 }

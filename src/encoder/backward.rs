@@ -1,10 +1,12 @@
 //! The backward pass: from the gradient of the logits to the gradient of every parameter, layer by layer from the top.
 
-use super::{Encoder, Workspace, workspace::GradientBuffers, workspace::LayerBuffers};
+use super::{Encoder, Recompute, Workspace, workspace::GradientBuffers, workspace::LayerBuffers};
 use crate::{
     Result,
-    device::{Device, Mask, Rows, Site, Write, outputs_of},
+    device::{Device, Direction, Mask, Rows, Scope, Site, Write, outputs_of},
 };
+
+const KEPT: &str = "a workspace that is kept for the backward pass has these";
 
 impl Encoder {
     /// Reads `workspace.gradients.d_logits`; `mask` is that of the forward pass. The gradients of dense parameters are written
@@ -19,8 +21,9 @@ impl Encoder {
         mask: Mask,
         write: Write,
     ) -> Result<()> {
+        device.enter(Scope::Head(Direction::Backward));
         let last = self.layers() - 1;
-        let flow = workspace.gradients.as_mut().expect("a workspace that is kept for the backward pass has these");
+        let flow = workspace.gradients.as_mut().expect(KEPT);
         let first_rows = self.rows(last) == Rows::Sequences;
         let first = if first_rows { &workspace.x[last + 1] } else { &workspace.first };
         let d_first = if first_rows { &mut flow.d_out } else { &mut flow.d_y };
@@ -39,22 +42,32 @@ impl Encoder {
             write,
         )?;
         if !first_rows {
-            device.scatter_first(&mut flow.d_out, &flow.d_y, batch, Write::Overwrite)?;
+            device.scatter_first(&mut flow.d_out, &flow.d_y, batch)?;
         }
         for l in (0..=last).rev() {
-            let (x, kept) = (&workspace.x[l], &workspace.layers[l]);
+            device.enter(Scope::Layer(l, Direction::Backward));
+            // The shared buffers still hold the layer that the forward pass ran last.
+            if self.recompute == Recompute::Layer && l + 1 < last {
+                self.forward_layer(device, workspace, l, weights, batch, mask)?;
+                device.enter(Scope::Layer(l, Direction::Backward));
+            }
+            let set = workspace.set(l, last);
+            let flow = workspace.gradients.as_mut().expect(KEPT);
+            let (x, kept) = (&workspace.x[l], &workspace.layers[set]);
             self.layer_backward(device, l, x, kept, flow, &mut workspace.h, gradients, weights, batch, mask, write)?;
         }
+        device.enter(Scope::Embeddings(Direction::Backward));
         device.embed_backward(
             gradients,
-            &flow.d_out,
+            &workspace.gradients.as_ref().expect(KEPT).d_out,
             &workspace.embed_mean,
             &workspace.embed_rstd,
             weights,
             batch,
             &self.layout.embeddings,
             self.dropout(mask, Site::Embeddings),
-        )
+        )?;
+        device.end_backward(gradients, batch)
     }
 
     /// `flow.d_out`: the gradient of the layer's output on entry, of its input on return.
@@ -117,10 +130,8 @@ impl Encoder {
             let (d_q, d_kv) = (d_branch, d_qkv);
             let (query, key_value) = (outputs_of(layer.qkv, c, 0, c), outputs_of(layer.qkv, c, c, 2 * c));
             device.attention_first_backward(d_q, d_kv, d_ctx, q, qkv, ctx, lse, batch, probabilities)?;
-            device.linear_backward_input(d_out, d_kv, None, weights, batch, Rows::Tokens, key_value)?;
             let d_first = d_ctx;
-            device.linear_backward_input(d_first, d_q, Some(d_r), weights, batch, Rows::Sequences, query)?;
-            device.scatter_first(d_out, d_first, batch, Write::Add)?;
+            device.project_first_backward_input(d_out, d_first, d_kv, d_q, d_r, weights, batch, layer.qkv)?;
             device.linear_backward_weight(gradients, d_kv, x, batch, Rows::Tokens, key_value, write)?;
             device.linear_backward_weight(gradients, d_q, first, batch, Rows::Sequences, query, write)
         } else {

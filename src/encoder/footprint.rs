@@ -29,16 +29,15 @@ impl Encoder {
         let mut sum = Footprint {
             // inputs and outputs of layers; h; first, pooled, dropped
             matrix_elements: (if training { layers + 1 } else { 2 }) * t * c + t * f + 3 * b * c,
-            // the embeddings' mean and 1/σ; logits; losses
-            vector_elements: 2 * t + b * n + 2 * b,
+            // the embeddings' mean and 1/σ; logits
+            vector_elements: 2 * t + b * n,
         };
         if training {
             // d_out, d_r, d_branch, d_y; d_u; d_qkv
             sum.matrix_elements += 4 * t * c + t * f + t * 3 * c;
             sum.vector_elements += b * n;
         }
-        let sets = if training { (0..layers).collect() } else { vec![0, layers - 1] };
-        for layer in sets {
+        for layer in self.buffered_layers(keep) {
             let buffers = self.layer_footprint(capacity, self.rows(layer), keep);
             sum.matrix_elements += buffers.matrix_elements;
             sum.vector_elements += buffers.vector_elements;
@@ -69,16 +68,15 @@ mod tests {
     use super::*;
     use crate::{
         device::cpu::CpuDevice,
-        encoder::{LastLayer, Workspace},
+        encoder::{LastLayer, Recompute, Workspace},
         model::{Activation, BertConfig},
     };
 
     fn allocated(workspace: &Workspace<CpuDevice>) -> Footprint {
-        let Workspace {
-            x, embed_mean, embed_rstd, layers, h, first, pooled, dropped, logits, losses, gradients, ..
-        } = workspace;
+        let Workspace { x, embed_mean, embed_rstd, layers, h, first, pooled, dropped, logits, gradients, .. } =
+            workspace;
         let mut matrices: Vec<&Vec<f32>> = x.iter().chain([h, first, pooled, dropped]).collect();
-        let mut vectors: Vec<&Vec<f32>> = vec![embed_mean, embed_rstd, logits, losses];
+        let mut vectors: Vec<&Vec<f32>> = vec![embed_mean, embed_rstd, logits];
         for layer in layers {
             matrices.extend([&layer.qkv, &layer.ctx, &layer.r1, &layer.y, &layer.r2]);
             matrices.extend(layer.q.iter().chain(&layer.first).chain(&layer.u));
@@ -111,9 +109,13 @@ mod tests {
             initializer_range: 0.02,
         };
         let capacity = Capacity { tokens: 37, sequences: 4, length: 19 };
-        for (layers, last) in [(1, LastLayer::FirstRows), (3, LastLayer::FirstRows), (3, LastLayer::AllRows)] {
+        let (first, all) = (LastLayer::FirstRows, LastLayer::AllRows);
+        let (gelu, layer) = (Recompute::Gelu, Recompute::Layer);
+        for (layers, last, again) in
+            [(1, first, gelu), (3, first, gelu), (3, all, gelu), (3, first, layer), (1, all, layer)]
+        {
             config.layers = layers;
-            let encoder = Encoder::new(&config, last);
+            let encoder = Encoder::new(&config, last).with_recompute(again);
             let device = CpuDevice::new(encoder.shape, capacity);
             for keep in [Keep::ForBackward, Keep::Logits] {
                 let workspace = Workspace::new(&device, &encoder, capacity, keep).unwrap();

@@ -3,7 +3,7 @@
 use super::{Encoder, Workspace, workspace::LayerBuffers};
 use crate::{
     Result,
-    device::{Device, Mask, Rows, Site, outputs_of},
+    device::{Device, Direction, Mask, Rows, Scope, Site},
 };
 
 impl Encoder {
@@ -17,25 +17,14 @@ impl Encoder {
         mask: Mask,
     ) -> Result<()> {
         let last = self.layers() - 1;
+        device.enter(Scope::Embeddings(Direction::Forward));
         let embeddings = self.dropout(mask, Site::Embeddings);
         let (mean, rstd) = (&mut workspace.embed_mean, &mut workspace.embed_rstd);
         device.embed(&mut workspace.x[0], mean, rstd, weights, batch, &self.layout.embeddings, embeddings)?;
         for l in 0..=last {
-            let (input, output, set) = (workspace.input(l), workspace.input(l + 1), workspace.set(l, last));
-            let [x, x_next] =
-                workspace.x.get_disjoint_mut([input, output]).expect("input and output of a layer are two buffers");
-            self.layer_forward(
-                device,
-                l,
-                x,
-                x_next,
-                &mut workspace.layers[set],
-                &mut workspace.h,
-                weights,
-                batch,
-                mask,
-            )?;
+            self.forward_layer(device, workspace, l, weights, batch, mask)?;
         }
+        device.enter(Scope::Head(Direction::Forward));
         let output = workspace.input(last + 1);
         let first = match self.rows(last) {
             Rows::Sequences => &workspace.x[output],
@@ -57,6 +46,24 @@ impl Encoder {
         )
     }
 
+    /// Layer `l`, from its input in the workspace to its output there.
+    pub(super) fn forward_layer<D: Device>(
+        &self,
+        device: &mut D,
+        workspace: &mut Workspace<D>,
+        l: usize,
+        weights: &D::Parameters,
+        batch: &D::Batch,
+        mask: Mask,
+    ) -> Result<()> {
+        device.enter(Scope::Layer(l, Direction::Forward));
+        let (input, output, set) = (workspace.input(l), workspace.input(l + 1), workspace.set(l, self.layers() - 1));
+        let [x, x_next] =
+            workspace.x.get_disjoint_mut([input, output]).expect("input and output of a layer are two buffers");
+        let (kept, h) = (&mut workspace.layers[set], &mut workspace.h);
+        self.layer_forward(device, l, x, x_next, kept, h, weights, batch, mask)
+    }
+
     fn layer_forward<D: Device>(
         &self,
         device: &mut D,
@@ -72,12 +79,9 @@ impl Encoder {
         let layer = &self.layout.layers[l];
         let rows = self.rows(l);
         let probabilities = self.dropout(mask, Site::AttentionProbabilities { layer: l });
-        let c = self.shape.hidden;
         let residual = match (rows, &mut kept.first, &mut kept.q) {
             (Rows::Sequences, Some(first), Some(q)) => {
-                device.gather_first(first, x, batch)?;
-                device.linear(q, first, weights, batch, Rows::Sequences, outputs_of(layer.qkv, c, 0, c))?;
-                device.linear(&mut kept.qkv, x, weights, batch, Rows::Tokens, outputs_of(layer.qkv, c, c, 2 * c))?;
+                device.project_first(&mut kept.qkv, q, first, x, weights, batch, layer.qkv)?;
                 device.attention_first(&mut kept.ctx, &mut kept.lse, q, &kept.qkv, batch, probabilities)?;
                 &*first
             }

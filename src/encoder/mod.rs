@@ -25,12 +25,23 @@ pub enum LastLayer {
     AllRows,
 }
 
+/// What the backward pass makes again instead of keeping it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recompute {
+    /// GELU's output, from its input: in a pass that reads the input anyway.
+    #[default]
+    Gelu,
+    /// Each layer, from its input: a third more work in the step, and of the layers only inputs are kept.
+    Layer,
+}
+
 /// Sizes, parameter places and drop probabilities of one classifier.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     pub shape: Shape,
     pub layout: Layout,
     last_layer: LastLayer,
+    recompute: Recompute,
     hidden_drop_prob: f32,
     attention_drop_prob: f32,
     classifier_drop_prob: f32,
@@ -42,9 +53,23 @@ impl Encoder {
             shape: Shape::new(config),
             layout: Layout::new(config),
             last_layer,
+            recompute: Recompute::default(),
             hidden_drop_prob: config.hidden_drop_prob,
             attention_drop_prob: config.attention_drop_prob,
             classifier_drop_prob: config.classifier_drop_prob,
+        }
+    }
+
+    pub fn with_recompute(self, recompute: Recompute) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// Layers, by number, that have buffers of their own in a workspace; all others share the first of them. The last one has
+    /// fewer rows than the others.
+    fn buffered_layers(&self, keep: Keep) -> Vec<usize> {
+        match (keep, self.recompute) {
+            (Keep::ForBackward, Recompute::Gelu) => (0..self.layers()).collect(),
+            (Keep::ForBackward, Recompute::Layer) | (Keep::Logits, _) => vec![0, self.layers() - 1],
         }
     }
 

@@ -1,6 +1,6 @@
 //! The buffers of a pass through the encoder, allocated once for the largest batch.
 
-use super::Encoder;
+use super::{Encoder, Recompute};
 use crate::{
     Result,
     device::{Capacity, Device, Rows},
@@ -55,9 +55,10 @@ pub struct Workspace<D: Device> {
     pub pooled: D::Matrix,  // [B, C]
     pub dropped: D::Matrix, // [B, C]
     pub logits: D::Vector,  // [B, N]
-    pub losses: D::Vector,  // [2, B]
     pub gradients: Option<GradientBuffers<D>>,
     keep: Keep,
+    /// All layers but the last have one set of buffers.
+    shares_layers: bool,
 }
 
 impl<D: Device> Workspace<D> {
@@ -65,8 +66,6 @@ impl<D: Device> Workspace<D> {
         let Capacity { tokens: t, sequences: b, .. } = capacity;
         let (c, f, n) = (encoder.shape.hidden, encoder.shape.intermediate, encoder.shape.labels);
         let layers = encoder.layers();
-        // Without a backward pass the layers in the middle share one set; the last one, with fewer rows, has its own.
-        let sets: Vec<usize> = if keep == Keep::ForBackward { (0..layers).collect() } else { vec![0, layers - 1] };
         let gradients = match keep {
             Keep::Logits => None,
             Keep::ForBackward => Some(GradientBuffers {
@@ -84,7 +83,8 @@ impl<D: Device> Workspace<D> {
             x: (0..inputs).map(|_| device.matrix(t, c)).collect::<Result<_>>()?,
             embed_mean: device.vector(t)?,
             embed_rstd: device.vector(t)?,
-            layers: sets
+            layers: encoder
+                .buffered_layers(keep)
                 .into_iter()
                 .map(|l| LayerBuffers::new(device, encoder, capacity, encoder.rows(l), keep))
                 .collect::<Result<_>>()?,
@@ -93,9 +93,9 @@ impl<D: Device> Workspace<D> {
             pooled: device.matrix(b, c)?,
             dropped: device.matrix(b, c)?,
             logits: device.vector(b * n)?,
-            losses: device.vector(2 * b)?,
             gradients,
             keep,
+            shares_layers: keep == Keep::Logits || encoder.recompute == Recompute::Layer,
         })
     }
 
@@ -109,10 +109,7 @@ impl<D: Device> Workspace<D> {
 
     /// Which of `layers` belongs to layer `l`, the last of which is `last`.
     pub fn set(&self, l: usize, last: usize) -> usize {
-        match self.keep {
-            Keep::ForBackward => l,
-            Keep::Logits => usize::from(l == last),
-        }
+        if self.shares_layers { usize::from(l == last) } else { l }
     }
 }
 

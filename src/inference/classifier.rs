@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::{
     Error, Result,
     data::{EvaluationPlan, Examples, PackedBatch},
-    device::{Capacity, Device, Mask},
+    device::{Capacity, Device, ForwardWeights, Mask, PassKey, StepScalars},
     encoder::{Encoder, Keep, LastLayer, Workspace},
     model::Model,
 };
@@ -65,9 +65,10 @@ impl<D: Device> Classifier<D> {
             );
             return Err(Error::setting("batch", message));
         }
-        self.device.upload(&mut self.batch, batch)?;
         let Self { device, encoder, workspace, weights, batch: uploaded, .. } = self;
-        encoder.forward(device, workspace, weights, uploaded, Mask::none())?;
+        device.upload(uploaded, batch, &StepScalars::default())?;
+        let key = PassKey::Forward { weights: ForwardWeights::Student, masks: None };
+        device.replay(key, uploaded, |device| encoder.forward(device, workspace, weights, uploaded, Mask::none()))?;
         let used = batch.sequences() * encoder.shape.labels;
         Ok(match device.read_vector(&workspace.logits)? {
             Cow::Borrowed(all) => Cow::Borrowed(&all[..used]),

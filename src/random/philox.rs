@@ -17,6 +17,11 @@ pub struct Philox {
 }
 
 impl Philox {
+    /// Low and high word of the seed.
+    pub const fn key(self) -> [u32; 2] {
+        self.key
+    }
+
     pub const fn new(seed: u64) -> Self {
         Self { key: [seed as u32, (seed >> 32) as u32] }
     }

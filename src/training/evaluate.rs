@@ -4,7 +4,7 @@ use super::Learner;
 use crate::{
     Result,
     data::{EvaluationPlan, Examples, PackedBatch},
-    device::{Device, Teacher, TrainingState},
+    device::{Device, ForwardWeights, Teacher, TrainingState},
     metrics::{Accumulator, Scores},
     reports::Weights,
 };
@@ -32,6 +32,14 @@ pub fn pick<D: Device>(state: &TrainingState<D>, weights: Weights) -> &D::Parame
     }
 }
 
+fn name(weights: Weights) -> ForwardWeights {
+    match weights {
+        Weights::Student => ForwardWeights::Student,
+        Weights::Teacher => ForwardWeights::Teacher,
+        Weights::Average => ForwardWeights::Average,
+    }
+}
+
 /// Scores of `weights` on `set`. Batches and the order of sums are fixed.
 pub fn evaluate<D: Device>(learner: &mut Learner<D>, set: &EvaluationSet, weights: Weights) -> Result<Scores> {
     let labels = learner.encoder.shape.labels;
@@ -39,7 +47,7 @@ pub fn evaluate<D: Device>(learner: &mut Learner<D>, set: &EvaluationSet, weight
     let mut batch = PackedBatch::default();
     for examples in set.plan.batches() {
         set.examples.fill(examples, 0, &mut batch);
-        let logits = learner.logits(&batch, |state| pick(state, weights))?;
+        let logits = learner.logits(&batch, name(weights), |state| pick(state, weights))?;
         accumulator.add_logits(&logits[..batch.sequences() * labels], &batch.labels)?;
     }
     Ok(accumulator.scores())

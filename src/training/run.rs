@@ -21,7 +21,7 @@ use crate::{
     device::Device,
     metrics::{Metric, Scores},
     model::Model,
-    reports::{EvalEvent, Event, EventLog, Split, StepEvent, TensorBoardWriter, Weights},
+    reports::{EvalEvent, Event, EventLog, Split, StepEvent, TensorBoardWriter, Timeline, Weights},
 };
 
 /// When things happen in the loop; 0 steps: never, or at the end of an epoch only.
@@ -59,12 +59,16 @@ pub struct Run<D: Device> {
     pub learner: Learner<D>,
     pub steps: StepPlan,
     pub train: Examples,
+    /// [`Examples::fingerprint`] of `train`.
+    pub fingerprint: u64,
     pub dev: Option<EvaluationSet>,
     pub tests: Vec<(String, EvaluationSet)>,
     pub settings: LoopSettings,
     pub store: CheckpointStore,
     pub log: EventLog,
     pub board: TensorBoardWriter,
+    /// Where the times of everything go, if they are wanted.
+    pub timeline: Option<Timeline>,
     pub position: Position,
 }
 
@@ -95,10 +99,16 @@ impl<D: Device> Run<D> {
             let next: Vec<&[PackedBatch]> = coming.iter().map(Vec::as_slice).collect();
             let report = self.learner.step(t, &current, &next).map_err(|error| self.explain(error))?;
             self.position.step = t + 1;
+            self.trace_step(t + 1, started)?;
             self.log_step(&report, started.elapsed(), observe)?;
             self.after_step(stop, observe)?;
         }
-        self.finish(observe)
+        let outcome = self.finish(observe)?;
+        if let Some(timeline) = &mut self.timeline {
+            timeline.device(&self.learner.device.take_spans()?)?;
+            timeline.finish()?;
+        }
+        Ok(outcome)
     }
 
     /// The micro-batches of a step.
@@ -113,6 +123,13 @@ impl<D: Device> Run<D> {
                 batch
             })
             .collect()
+    }
+
+    /// The step's times, on the host and the device.
+    fn trace_step(&mut self, step: u64, started: Instant) -> Result<()> {
+        let Some(timeline) = &mut self.timeline else { return Ok(()) };
+        timeline.device(&self.learner.device.take_spans()?)?;
+        timeline.host(&format!("step {step}"), started)
     }
 
     fn is_epoch_end(&self) -> bool {
@@ -160,7 +177,7 @@ impl<D: Device> Run<D> {
         let interrupted = asked && step < self.settings.total_steps && !self.position.stopped;
         if self.settings.save && (interrupted || self.position.stopped || self.is_due(self.settings.save_every)) {
             self.log.sync()?;
-            state::save(&self.store, &self.learner, &self.position)?;
+            state::save(&self.store, &self.learner, &self.position, self.fingerprint)?;
             observe(Observation::Saved { step });
         }
         if !interrupted {
@@ -177,33 +194,28 @@ impl<D: Device> Run<D> {
     fn evaluate_dev(&mut self, observe: &mut dyn FnMut(Observation)) -> Result<()> {
         let Some(dev) = &self.dev else { return Ok(()) };
         let step = self.position.step;
+        let average_has_begun = self.learner.settings.plan.average_has_begun(step);
+        let (primary, metric) = (self.settings.evaluate[0], self.settings.best_metric);
+        let mut value = None;
         let mut events = Vec::new();
-        for &weights in &self.settings.evaluate {
+        // A mean of nothing yet has no scores.
+        for &weights in self.settings.evaluate.iter().filter(|&&of| of != Weights::Average || average_has_begun) {
             let scores = evaluate(&mut self.learner, dev, weights)?;
+            value = if weights == primary { Some(metric.of(&scores)) } else { value };
             events.push(EvalEvent::new(Split::Dev, weights, step, scores));
         }
-        let (primary, metric) = (events[0].weights, self.settings.best_metric);
-        let value = metric.of(&events[0].scores);
         for event in events {
             observe(Observation::Evaluation(&event));
             self.record(Event::Eval(event))?;
         }
-        if self.position.best.is_none_or(|best| metric.improves(value, best.value)) {
-            let best = Best { step, value };
+        let Some(value) = value else { return Ok(()) };
+        let is_best = self.position.judge(step, value, metric, self.settings.patience);
+        let Some(best) = self.position.best else { return Ok(()) };
+        if is_best && self.settings.export_best {
             let weights = self.learner.device.read_parameters(pick(&self.learner.state, primary))?;
-            if self.settings.export_best {
-                state::save_best(&self.store, best, &weights)?;
-            }
-            self.position.best = Some(best);
-            self.position.stale = 0;
-        } else {
-            self.position.stale += 1;
+            state::save_best(&self.store, best, &weights)?;
         }
-        if let Some(best) = self.position.best
-            && self.settings.patience > 0
-            && self.position.stale >= self.settings.patience
-        {
-            self.position.stopped = true;
+        if self.position.stopped {
             observe(Observation::StoppedEarly { step, best });
         }
         Ok(())

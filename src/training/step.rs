@@ -3,7 +3,10 @@
 use crate::{
     Error, Result,
     data::PackedBatch,
-    device::{Capacity, Device, Distance, LossScale, Mask, ParameterRange, Teacher, TrainingState, Update, Write},
+    device::{
+        Capacity, Device, Distance, ForwardWeights, LossKind, Mask, ParameterRange, PassKey, Scope, StepScalars,
+        Teacher, TrainingState, Update, Write,
+    },
     distillation::{LambdaSchedule, Plan, Source, look_ahead::Votes},
     encoder::{Encoder, Keep, Workspace},
     random::Philox,
@@ -14,6 +17,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct StepSettings {
     pub seed: u64,
+    /// Most examples of one step, E: their losses are kept until it ends.
+    pub max_examples: usize,
     pub plan: Plan,
     pub rates: LearningRates,
     pub lambda: LambdaSchedule,
@@ -62,23 +67,9 @@ pub struct Learner<D: Device> {
     gradients: D::Gradients,
     batch: D::Batch,
     ranges: Vec<ParameterRange>,
-    losses: Losses,
-}
-
-/// Per-example losses of a step, by slot; summed in that order, so that micro-batches do not change the sum.
-#[derive(Default)]
-struct Losses {
-    ce: Vec<f32>,
-    distill: Vec<f32>,
-}
-
-impl Losses {
-    fn reset(&mut self, examples: usize) {
-        for values in [&mut self.ce, &mut self.distill] {
-            values.clear();
-            values.resize(examples, 0.0);
-        }
-    }
+    /// Losses of a step by slot, cross-entropy and distillation; summed in that order, so that micro-batches do not change
+    /// the sum.
+    losses: D::Vector, // [2, E]
 }
 
 impl<D: Device> Learner<D> {
@@ -116,7 +107,7 @@ impl<D: Device> Learner<D> {
             gradients: device.gradients(encoder.layout.len, &encoder.layout.embeddings)?,
             batch: device.batch(both)?,
             ranges: Vec::with_capacity(encoder.layout.segments.len()),
-            losses: Losses::default(),
+            losses: device.vector(2 * settings.max_examples)?,
             device,
             encoder,
             settings,
@@ -127,31 +118,33 @@ impl<D: Device> Learner<D> {
     /// for and the run still has.
     pub fn step(&mut self, step: u64, micro: &[PackedBatch], ahead: &[&[PackedBatch]]) -> Result<StepReport> {
         let examples: usize = micro.iter().map(PackedBatch::sequences).sum();
-        let scale = self.loss_scale(step, micro, examples);
+        let scalars = self.scalars(step, micro, examples);
         let votes = self.votes.take(step);
-        self.losses.reset(examples);
         self.device.begin_step(&mut self.gradients, &self.encoder.layout.embeddings)?;
         for (i, batch) in micro.iter().enumerate() {
             let write = if i == 0 { Write::Overwrite } else { Write::Add };
-            self.micro_step(step, batch, votes.as_deref(), scale, write)?;
+            self.micro_step(step, batch, votes.as_deref(), &scalars, write)?;
         }
         if let Some(votes) = votes {
             self.votes.give_back(votes);
         }
         self.look_ahead(step, ahead)?;
-        let sum = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>();
-        let ce = sum(&self.losses.ce) * f64::from(scale.ce_scale);
-        let distill = sum(&self.losses.distill) / examples as f64;
-        let lambda = if self.settings.plan.teaches(step) { f64::from(scale.lambda) } else { 0.0 };
+        self.device.enter(Scope::Optimizer);
+        self.device.gradient_norm(&self.gradients)?;
+        self.update(step)?;
+        // Everything of the step is under way; only here is it waited for.
+        let (ce, distill) = self.read_losses(examples)?;
+        let ce = ce * f64::from(scalars.ce_scale);
+        let distill = distill / examples as f64;
+        let lambda = if self.settings.plan.teaches(step) { f64::from(scalars.lambda) } else { 0.0 };
         let loss = if lambda == 0.0 { ce } else { ce + lambda * distill };
-        let grad_norm = self.device.gradient_norm(&self.gradients)?;
+        let grad_norm = self.device.read_gradient_norm()?;
         for (what, value) in [("the loss", loss), ("the gradient norm", grad_norm)] {
             if !value.is_finite() {
                 let advice = "lower --lr or --lambda, or look at the data of this step".to_owned();
                 return Err(Error::NotFinite { step, what, advice });
             }
         }
-        self.update(step, grad_norm)?;
         let factor = self.settings.rates.factor(step);
         Ok(StepReport {
             step,
@@ -166,17 +159,24 @@ impl<D: Device> Learner<D> {
         })
     }
 
-    fn loss_scale(&self, step: u64, micro: &[PackedBatch], examples: usize) -> LossScale {
+    /// Sums of both losses over the examples of the step, in the order of their slots.
+    fn read_losses(&self, examples: usize) -> Result<(f64, f64)> {
+        let losses = self.device.read_vector(&self.losses)?;
+        let (ce, distill) = losses.split_at(self.settings.max_examples);
+        let sum = |values: &[f32]| values[..examples].iter().map(|&v| f64::from(v)).sum::<f64>();
+        Ok((sum(ce), sum(distill)))
+    }
+
+    fn scalars(&self, step: u64, micro: &[PackedBatch], examples: usize) -> StepScalars {
         let total: f64 = match &self.settings.class_weights {
             None => examples as f64,
             Some(weights) => {
                 micro.iter().flat_map(|b| &b.labels).map(|&label| f64::from(weights[label as usize])).sum()
             }
         };
-        LossScale {
+        StepScalars {
+            step: step as u32,
             lambda: self.settings.lambda.at(step) as f32,
-            distance: self.settings.distance,
-            label_smoothing: self.settings.label_smoothing,
             ce_scale: if total > 0.0 { (1.0 / total) as f32 } else { 0.0 },
             distill_scale: (1.0 / examples as f64) as f32,
         }
@@ -192,36 +192,29 @@ impl<D: Device> Learner<D> {
         step: u64,
         batch: &PackedBatch,
         votes: Option<&[f32]>,
-        scale: LossScale,
+        scalars: &StepScalars,
         write: Write,
     ) -> Result<()> {
-        self.device.upload(&mut self.batch, batch)?;
+        self.device.upload(&mut self.batch, batch, scalars)?;
         let taught = self.fill_target(step, batch, votes)?;
         let mask = self.mask(step, 0);
-        let (device, encoder, workspace) = (&mut self.device, &self.encoder, &mut self.student);
-        encoder.forward(device, workspace, &self.state.student, &self.batch, mask)?;
-        let flow = workspace.gradients.as_mut().expect("the student's workspace is kept for the backward pass");
-        device.distillation_loss(
-            &mut workspace.losses,
-            &mut flow.d_logits,
-            &workspace.logits,
-            match taught {
+        let kind = LossKind { distance: self.settings.distance, label_smoothing: self.settings.label_smoothing };
+        let Self {
+            device, encoder, state, student, inference, target, class_weights, gradients, batch, losses, ..
+        } = self;
+        device.replay(PassKey::Student { target: taught as u8, write }, batch, |device| {
+            encoder.forward(device, student, &state.student, batch, mask)?;
+            let flow = student.gradients.as_mut().expect("the student's workspace is kept for the backward pass");
+            let target = match taught {
                 Taught::No => None,
-                Taught::ByVotes => Some(&self.target),
-                Taught::ByWeights => Some(&self.inference.logits),
-            },
-            self.class_weights.as_ref(),
-            &self.batch,
-            scale,
-        )?;
-        encoder.backward(device, workspace, &mut self.gradients, &self.state.student, &self.batch, mask, write)?;
-        let losses = device.read_vector(&workspace.losses)?;
-        let (ce, distill) = losses.split_at(batch.sequences());
-        for (b, &slot) in batch.slots.iter().enumerate() {
-            self.losses.ce[slot as usize] = ce[b];
-            self.losses.distill[slot as usize] = distill[b];
-        }
-        Ok(())
+                Taught::ByVotes => Some(&*target),
+                Taught::ByWeights => Some(&inference.logits),
+            };
+            let (logits, weights) = (&student.logits, class_weights.as_ref());
+            device.enter(Scope::Loss);
+            device.distillation_loss(losses, &mut flow.d_logits, logits, target, weights, batch, kind)?;
+            encoder.backward(device, student, gradients, &state.student, batch, mask, write)
+        })
     }
 
     /// Makes the teacher's logits for the uploaded batch.
@@ -240,13 +233,14 @@ impl<D: Device> Learner<D> {
                 Ok(Taught::ByVotes)
             }
             (Source::Weights, _) => {
-                let mask = self.mask(step, 1);
                 let weights = match &self.state.teacher {
                     Some(Teacher::Window { mean, .. }) => mean,
                     Some(Teacher::Mean(mean)) => &mean.value,
                     _ => return Ok(Taught::No),
                 };
-                self.encoder.forward(&mut self.device, &mut self.inference, weights, &self.batch, mask)?;
+                let mask = self.mask(step, 1);
+                let Self { device, encoder, inference, batch, .. } = self;
+                forward_only(device, encoder, inference, ForwardWeights::Teacher, weights, batch, mask)?;
                 Ok(Taught::ByWeights)
             }
             (Source::Stored, _) => self.vote_of_stored(step, batch.sequences() * labels),
@@ -261,9 +255,10 @@ impl<D: Device> Learner<D> {
         for k in 1..=filled {
             let mask = self.mask(step, k);
             let Some(Teacher::Stored { ring }) = &self.state.teacher else { return Ok(Taught::No) };
-            let weights = &ring[((step - k as u64) % ring.len() as u64) as usize];
-            self.encoder.forward(&mut self.device, &mut self.inference, weights, &self.batch, mask)?;
-            let logits = self.device.read_vector(&self.inference.logits)?;
+            let slot = ((step - k as u64) % ring.len() as u64) as usize;
+            let Self { device, encoder, inference, batch, .. } = self;
+            forward_only(device, encoder, inference, ForwardWeights::Stored(slot), &ring[slot], batch, mask)?;
+            let logits = device.read_vector(&inference.logits)?;
             for (sum, &z) in self.target_rows.iter_mut().zip(&logits[..len]) {
                 *sum += z;
             }
@@ -284,9 +279,11 @@ impl<D: Device> Learner<D> {
             let examples: usize = micro.iter().map(PackedBatch::sequences).sum();
             let sums = self.votes.vote(coming, examples * labels);
             for batch in *micro {
-                self.device.upload(&mut self.batch, batch)?;
-                self.encoder.forward(&mut self.device, &mut self.inference, &self.state.student, &self.batch, mask)?;
-                let logits = self.device.read_vector(&self.inference.logits)?;
+                let Self { device, encoder, inference, batch: uploaded, state, .. } = self;
+                let scalars = StepScalars { step: coming as u32, ..StepScalars::default() };
+                device.upload(uploaded, batch, &scalars)?;
+                forward_only(device, encoder, inference, ForwardWeights::Student, &state.student, uploaded, mask)?;
+                let logits = device.read_vector(&inference.logits)?;
                 for (&slot, row) in batch.slots.iter().zip(logits.chunks_exact(labels)) {
                     for (sum, &z) in sums[slot as usize * labels..][..labels].iter_mut().zip(row) {
                         *sum += z;
@@ -297,7 +294,7 @@ impl<D: Device> Learner<D> {
         Ok(())
     }
 
-    fn update(&mut self, step: u64, grad_norm: f64) -> Result<()> {
+    fn update(&mut self, step: u64) -> Result<()> {
         let settings = &self.settings;
         settings.rates.fill_ranges(&mut self.ranges, &self.encoder.layout, step);
         let update = Update {
@@ -305,30 +302,44 @@ impl<D: Device> Learner<D> {
             beta1: settings.beta1,
             beta2: settings.beta2,
             eps: settings.adam_eps,
-            // As torch.nn.utils.clip_grad_norm_.
-            gradient_scale: (settings.clip / (grad_norm + 1e-6)).min(1.0) as f32,
+            clip: settings.clip as f32,
             teacher: settings.plan.teacher_follow(step),
             average: settings.plan.average_follow(step),
         };
         self.device.update(&mut self.state, &self.gradients, &self.ranges, &update)
     }
 
-    /// Logits [B, N] of a batch without dropout, under weights picked from the state.
+    /// Logits [B, N] of a batch without dropout, under weights picked from the state; `name` says whose they are.
     pub fn logits<'a>(
         &'a mut self,
         batch: &PackedBatch,
+        name: ForwardWeights,
         pick: impl FnOnce(&TrainingState<D>) -> &D::Parameters,
     ) -> Result<std::borrow::Cow<'a, [f32]>> {
-        self.device.upload(&mut self.batch, batch)?;
-        let weights = pick(&self.state);
-        self.encoder.forward(&mut self.device, &mut self.inference, weights, &self.batch, Mask::none())?;
-        self.device.read_vector(&self.inference.logits)
+        let Self { device, encoder, inference, batch: uploaded, state, .. } = self;
+        device.upload(uploaded, batch, &StepScalars::default())?;
+        forward_only(device, encoder, inference, name, pick(state), uploaded, Mask::none())?;
+        device.read_vector(&inference.logits)
     }
 
     /// The gradients of the last step, before clipping.
     pub fn gradients(&self) -> Result<std::borrow::Cow<'_, [f32]>> {
         self.device.read_gradients(&self.gradients)
     }
+}
+
+/// A forward pass of which only the logits are wanted.
+fn forward_only<D: Device>(
+    device: &mut D,
+    encoder: &Encoder,
+    workspace: &mut Workspace<D>,
+    name: ForwardWeights,
+    weights: &D::Parameters,
+    batch: &D::Batch,
+    mask: Mask,
+) -> Result<()> {
+    let key = PassKey::Forward { weights: name, masks: mask.active.then_some(mask.pass) };
+    device.replay(key, batch, |device| encoder.forward(device, workspace, weights, batch, mask))
 }
 
 /// Who made the target logits.

@@ -10,7 +10,7 @@ use std::{
 use assert_cmd::Command;
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Mask, Shape, cpu::CpuDevice},
+    device::{Capacity, Device, Mask, Shape, StepScalars, cpu::CpuDevice},
     encoder::{Encoder, Keep, LastLayer, Workspace},
     model::{Model, Purpose},
 };
@@ -129,7 +129,7 @@ pub fn logits(model: &Model, ids: &[u32], types: &[u32]) -> Vec<f64> {
     packed.clear();
     packed.push(ids, types, 0, 0);
     let mut batch = device.batch(capacity).unwrap();
-    device.upload(&mut batch, &packed).unwrap();
+    device.upload(&mut batch, &packed, &StepScalars::default()).unwrap();
     encoder.forward(&mut device, &mut workspace, &weights, &batch, Mask::none()).unwrap();
     device.read_vector(&workspace.logits).unwrap().iter().map(|&z| f64::from(z)).collect()
 }

@@ -102,6 +102,7 @@ pub fn fine_tuning() -> Plan {
 pub fn settings(plan: Plan) -> StepSettings {
     StepSettings {
         seed: SEED,
+        max_examples: 256,
         plan,
         rates: LearningRates {
             encoder: 1e-3,

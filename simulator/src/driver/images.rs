@@ -7,9 +7,12 @@ use super::fatbin;
 use super::result::{Code, Outcome};
 use crate::lower::lower_module;
 use crate::memory::{Kind, Memory};
-use crate::program::{FUNCTION_BASE, Program};
+use crate::program::{Program, function_address};
 use crate::ptx::tree::{Initial, Module, Variable};
 use crate::ptx::types::Space;
+
+/// The most that a module's variables may take together.
+const MAX_VARIABLES: usize = 1 << 30;
 
 /// A loaded module.
 pub struct Image {
@@ -86,6 +89,13 @@ impl Image {
         let scoped = functions.flat_map(|(name, body)| body_variables(body).into_iter().map(move |v| (Some(name), v)));
         let all: Vec<(Option<&str>, &Variable)> = module.variables.iter().map(|v| (None, v)).chain(scoped).collect();
         let placed: Vec<_> = all.into_iter().filter(|(_, v)| matches!(v.space, Space::Global | Space::Const)).collect();
+        let total = placed.iter().try_fold(0usize, |all, (_, v)| all.checked_add(v.bytes()?));
+        if total.is_none_or(|bytes| bytes > MAX_VARIABLES) {
+            return refuse(
+                Code::CUDA_ERROR_OUT_OF_MEMORY,
+                format!("the variables take more than {MAX_VARIABLES} bytes"),
+            );
+        }
         for (scope, variable) in &placed {
             if variable.external && variable.elements.is_none() {
                 return refuse(
@@ -105,6 +115,7 @@ impl Image {
             let (address, bytes) = self.variables[&name];
             let image = self.initial_bytes(variable, bytes as usize, module)?;
             if let Some(window) = memory.window(address, bytes) {
+                window.zero(address, bytes);
                 window.copy_in(address, &image);
             }
             // A variable without an initializer is zero, which counts as written.
@@ -113,9 +124,10 @@ impl Image {
         Ok(())
     }
 
+    /// The bytes that the initializer gives; those behind them are zero.
     fn initial_bytes(&self, variable: &Variable, bytes: usize, module: &Module) -> Result<Vec<u8>, Refusal> {
-        let mut image = vec![0u8; bytes];
         let size = variable.ty.bytes();
+        let mut image = vec![0u8; bytes.min(variable.initial.len() * size)];
         let mut at = 0;
         for initial in &variable.initial {
             let value = match initial {
@@ -134,17 +146,18 @@ impl Image {
                     }
                 }
             };
-            let end = (at + size).min(bytes);
+            let end = (at + size).min(image.len());
             image[at..end].copy_from_slice(&value.to_le_bytes()[..(end - at).min(8)]);
             at = end;
         }
         Ok(image)
     }
 
-    /// Function pointers in initialised tables cannot be given: a function has an address only within a program.
     fn address(&self, name: &str, module: &Module) -> Option<u64> {
-        let is_function = module.functions.iter().any(|f| f.name == name);
-        if is_function { Some(FUNCTION_BASE - 1) } else { self.variables.get(name).map(|&(address, _)| address) }
+        match self.variables.get(name) {
+            Some(&(address, _)) => Some(address),
+            None => module.function_named(name).map(function_address),
+        }
     }
 
     pub fn program(&self, name: &str) -> Outcome<Arc<Program>> {

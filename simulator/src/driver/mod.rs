@@ -5,7 +5,9 @@
 
 pub mod api;
 mod capture;
+mod current;
 mod fatbin;
+mod graph;
 mod images;
 mod lifecycle;
 pub mod profile;

@@ -3,6 +3,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `CUDASIM_PROFILE` | `h100` (default), `a100`, `l40s`, `b200` |
+//! | `CUDASIM_MEMORY_MIB` | device memory, that of the profile by default |
 //! | `CUDASIM_CHECK` | `mem,race,init,sync,leak`, `all`, or nothing |
 //! | `CUDASIM_TRACE` | file that gets a JSON line a launch |
 //! | `CUDASIM_SEED` | picks among the legal orders of queued work; `0` is first come, first run |
@@ -55,6 +56,9 @@ impl Settings {
         if let Some(key) = variable("CUDASIM_PROFILE") {
             settings.profile = Profile::named(&key).ok_or(format!("CUDASIM_PROFILE={key} is not known"))?;
         }
+        if let Some(mib) = number("CUDASIM_MEMORY_MIB")? {
+            settings.profile.memory_bytes = mib.clamp(1, 1 << 20) << 20;
+        }
         if let Some(list) = variable("CUDASIM_CHECK") {
             settings.checks = Checks::parse(&list).map_err(|name| format!("CUDASIM_CHECK={name} is not known"))?;
         }
@@ -77,6 +81,7 @@ mod tests {
         };
         assert_eq!(read("CUDASIM_PROFILE", "A100").map(|s| s.profile.capability), Ok((8, 0)));
         assert!(read("CUDASIM_PROFILE", "v100").is_err_and(|e| e.contains("CUDASIM_PROFILE=v100")));
+        assert_eq!(read("CUDASIM_MEMORY_MIB", "3").map(|s| s.profile.memory_bytes), Ok(3 << 20));
         assert!(read("CUDASIM_CHECK", "mem,rice").is_err_and(|e| e.contains("rice")));
         assert!(read("CUDASIM_SEED", "x").is_err());
         assert!(read("CUDASIM_CHECK", "mem, init").is_ok_and(|s| s.checks.mem && s.checks.init && !s.checks.race));

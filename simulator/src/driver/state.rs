@@ -4,13 +4,16 @@
 //! happened yet when it looks. Host functions run without the lock, since other threads may call the driver meanwhile.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use super::capture::{Capture, Graph};
+use super::capture::Capture;
+use super::current;
+use super::graph::{Executable, Graph};
 use super::images::Image;
 use super::queue::Queue;
 use super::result::{Code, Outcome};
@@ -41,6 +44,7 @@ pub struct Event {
 pub struct Function {
     pub program: Arc<Program>,
     pub module: u64,
+    pub name: CString,
     pub version: (u32, u32),
     /// The opt-in to more than 48 KB of dynamic shared memory.
     pub max_dynamic_shared: u32,
@@ -56,9 +60,9 @@ pub struct Driver {
     pub images: HashMap<u64, Image>,
     pub functions: HashMap<u64, Function>,
     pub graphs: HashMap<u64, Graph>,
-    pub execs: HashMap<u64, Graph>,
+    pub execs: HashMap<u64, Executable>,
     pub captures: HashMap<u64, Capture>,
-    pub contexts: HashMap<u64, u32>,
+    pub contexts: HashSet<u64>,
     pub primary: Option<u64>,
     pub primary_uses: u32,
     pub limits: HashMap<u32, u64>,
@@ -81,7 +85,6 @@ static STATE: Mutex<Option<Driver>> = Mutex::new(None);
 
 thread_local! {
     static IN_HOST_FUNCTION: Cell<bool> = const { Cell::new(false) };
-    pub static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Handles look like pointers and are no valid addresses.
@@ -89,7 +92,6 @@ const FIRST_HANDLE: u64 = 0x1000;
 const HANDLE_STEP: u64 = 16;
 /// Queued operations beyond which the oldest are run: a program need not ever wait.
 const MAX_QUEUED: usize = 4096;
-const NOT_PERMITTED: u32 = 800;
 
 impl Driver {
     pub(super) fn new(settings: Settings) -> Option<Self> {
@@ -107,7 +109,7 @@ impl Driver {
             graphs: HashMap::new(),
             execs: HashMap::new(),
             captures: HashMap::new(),
-            contexts: HashMap::new(),
+            contexts: HashSet::new(),
             primary: None,
             primary_uses: 0,
             limits: HashMap::new(),
@@ -311,25 +313,27 @@ impl Session {
     }
 }
 
-/// Runs an API function's body with the driver locked. Errors of earlier work come first: they are sticky.
+/// Runs an API function's body with the driver locked and a context current to the thread. Errors of earlier work come
+/// first: they are sticky.
 pub fn call(body: impl FnOnce(&mut Session) -> Outcome) -> u32 {
     enter(true, body)
 }
 
-/// As [`call`], for functions that also work after a fault.
+/// As [`call`], for functions that also work after a fault and without a context.
 pub fn call_anyway(body: impl FnOnce(&mut Session) -> Outcome) -> u32 {
     enter(false, body)
 }
 
-fn enter(sticky: bool, body: impl FnOnce(&mut Session) -> Outcome) -> u32 {
+fn enter(in_context: bool, body: impl FnOnce(&mut Session) -> Outcome) -> u32 {
     if IN_HOST_FUNCTION.get() {
-        return NOT_PERMITTED;
+        return Code::CUDA_ERROR_NOT_PERMITTED as u32;
     }
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = catch_unwind(AssertUnwindSafe(|| -> Outcome {
         let mut session = Session { guard: None };
         let driver = session.driver()?;
-        if let Some(code) = driver.fault.filter(|_| sticky) {
-            return Err(code);
+        if in_context {
+            current::check(&driver.contexts)?;
+            driver.fault.map_or(Ok(()), Err)?;
         }
         body(&mut session)?;
         while session.driver()?.queue.len() > MAX_QUEUED {

@@ -11,7 +11,7 @@ use crate::counters::report::Line;
 use crate::error::{Fault, FaultKind};
 use crate::exec::grid;
 use crate::exec::params::Launch;
-use crate::memory::Memory;
+use crate::memory::{Kind, Memory};
 use crate::program::Program;
 
 /// A kernel launch with its parameters' bytes.
@@ -61,6 +61,12 @@ pub enum Work {
     },
     Host(HostFunction),
     Free(u64),
+    /// A graph's own memory begins or ends its life: it holds nothing.
+    Renew {
+        address: u64,
+        bytes: u64,
+        freed: bool,
+    },
     /// Nothing but an order; an event's record.
     Marker,
 }
@@ -104,6 +110,10 @@ pub fn run(
             memory.free(*address);
             Ok(None)
         }
+        Work::Renew { address, bytes, .. } => {
+            memory.forget(*address, *bytes);
+            Ok(None)
+        }
         Work::Marker => Ok(None),
     }
 }
@@ -116,7 +126,9 @@ fn run_kernel(
     grid_id: u64,
 ) -> Result<Line, Fault> {
     let checks = settings.checks;
+    let workspace = if kernel.cooperative { Some(Workspace::new(memory)?) } else { None };
     let launch = Launch {
+        workspace: workspace.as_ref().map_or(0, |w| w.address),
         program: Arc::clone(&kernel.program),
         memory: Arc::clone(memory),
         snapshot: memory.snapshot(),
@@ -145,6 +157,29 @@ fn run_kernel(
         divergence_efficiency: totals.divergence_efficiency(),
         totals,
     })
+}
+
+/// The zeroed words that a cooperative launch's grid barrier lives in, while it runs.
+struct Workspace<'m> {
+    address: u64,
+    memory: &'m Memory,
+}
+
+impl<'m> Workspace<'m> {
+    const BYTES: u64 = 8;
+
+    fn new(memory: &'m Memory) -> Result<Self, Fault> {
+        let address = memory.allocate(Self::BYTES, Kind::Module);
+        let address = address.ok_or_else(|| Fault::new(FaultKind::Trap, "no memory for the grid's barrier"))?;
+        set(memory, address, 0, 1, Self::BYTES)?;
+        Ok(Self { address, memory })
+    }
+}
+
+impl Drop for Workspace<'_> {
+    fn drop(&mut self) {
+        self.memory.free(self.address);
+    }
 }
 
 fn outside(address: u64, bytes: u64) -> Fault {

@@ -151,8 +151,8 @@ impl Warp {
         self.rows.resize(self.rows.len().max(row_base + callee.rows), Row::ZERO);
         self.predicates.resize(self.predicates.len().max(predicate_base + callee.predicates), 0);
         self.grow_local(local_base + callee.frame_bytes);
-        for (&(from, bytes), &(to, _)) in call.args.iter().zip(&callee.params) {
-            self.copy_frame(lanes, strand.local_base + from, local_base + to, bytes);
+        for (&(from, bytes), &(to, room)) in call.args.iter().zip(&callee.params) {
+            self.copy_frame(lanes, strand.local_base + from, local_base + to, bytes.min(room));
         }
         let Strand { code, pc, row_base: rows, predicate_base: predicates, local_base: local, .. } = *strand;
         strand.frames.push(Frame { code, pc, row_base: rows, predicate_base: predicates, local_base: local });
@@ -187,8 +187,8 @@ impl Warp {
         let callee = &launch.program.codes[strand.code];
         let callee_base = strand.local_base;
         if let Op::Call(call) = &launch.program.codes[frame.code].insts[frame.pc].op {
-            for (&(from, bytes), &(to, _)) in callee.returns.iter().zip(&call.returns) {
-                self.copy_frame(strand.mask, callee_base + from, frame.local_base + to, bytes);
+            for (&(from, bytes), &(to, room)) in callee.returns.iter().zip(&call.returns) {
+                self.copy_frame(strand.mask, callee_base + from, frame.local_base + to, bytes.min(room));
             }
         }
         (strand.code, strand.pc) = (frame.code, frame.pc + 1);

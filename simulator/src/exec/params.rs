@@ -26,6 +26,8 @@ pub struct Launch {
     pub grid_id: u64,
     /// All blocks run at once: cooperative launches may wait for each other.
     pub cooperative: bool,
+    /// Where the threads of a cooperative launch keep the grid's barrier; zero for other launches.
+    pub workspace: u64,
     /// Set when one block faults, so that the others stop.
     pub stop: AtomicBool,
     pub workers: usize,

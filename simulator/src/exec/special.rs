@@ -73,6 +73,8 @@ impl Warp {
             Special::ClockHi => state.counters.clock(&launch.program) >> 32,
             Special::DynamicShared => launch.dynamic_shared.into(),
             Special::TotalShared => launch.shared_bytes() as u64,
+            Special::Workspace(0) => launch.workspace >> 32,
+            Special::Workspace(_) => launch.workspace,
             Special::One => 1,
             Special::Zero | Special::Tid(_) | Special::LaneId | Special::LaneMask(_) => 0,
         }

@@ -250,7 +250,8 @@ impl Warp {
         fault.place = Some(Box::new(Place {
             kernel: launch.program.name.clone(),
             ptx_line: info.line,
-            source: info.source.and_then(|(index, line)| Some((file(index)?, line))),
+            source: info.source.and_then(|s| Some((file(s.place.0)?, s.place.1))),
+            caller: info.source.and_then(|s| s.caller).and_then(|(index, line)| Some((file(index)?, line))),
             instruction: info.mnemonic.clone(),
             block: state.index,
             thread: launch.thread_index((self.index * 32) as u32 + fault.lane),

@@ -66,10 +66,13 @@ fn rsqrt(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let (ftz, ty) = head(decode)?;
     let run = match ty {
         Type::F32 => approximate!(ty, |x: f64| 1.0 / x.sqrt()),
-        Type::F64 => Some(each1!(f64 => f64, |a| {
+        // With `.ftz` a single step of the unit, which sees and gives only the upper half of a number; without it a function.
+        Type::F64 if ftz => Some(each1!(f64 => f64, |a| {
+            let upper = |x: f64| f64::from_bits(x.to_bits() & 0xffff_ffff_0000_0000);
             let flushed = if a.abs() < f64::MIN_POSITIVE { 0.0f64.copysign(a) } else { a };
-            f64::from_bits((1.0 / flushed.sqrt()).to_bits() & 0xffff_ffff_0000_0000)
+            upper(1.0 / upper(flushed).sqrt())
         })),
+        Type::F64 => Some(each1!(f64 => f64, |a| 1.0 / a.sqrt())),
         _ => None,
     };
     emit(decode, ty, ftz, run)

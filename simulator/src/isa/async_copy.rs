@@ -4,8 +4,9 @@
 
 use super::{Row, row};
 use crate::error::LoadResult;
+use crate::exec::lanes::{Word, lane_loop};
 use crate::lower::decode::Decode;
-use crate::program::{Class, CopyAsync, Inst, MbarrierOp, NONE, Op};
+use crate::program::{Class, CopyAsync, Inst, MbarrierOp, NONE, Op, Reg};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::{Space, Type};
 
@@ -62,6 +63,22 @@ fn arrive(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     Ok(())
 }
 
+/// All bytes where the predicate that ignores the source is false, none where it is true.
+fn taken_unless(decode: &mut Decode<'_, '_, '_>, bytes: u32) -> LoadResult<Reg> {
+    let (ignored, negated) = decode.predicate(3)?;
+    let taken = decode.new_word(false);
+    let run = lane_loop!(|lanes, inst, mask| {
+        let ignored = lanes.predicate(inst.s[0]) ^ if inst.imm & 1 == 1 { u32::MAX } else { 0 };
+        let out = std::array::from_fn(|i| if ignored >> i & 1 == 1 { 0 } else { inst.imm >> 1 });
+        u32::write(lanes, inst.d[0], &out, mask);
+    });
+    let mut inst = Inst::new(Op::Alu(run), Class::Move);
+    (inst.d[0], inst.s[0]) = (taken, ignored);
+    inst.imm = bytes << 1 | u32::from(negated);
+    decode.emit(inst);
+    Ok(taken)
+}
+
 fn copy(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let cg = decode.require("cache operator", &[("ca", false), ("cg", true)])?;
     let spaces = (decode.flag("shared") | decode.flag("shared::cta"), decode.flag("global"));
@@ -83,11 +100,12 @@ fn copy(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     inst.s[1] = from.reg;
     if count == 4 {
         // Bytes to take from the source, the rest zeros; or a predicate to take none.
-        let ignore = matches!(decode.operand(3)?, Operand::Name(name, _) if decode.predicate_named(name).is_ok());
-        if ignore {
-            return decode.fail("ignore-src is not supported");
-        }
-        inst.s[2] = decode.src(3, Type::U32)?;
+        let ignore = match decode.operand(3)? {
+            Operand::Not(_) => true,
+            Operand::Name(name, _) => decode.predicate_named(name).is_ok(),
+            _ => false,
+        };
+        inst.s[2] = if ignore { taken_unless(decode, bytes)? } else { decode.src(3, Type::U32)? };
     } else {
         inst.s[2] = NONE;
     }

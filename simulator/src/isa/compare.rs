@@ -1,7 +1,8 @@
-//! Comparison and selection (PTX ISA 9.7.5 and 9.7.6).
+//! Comparison and selection (PTX ISA 9.7.5 to 9.7.7); packed halves are compared in [`super::compare_pair`].
 
+use super::half_float::format_of;
 use super::numeric::flush;
-use super::{Row, row};
+use super::{Row, compare_pair, row};
 use crate::error::LoadResult;
 use crate::exec::lanes::{Lanes, Value, Word, each3, lane_loop, test2};
 use crate::lower::decode::Decode;
@@ -17,7 +18,7 @@ pub static ROWS: &[Row] = &[
 
 /// A comparison: which of less, equal, greater and unordered satisfy it.
 #[derive(Clone, Copy)]
-struct Relation {
+pub struct Relation {
     less: bool,
     equal: bool,
     greater: bool,
@@ -66,7 +67,7 @@ const RELATIONS: [(&str, Relation); 18] = [
 ];
 
 /// Bits of the instruction's constant: the relation, `.ftz`, and how a third predicate is combined.
-const FTZ: u32 = 16;
+pub const FTZ: u32 = 16;
 const NEGATE_C: u32 = 32;
 const AND: u32 = 1 << 6;
 const OR: u32 = 2 << 6;
@@ -83,7 +84,7 @@ impl Relation {
 
 /// One bit a lane. The relation's four bits select among the outcomes without a branch a lane.
 #[inline(always)]
-fn compare<T: Value + PartialOrd>(lanes: &Lanes<'_>, inst: &Inst, prepare: impl Fn(T) -> T + Copy) -> u32 {
+pub fn compare<T: Value + PartialOrd>(lanes: &Lanes<'_>, inst: &Inst, prepare: impl Fn(T) -> T + Copy) -> u32 {
     let less = test2::<T>(lanes, inst, |a, b| prepare(a) < prepare(b));
     let equal = test2::<T>(lanes, inst, |a, b| prepare(a) == prepare(b));
     let greater = !(less | equal);
@@ -96,7 +97,7 @@ fn compare<T: Value + PartialOrd>(lanes: &Lanes<'_>, inst: &Inst, prepare: impl 
 }
 
 #[inline(always)]
-fn combine(lanes: &Lanes<'_>, inst: &Inst, bits: u32) -> u32 {
+pub fn combine(lanes: &Lanes<'_>, inst: &Inst, bits: u32) -> u32 {
     if inst.s[2] == NONE {
         return bits;
     }
@@ -117,12 +118,22 @@ fn write_predicates(lanes: &mut Lanes<'_>, inst: &Inst, bits: u32, mask: u32) {
     lanes.set_predicate(inst.d[1], q, mask);
 }
 
-/// `set`: all ones or 1.0 instead of a predicate; `d[2]` says by its constant which.
+/// What `set` writes for true, by the type of its result; the instruction's constant holds the place in this list.
+const TRUTHS: [(Type, u32); 7] = [
+    (Type::U32, u32::MAX),
+    (Type::S32, u32::MAX),
+    (Type::U16, 0xffff),
+    (Type::S16, 0xffff),
+    (Type::F32, 0x3f80_0000),
+    (Type::F16, 0x3c00),
+    (Type::Bf16, 0x3f80),
+];
+
+/// `set`: all ones or 1.0 instead of a predicate.
 #[inline(always)]
 fn write_word(lanes: &mut Lanes<'_>, inst: &Inst, bits: u32, mask: u32) {
     let bits = combine(lanes, inst, bits);
-    let yes = inst.imm >> 8;
-    let value = if yes == 1 { u32::MAX } else { 1.0f32.to_bits() };
+    let value = TRUTHS[(inst.imm >> 8) as usize % TRUTHS.len()].1;
     let out = std::array::from_fn(|i| if bits >> i & 1 == 1 { value } else { 0 });
     u32::write(lanes, inst.d[0], &out, mask);
 }
@@ -151,6 +162,7 @@ macro_rules! compare_loops {
             (Type::F32, _) if $ftz => Some(compare_loop!($write, f32, flush)),
             (Type::F32, _) => Some(compare_loop!($write, f32, |a| a)),
             (Type::F64, _) => Some(compare_loop!($write, f64, |a| a)),
+            (Type::F16, _) if $ftz => Some(compare_loop!($write, HalfValue<false>, HalfValue::flush)),
             (Type::F16, _) => Some(compare_loop!($write, HalfValue<false>, |a| a)),
             (Type::Bf16, _) => Some(compare_loop!($write, HalfValue<true>, |a| a)),
             _ => None,
@@ -158,9 +170,18 @@ macro_rules! compare_loops {
     };
 }
 
-/// A half value in a register, compared by its value.
+/// A half value in the low half of a register, compared by its value.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
-struct HalfValue<const BF16: bool>(f32);
+pub struct HalfValue<const BF16: bool>(f32);
+
+impl<const BF16: bool> HalfValue<BF16> {
+    /// `.ftz`, which only f16 has: its smallest normal number is 2⁻¹⁴.
+    #[inline(always)]
+    pub fn flush(self) -> Self {
+        const SMALLEST_NORMAL: f32 = 1.0 / 16384.0;
+        Self(if self.0.abs() < SMALLEST_NORMAL { 0.0 } else { self.0 })
+    }
+}
 
 impl<const BF16: bool> Value for HalfValue<BF16> {
     type Word = u32;
@@ -183,7 +204,7 @@ fn comparison(decode: &mut Decode<'_, '_, '_>) -> LoadResult<(Relation, u32, boo
     Ok((relation, code, boolean.is_some()))
 }
 
-fn third(decode: &mut Decode<'_, '_, '_>, inst: &mut Inst, combined: bool) -> LoadResult<()> {
+pub fn third(decode: &mut Decode<'_, '_, '_>, inst: &mut Inst, combined: bool) -> LoadResult<()> {
     let count = if combined { 4 } else { 3 };
     decode.operands(count..=count)?;
     if combined {
@@ -206,6 +227,9 @@ fn class_of(ty: Type) -> Class {
 fn setp(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let (relation, code, combined) = comparison(decode)?;
     let ty = decode.ty()?;
+    if let Some((format, true)) = format_of(ty) {
+        return compare_pair::setp(decode, format, code, combined);
+    }
     let run: Option<AluFn> = compare_loops!(write_predicates, ty, relation, code & FTZ != 0);
     let Some(run) = run else { return decode.unsupported(ty) };
     let mut inst = Inst::new(Op::Alu(run), class_of(ty));
@@ -220,15 +244,14 @@ fn setp(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
 fn set(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let (relation, code, combined) = comparison(decode)?;
     let (result, ty) = (decode.ty()?, decode.ty()?);
-    let yes = match result {
-        Type::U32 | Type::S32 => 1,
-        Type::F32 => 2,
-        _ => return decode.unsupported(result),
-    };
+    if let Some((format, true)) = format_of(ty) {
+        return compare_pair::set(decode, (result, format), code, combined);
+    }
+    let Some(truth) = TRUTHS.iter().position(|&(ty, _)| ty == result) else { return decode.unsupported(result) };
     let run: Option<AluFn> = compare_loops!(write_word, ty, relation, code & FTZ != 0);
     let Some(run) = run else { return decode.unsupported(ty) };
     let mut inst = Inst::new(Op::Alu(run), class_of(ty));
-    inst.imm = code | yes << 8;
+    inst.imm = code | (truth as u32) << 8;
     inst.d[0] = decode.dst(0, result)?;
     (inst.s[0], inst.s[1]) = (decode.src(1, ty)?, decode.src(2, ty)?);
     third(decode, &mut inst, combined)?;

@@ -89,7 +89,10 @@ fn call(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
             }
             site.target = Some(decode.function.builder.code_index(function));
         }
-        None => inst.s[0] = decode.src(at, Type::U64)?,
+        None => {
+            decode.function.builder.call_pointers();
+            inst.s[0] = decode.src(at, Type::U64)?;
+        }
     }
     let indirect = site.target.is_none();
     inst.op = Op::Call(Box::new(site));

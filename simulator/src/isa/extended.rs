@@ -1,7 +1,8 @@
 //! Extended-precision integer arithmetic: carries between instructions (PTX ISA 9.7.2).
 //!
-//! The condition code register is a predicate of the function: `.cc` writes it, `addc`, `subc` and `madc` read it. For
-//! subtraction it holds the borrow, as the ISA has it.
+//! The condition code register is a predicate of the function: `.cc` writes it, `addc`, `subc` and `madc` read it. After a
+//! subtraction it holds the carry of a + ~b + 1, the complement of the borrow that the ISA's text speaks of: in a chain of
+//! subtractions the two are alike, but the compiler's 128-bit division reads a subtraction's flag with `addc`.
 
 use super::multiply::{PARTS, Part};
 use super::{Row, row};
@@ -64,18 +65,20 @@ fn sum(decode: &mut Decode<'_, '_, '_>, carry_in: bool, carry_out: bool, subtrac
             let wide = u64::from(a) + u64::from(b) + u64::from(c);
             (wide as u32, wide >> 32 != 0)
         }),
-        (32, true) => limb_loop!(u32, |a, b, _, c| {
-            let wide = u64::from(a).wrapping_sub(u64::from(b)).wrapping_sub(u64::from(c));
+        (32, true) if carry_in => limb_loop!(u32, |a, b, _, c| {
+            let wide = u64::from(a) + u64::from(!b) + u64::from(c);
             (wide as u32, wide >> 32 != 0)
         }),
+        (32, true) => limb_loop!(u32, |a, b, _, _| (a.wrapping_sub(b), a >= b)),
         (64, false) => limb_loop!(u64, |a, b, _, c| {
             let wide = u128::from(a) + u128::from(b) + u128::from(c);
             (wide as u64, wide >> 64 != 0)
         }),
-        (64, true) => limb_loop!(u64, |a, b, _, c| {
-            let wide = u128::from(a).wrapping_sub(u128::from(b)).wrapping_sub(u128::from(c));
+        (64, true) if carry_in => limb_loop!(u64, |a, b, _, c| {
+            let wide = u128::from(a) + u128::from(!b) + u128::from(c);
             (wide as u64, wide >> 64 != 0)
         }),
+        (64, true) => limb_loop!(u64, |a, b, _, _| (a.wrapping_sub(b), a >= b)),
         _ => return decode.unsupported(ty),
     };
     decode.operands(3..=3)?;

@@ -121,7 +121,7 @@ pub fn add(decode: &mut Decode<'_, '_, '_>, ty: Type, sat: bool, subtract: bool)
 fn sum(a: f32, b: f32, mode: Rounding) -> f32 {
     match mode {
         Rounding::Even => a + b,
-        mode => zero_sign(round_f32(add_odd(a.into(), b.into()), mode).into(), a.into(), b.into(), mode) as f32,
+        mode => round_f32(zero_sign(add_odd(a.into(), b.into()), a.into(), b.into(), mode), mode),
     }
 }
 
@@ -139,7 +139,7 @@ fn fused(a: f32, b: f32, c: f32, mode: Rounding) -> f32 {
         Rounding::Even => a.mul_add(b, c),
         mode => {
             let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
-            zero_sign(round_f32(fma_odd(a, b, c), mode).into(), a * b, c, mode) as f32
+            round_f32(zero_sign(fma_odd(a, b, c), a * b, c, mode), mode)
         }
     }
 }
@@ -181,7 +181,7 @@ pub fn mul(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
             options,
             each2!(f64, f64 => f64, |a, b| a * b),
             MODE => each2!(f64, f64 => f64, |a, b| {
-                let zero = if (a < 0.0) != (b < 0.0) { -0.0 } else { 0.0 };
+                let zero = if a.is_sign_negative() != b.is_sign_negative() { -0.0 } else { 0.0 };
                 fma64(a, b, zero, MODE)
             })
         ),
@@ -223,7 +223,7 @@ pub fn fma(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
 }
 
 /// `div` of a floating-point type; `None` leaves the instruction to integers. The approximate forms divide exactly, which
-/// is within their documented error of 2 ulp, but for `.approx`'s zero where |b| > 2^126.
+/// is within their documented error of 2 ulp, but for `.approx`'s zero (NaN for infinite a) where |b| > 2^126.
 pub fn div(decode: &mut Decode<'_, '_, '_>) -> Option<LoadResult<()>> {
     let approximate = decode.flag("approx");
     let full = decode.flag("full");
@@ -244,7 +244,7 @@ fn float_div(decode: &mut Decode<'_, '_, '_>, approximate: bool, mode: Rounding)
             map2::<f32, f32, f32>(lanes, inst, mask, |a, b| {
                 let (a, b) = (input(a, o), input(b, o));
                 let huge = b.abs() > f32::from_bits(0x7e80_0000) && b.is_finite();
-                output(if huge && a.is_finite() { (a / b) * 0.0 } else { a / b }, o)
+                output(if huge { (a / b) * 0.0 } else { a / b }, o)
             })
         }),
         Type::F32 => pick!(

@@ -71,7 +71,7 @@ impl Format for AsBf16 {
 }
 
 #[inline(always)]
-fn flush_bits(bits: u16) -> u16 {
+pub fn flush_bits(bits: u16) -> u16 {
     // Only f16 has `.ftz`: its exponent field is five bits.
     if bits & 0x7c00 == 0 { bits & 0x8000 } else { bits }
 }

@@ -198,6 +198,12 @@ fn extreme(decode: &mut Decode<'_, '_, '_>, max: bool) -> LoadResult<()> {
     let run = match (ty, max) {
         (Type::S32, true) if relu => Some(each2!(i32, i32 => i32, |a, b| a.max(b).max(0))),
         (Type::S32, false) if relu => Some(each2!(i32, i32 => i32, |a, b| a.min(b).max(0))),
+        (Type::S16x2, true) if relu => {
+            Some(each2!(u32, u32 => u32, |a, b| halves(a, b, |a, b| (a as i16).max(b as i16).max(0) as u16)))
+        }
+        (Type::S16x2, false) if relu => {
+            Some(each2!(u32, u32 => u32, |a, b| halves(a, b, |a, b| (a as i16).min(b as i16).max(0) as u16)))
+        }
         _ if relu => None,
         (Type::U16x2, true) => Some(each2!(u32, u32 => u32, |a, b| halves(a, b, u16::max))),
         (Type::U16x2, false) => Some(each2!(u32, u32 => u32, |a, b| halves(a, b, u16::min))),

@@ -3,12 +3,14 @@
 //! A row's function takes the modifiers and operands it knows and emits decoded instructions; what it does not take is
 //! refused. Families have files of their own, named for the chapters of the ISA.
 
+mod accumulator;
 pub mod approx;
 pub mod async_copy;
 pub mod atomics;
 pub mod barriers;
 pub mod bits;
 pub mod compare;
+pub mod compare_pair;
 pub mod control;
 pub mod convert;
 pub mod extended;
@@ -25,6 +27,7 @@ pub mod sign;
 pub mod special;
 pub mod tensor;
 pub mod tile;
+pub mod video;
 pub mod warp;
 
 use std::collections::HashMap;
@@ -54,6 +57,7 @@ pub static TABLE: &[&[Row]] = &[
     bits::ROWS,
     multiply::ROWS,
     extended::ROWS,
+    video::ROWS,
     float::ROWS,
     sign::ROWS,
     approx::ROWS,

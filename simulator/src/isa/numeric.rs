@@ -1,7 +1,10 @@
 //! Rounding, done exactly: the four modes of the ISA for every format, from an f64 that is exact or rounded to odd.
 //!
 //! Rounding to odd keeps a result that does not fit f64 distinguishable from its neighbours, so that a second rounding to
-//! f32, f16 or bf16 gives what one rounding of the exact result would (Boldo and Melquiond, 2008).
+//! f32, f16 or bf16 gives what one rounding of the exact result would (Boldo and Melquiond, 2008). For f64 itself the
+//! sign of what rounding to nearest dropped decides, found exactly by [`super::accumulator`].
+
+use super::accumulator::sign_of_sum;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rounding {
@@ -174,29 +177,11 @@ pub fn fma64(a: f64, b: f64, c: f64, rounding: Rounding) -> f64 {
     if nearest.is_infinite() {
         return finite(nearest, rounding);
     }
-    // Scaled so that no product underflows; the sign of the exact rest is that of the largest part of its expansion.
-    let product = a * b;
-    let parts = [a.mul_add(b, -product), product, c, -nearest];
-    let error = expansion_sign(parts);
+    let error = sign_of_sum(&[(a, b), (c, 1.0), (-nearest, 1.0)]);
     if nearest == 0.0 && error == 0.0 {
-        return zero_sign(nearest, product, c, rounding);
+        return zero_sign(nearest, a * b, c, rounding);
     }
     directed(nearest, error, rounding)
-}
-
-/// The sign of an exact sum of four numbers (Shewchuk's grow-expansion).
-fn expansion_sign(parts: [f64; 4]) -> f64 {
-    let mut expansion = [0.0f64; 4];
-    for (count, &part) in parts.iter().enumerate() {
-        let mut carry = part;
-        for slot in expansion.iter_mut().take(count) {
-            let (sum, error) = two_sum(carry, *slot);
-            *slot = error;
-            carry = sum;
-        }
-        expansion[count] = carry;
-    }
-    expansion.iter().rev().copied().find(|&x| x != 0.0).unwrap_or(0.0)
 }
 
 pub fn div64(a: f64, b: f64, rounding: Rounding) -> f64 {
@@ -207,16 +192,16 @@ pub fn div64(a: f64, b: f64, rounding: Rounding) -> f64 {
     if nearest.is_infinite() {
         return finite(nearest, rounding);
     }
-    let error = (-nearest).mul_add(b, a);
+    let error = sign_of_sum(&[(a, 1.0), (-nearest, b)]);
     directed(nearest, if b < 0.0 { -error } else { error }, rounding)
 }
 
 pub fn sqrt64(a: f64, rounding: Rounding) -> f64 {
     let nearest = a.sqrt();
-    if nearest.is_nan() || nearest == 0.0 || nearest.is_infinite() {
+    if rounding == Rounding::Even || nearest.is_nan() || nearest == 0.0 || nearest.is_infinite() {
         return nearest;
     }
-    directed(nearest, (-nearest).mul_add(nearest, a), rounding)
+    directed(nearest, sign_of_sum(&[(a, 1.0), (-nearest, nearest)]), rounding)
 }
 
 /// Subnormals to zero of the same sign.

@@ -129,7 +129,8 @@ fn write_integer(x: i128, c: &Conversion) -> u64 {
 pub fn convert(bits: u64, c: &Conversion) -> u64 {
     match read(bits, c.from, c.ftz) {
         Number::Integer(x) if c.to.is_integer() => write_integer(x, c),
-        Number::Integer(x) => write_float(integer_to_f64(x), c),
+        Number::Integer(x) if c.to == Type::F64 => integer_to_f64(x, c.rounding).to_bits(),
+        Number::Integer(x) => write_float(integer_to_odd(x), c),
         // Float to integer always saturates; NaN gives zero for small types and the top of the range otherwise.
         Number::Float(x) if c.to.is_integer() => {
             let (low, high) = integer_range(c.to);
@@ -148,8 +149,19 @@ pub fn convert(bits: u64, c: &Conversion) -> u64 {
     }
 }
 
+fn integer_to_f64(x: i128, rounding: Rounding) -> f64 {
+    let nearest = x as f64;
+    let exact = nearest as i128;
+    match rounding {
+        Rounding::Up if exact < x => nearest.next_up(),
+        Rounding::Down if exact > x => nearest.next_down(),
+        Rounding::Zero if exact.abs() > x.abs() => f64::from_bits(nearest.to_bits() - 1),
+        _ => nearest,
+    }
+}
+
 /// Exact where f64 holds the integer, otherwise rounded to odd, so that the next rounding is the only one that counts.
-fn integer_to_f64(x: i128) -> f64 {
+fn integer_to_odd(x: i128) -> f64 {
     let magnitude = x.unsigned_abs();
     let extra = (128 - magnitude.leading_zeros()).saturating_sub(53);
     let kept = magnitude >> extra << extra;

@@ -21,6 +21,10 @@ pub fn sign(decode: &mut Decode<'_, '_, '_>, ty: Type, ftz: bool, negate: bool) 
         (Type::F32, false) => each1!(u32 => u32, |a| a & 0x7fff_ffff),
         (Type::F64, true) if !ftz => each1!(u64 => u64, |a| a ^ 1 << 63),
         (Type::F64, false) if !ftz => each1!(u64 => u64, |a| a & !(1 << 63)),
+        (Type::F16, true) if ftz => each1!(u32 => u32, |a| flush_halves(a) ^ 0x8000),
+        (Type::F16, false) if ftz => each1!(u32 => u32, |a| flush_halves(a) & 0x7fff),
+        (Type::F16x2, true) if ftz => each1!(u32 => u32, |a| flush_halves(a) ^ 0x8000_8000),
+        (Type::F16x2, false) if ftz => each1!(u32 => u32, |a| flush_halves(a) & 0x7fff_7fff),
         (Type::F16 | Type::Bf16, true) if !ftz => each1!(u32 => u32, |a| a ^ 0x8000),
         (Type::F16 | Type::Bf16, false) if !ftz => each1!(u32 => u32, |a| a & 0x7fff),
         (Type::F16x2 | Type::Bf16x2, true) if !ftz => each1!(u32 => u32, |a| a ^ 0x8000_8000),
@@ -29,6 +33,12 @@ pub fn sign(decode: &mut Decode<'_, '_, '_>, ty: Type, ftz: bool, negate: bool) 
     };
     let sources = [decode.src(1, ty)?];
     emit(decode, ty, run, &sources, 0, 1)
+}
+
+/// Both f16 of a word with subnormals as zeros.
+#[inline(always)]
+fn flush_halves(word: u32) -> u32 {
+    u32::from(half_float::flush_bits(word as u16)) | u32::from(half_float::flush_bits((word >> 16) as u16)) << 16
 }
 
 /// Modifiers of `min` and `max`.

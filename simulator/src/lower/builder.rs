@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::constants::Constants;
 use super::function::FunctionLowering;
+use super::pointers::pointed_to;
 use super::segment::is_clock;
 use super::symbol::Symbol;
 use crate::error::{LoadError, LoadResult};
-use crate::program::{Code, FUNCTION_BASE, Program, Segment};
+use crate::program::{Code, Program, Segment, function_address};
 use crate::ptx::tree::{Function, Module, Variable};
 use crate::ptx::types::Space;
 
@@ -26,14 +27,8 @@ pub fn build(
         shared: HashMap::new(),
         shared_bytes: 0,
         order: Vec::new(),
-        functions: HashMap::new(),
+        pointers_are_called: false,
     };
-    for (index, function) in module.functions.iter().enumerate() {
-        let slot = builder.functions.entry(&function.name).or_insert(index);
-        if function.body.is_some() {
-            *slot = index;
-        }
-    }
     builder.code_index(entry);
     let mut codes = Vec::new();
     while let Some(&index) = builder.order.get(codes.len()) {
@@ -55,7 +50,7 @@ pub struct ProgramBuilder<'m> {
     shared_bytes: usize,
     /// Functions in the order of their codes.
     order: Vec<usize>,
-    functions: HashMap<&'m str, usize>,
+    pointers_are_called: bool,
 }
 
 impl<'m> ProgramBuilder<'m> {
@@ -71,12 +66,17 @@ impl<'m> ProgramBuilder<'m> {
     }
 
     pub fn function_address(&mut self, function: usize) -> u64 {
-        FUNCTION_BASE + 16 * u64::from(self.code_index(function))
+        self.code_index(function);
+        function_address(function)
     }
 
-    pub fn function_named(&self, name: &str) -> Option<usize> {
-        let resolved = self.module.aliases.iter().find(|(new, _)| new == name).map_or(name, |(_, old)| old);
-        self.functions.get(resolved).copied()
+    /// A call through a pointer: it may reach every function whose address the module takes.
+    pub fn call_pointers(&mut self) {
+        if !std::mem::replace(&mut self.pointers_are_called, true) {
+            for function in pointed_to(self.module) {
+                self.code_index(function);
+            }
+        }
     }
 
     /// Module-scope names.
@@ -84,7 +84,7 @@ impl<'m> ProgramBuilder<'m> {
         if let Some(variable) = self.module.variables.iter().find(|v| v.name == name) {
             return self.variable_symbol(variable, "");
         }
-        self.function_named(name).map(Symbol::Function)
+        self.module.function_named(name).map(Symbol::Function)
     }
 
     /// A shared, global or constant variable of `scope` (a function's name, or nothing for the module).
@@ -138,8 +138,9 @@ impl<'m> ProgramBuilder<'m> {
             params,
             param_bytes,
             shared_bytes: if has_dynamic { shared_bytes } else { self.shared_bytes },
-            max_threads: entry.max_threads,
-            registers: (widest as u32 + 2).next_multiple_of(8).clamp(16, 255),
+            max_threads: entry.limits.threads,
+            registers: (widest as u32 + 2).next_multiple_of(8).clamp(16, entry.limits.registers()),
+            functions: self.order,
         })
     }
 }

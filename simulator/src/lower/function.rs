@@ -1,5 +1,7 @@
 //! One function: statements in order, scopes opened and closed, instructions handed to the table.
 
+use std::collections::HashMap;
+
 use super::allocate::allocate;
 use super::builder::ProgramBuilder;
 use super::decode::Decode;
@@ -8,13 +10,15 @@ use super::segment::divide;
 use super::symbol::{Scopes, Symbol};
 use crate::error::{LoadError, LoadResult};
 use crate::isa;
-use crate::program::{Class, Code, Info, Inst, Op, Reg, RegClass};
-use crate::ptx::tree::{Block, Function, Instruction, Statement, Variable};
+use crate::program::{Class, Code, Info, Inst, Op, Reg, RegClass, Source};
+use crate::ptx::tree::{Block, Function, Instruction, Spot, Statement, Variable};
 use crate::ptx::types::{Space, Type};
 
 /// Far beyond any compiled kernel; keeps hostile text from taking all memory.
 const MAX_INSTRUCTIONS: usize = 1 << 20;
 const MAX_FRAME_BYTES: usize = 1 << 19;
+/// Inlined calls that a report follows; a chain that goes round would have no end.
+const MAX_INLINING: usize = 64;
 
 /// Frame offset and size of each parameter.
 type Places = Vec<(usize, usize)>;
@@ -30,7 +34,9 @@ pub struct FunctionLowering<'b, 'm> {
     /// Where each label is, as an index into `insts`.
     labels: Vec<Option<u32>>,
     frame_bytes: usize,
-    location: Option<(u32, u32)>,
+    location: Option<Source>,
+    /// Where the call was that each inlined statement came from.
+    inlined: HashMap<Spot, Spot>,
     /// The condition code register, if some instruction uses it.
     carry: Option<Reg>,
 }
@@ -53,6 +59,7 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
             labels: vec![None],
             frame_bytes: 0,
             location: None,
+            inlined: HashMap::new(),
             carry: None,
         };
         lowering.scopes.open();
@@ -182,7 +189,7 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
     fn statement(&mut self, statement: &'m Statement) -> LoadResult<()> {
         match statement {
             Statement::Block(block) => self.block(block)?,
-            Statement::Location { file, line } => self.location = Some((*file, *line)),
+            Statement::Location { at, inlined_at } => self.locate(*at, *inlined_at),
             Statement::BranchTargets { .. } => {}
             Statement::Label(name) => {
                 if let Some(Symbol::Label(label)) = self.lookup(name) {
@@ -205,6 +212,17 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
             Statement::Instruction(instruction) => self.instruction(instruction)?,
         }
         Ok(())
+    }
+
+    /// A call that was itself inlined stands in an earlier `.loc`; the chain of them ends in the function being lowered.
+    fn locate(&mut self, at: Spot, inlined_at: Option<Spot>) {
+        if let Some(call) = inlined_at {
+            self.inlined.insert(at, call);
+        }
+        let next = |spot: &Spot| self.inlined.get(spot).copied();
+        let caller = inlined_at.and_then(|call| std::iter::successors(Some(call), next).take(MAX_INLINING).last());
+        let line = |(file, line, _): Spot| (file, line);
+        self.location = Some(Source { place: line(at), caller: caller.map(line) });
     }
 
     fn local_variable(&mut self, variable: &'m Variable) -> LoadResult<()> {

@@ -12,6 +12,7 @@ pub mod decode;
 mod flow;
 mod function;
 mod operand;
+mod pointers;
 mod segment;
 mod symbol;
 

@@ -24,7 +24,7 @@ pub enum Kind {
     /// Page-locked host memory, also seen by the device.
     Pinned,
     Managed,
-    /// A module's variables: not the program's to free, and no leak.
+    /// A module's variables, or what a graph allocates: not the program's to free, and no leak.
     Module,
 }
 
@@ -192,6 +192,13 @@ impl Memory {
     pub fn mark_written(&self, address: u64, bytes: u64) {
         if self.device.contains(address, bytes) {
             self.written.mark(address - self.device.base, bytes);
+        }
+    }
+
+    /// Makes a range of device memory one that nothing wrote.
+    pub fn forget(&self, address: u64, bytes: u64) {
+        if self.device.contains(address, bytes) {
+            self.written.clear(address - self.device.base, bytes);
         }
     }
 

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+const PAGE: u64 = 4096;
+
 /// Addresses `base..base + size`, stored at `backing`.
 pub struct Window {
     pub base: u64,
@@ -120,11 +122,19 @@ impl Window {
         self.at(address)
     }
 
+    /// Makes a range of the window zero: whole pages by giving them back, what is beside them by hand.
+    pub fn zero(&self, address: u64, bytes: u64) {
+        self.discard(address, bytes);
+        let edge = bytes.min(PAGE);
+        let zeros = [0; PAGE as usize];
+        self.copy_in(address, &zeros[..edge as usize]);
+        self.copy_in(address + bytes - edge, &zeros[..edge as usize]);
+    }
+
     /// Gives a range's pages back to the system; they read as zero afterwards.
     pub fn discard(&self, address: u64, bytes: u64) {
-        let page = 4096;
-        let start = (address - self.base).next_multiple_of(page);
-        let end = (address - self.base + bytes) / page * page;
+        let start = (address - self.base).next_multiple_of(PAGE);
+        let end = (address - self.base + bytes) / PAGE * PAGE;
         if start < end {
             // SAFETY: whole pages of this mapping, which nothing uses any more.
             unsafe {

@@ -185,6 +185,8 @@ pub enum Special {
     GlobalTimer,
     DynamicShared,
     TotalShared,
+    /// Halves, high then low, of the address of a cooperative launch's workspace.
+    Workspace(u8),
     /// Cluster registers of a launch without clusters, where every block is a cluster of one.
     One,
     Zero,

@@ -16,13 +16,20 @@ pub use segment::{Segment, Tally};
 
 use crate::exec::lanes::Row;
 
+/// File index and line of a statement and, where its function was inlined, of the call in the function that was not.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    pub place: (u32, u32),
+    pub caller: Option<(u32, u32)>,
+}
+
 /// What is known about an instruction beside what it does: for messages and counters.
 #[derive(Debug, Clone)]
 pub struct Info {
     pub mnemonic: String,
     pub line: u32,
-    /// File index and line of the last `.loc`, if any.
-    pub source: Option<(u32, u32)>,
+    /// The last `.loc`, if any.
+    pub source: Option<Source>,
 }
 
 /// One function's code; branch targets are indices into `code`.
@@ -59,17 +66,27 @@ pub struct Program {
     /// Registers a thread would need on a GPU, estimated from the rows that are live at once.
     pub registers: u32,
     pub local_bytes: usize,
+    /// The module's number of each function that has a code here.
+    pub functions: Vec<usize>,
     /// Whether some instruction reads a clock, for which the executor counts on the way.
     pub reads_clock: bool,
 }
 
-/// Function pointers are `FUNCTION_BASE + 16·index` of [`Program::codes`]: a range no memory has.
-pub const FUNCTION_BASE: u64 = 0x00ff_0000_0000_0000;
+/// Function pointers are `FUNCTION_BASE + 16·n` for the n-th function of the module: a range no memory has, and the same in
+/// every kernel, so that a pointer may lie in a table or be left by one kernel for another.
+const FUNCTION_BASE: u64 = 0x00ff_0000_0000_0000;
+
+pub fn function_address(number: usize) -> u64 {
+    FUNCTION_BASE + 16 * number as u64
+}
 
 impl Program {
     /// The code a function pointer names.
     pub fn code_at(&self, address: u64) -> Option<usize> {
         let offset = address.checked_sub(FUNCTION_BASE)?;
-        (offset % 16 == 0 && (offset / 16) < self.codes.len() as u64).then_some((offset / 16) as usize)
+        if offset % 16 != 0 {
+            return None;
+        }
+        self.functions.iter().position(|&number| number as u64 == offset / 16)
     }
 }

@@ -1,7 +1,7 @@
 //! Bytes to tokens (PTX ISA section 4).
 //!
-//! An identifier takes its leading `.`, `%`, `$` or `_`; an opcode with modifiers (`add.rn.f32`) comes out as one word and is
-//! split by the parser. Integers keep 64 bits whatever their sign; `0f`/`0d` literals keep their bits.
+//! An identifier takes its leading `%`, `$` or `_`; an opcode with modifiers (`add.rn.f32`) comes out as one word and is split
+//! by the parser, while directives end at the next dot (`.reg.b16` is two). Integers keep 64 bits whatever their sign; `0f`/`0d` literals keep their bits.
 
 use crate::error::{LoadError, LoadResult};
 
@@ -109,7 +109,7 @@ impl Lexer<'_> {
             Token::Word(self.word())
         } else if first == b'.' && starts_word(self.peek(1)) {
             self.at += 1;
-            Token::Directive(self.word())
+            Token::Directive(self.part())
         } else if first.is_ascii_digit() {
             self.number()?
         } else if first == b'"' {
@@ -123,23 +123,26 @@ impl Lexer<'_> {
         Ok(Some(Spanned { token, line }))
     }
 
-    /// A name with the dotted modifiers that follow it; `::` joins parts of one modifier.
+    /// A name with the dotted modifiers that follow it.
     fn word(&mut self) -> String {
-        let mut word = self.take_while(continues_word);
-        loop {
-            let joins = self.peek(0) == b':' && self.peek(1) == b':';
-            let dots = self.peek(0) == b'.' && (continues_word(self.peek(1)));
-            if joins {
-                self.at += 2;
-                word.push_str("::");
-            } else if dots {
-                self.at += 1;
-                word.push('.');
-            } else {
-                return word;
-            }
-            word.push_str(&self.take_while(continues_word));
+        let mut word = self.part();
+        while self.peek(0) == b'.' && continues_word(self.peek(1)) {
+            self.at += 1;
+            word.push('.');
+            word.push_str(&self.part());
         }
+        word
+    }
+
+    /// A name up to the next dot; `::` joins parts of one.
+    fn part(&mut self) -> String {
+        let mut part = self.take_while(continues_word);
+        while self.peek(0) == b':' && self.peek(1) == b':' {
+            self.at += 2;
+            part.push_str("::");
+            part.push_str(&self.take_while(continues_word));
+        }
+        part
     }
 
     fn text(&mut self) -> LoadResult<String> {

@@ -4,7 +4,7 @@
 //! a directive can change what a kernel means.
 
 use super::lexer::{Spanned, Token, tokenize};
-use super::tree::{Block, Function, Module, Statement};
+use super::tree::{Block, Function, Limits, Module, Spot, Statement};
 use super::types::Space;
 use crate::error::{LoadError, LoadResult};
 
@@ -210,14 +210,14 @@ impl Parser {
         let returns = if self.peek() == Some(&Token::Punct('(')) { self.parameters()? } else { Vec::new() };
         let name = self.name()?;
         let params = if self.peek() == Some(&Token::Punct('(')) { self.parameters()? } else { Vec::new() };
-        let max_threads = self.tuning().map_err(|e| e.within(&name))?;
+        let limits = self.tuning().map_err(|e| e.within(&name))?;
         let body = if self.accept(';') {
             None
         } else {
             self.expect('{')?;
             Some(self.block().map_err(|e| e.within(&name))?)
         };
-        Ok(Function { name, entry, params, returns, body, max_threads, line })
+        Ok(Function { name, entry, params, returns, body, limits, line })
     }
 
     fn parameters(&mut self) -> LoadResult<Vec<super::tree::Variable>> {
@@ -236,8 +236,8 @@ impl Parser {
     }
 
     /// Performance directives after a function's header (PTX ISA section 11.4).
-    fn tuning(&mut self) -> LoadResult<Option<u32>> {
-        let mut max_threads = None;
+    fn tuning(&mut self) -> LoadResult<Limits> {
+        let mut limits = Limits::default();
         while let Some(Token::Directive(name)) = self.peek().cloned() {
             self.at += 1;
             match name.as_str() {
@@ -246,16 +246,28 @@ impl Parser {
                     while self.accept(',') {
                         threads = threads.saturating_mul(self.size()?);
                     }
-                    max_threads = Some(threads);
+                    limits.threads = Some(threads);
                 }
-                "minnctapersm" | "maxnctapersm" | "maxnreg" => {
+                "minnctapersm" => limits.blocks = Some(self.size()?),
+                "maxnreg" => limits.registers = Some(self.size()?),
+                "maxnctapersm" => {
                     self.size()?;
                 }
-                "noreturn" => {}
+                // Every block is a cluster of its own here, so a cluster of one block is what it says.
+                "reqnctapercluster" => {
+                    let mut blocks = self.size()?;
+                    while self.accept(',') {
+                        blocks = blocks.saturating_mul(self.size()?);
+                    }
+                    if blocks != 1 {
+                        return self.fail("clusters of more than one block are not supported");
+                    }
+                }
+                "noreturn" | "explicitcluster" => {}
                 _ => return self.fail(format!("directive .{name} is not supported")),
             }
         }
-        Ok(max_threads)
+        Ok(limits)
     }
 
     fn block(&mut self) -> LoadResult<Block> {
@@ -316,11 +328,12 @@ impl Parser {
 
     fn directive(&mut self, into: &mut Vec<Statement>) -> LoadResult<()> {
         if self.accept_directive("loc") {
-            let (file, line, _column) = (self.size()?, self.size()?, self.size()?);
-            into.push(Statement::Location { file, line });
+            let at = self.spot()?;
+            let mut inlined_at = None;
             while self.accept(',') {
-                self.inline_place()?;
+                inlined_at = self.inline_place()?.or(inlined_at);
             }
+            into.push(Statement::Location { at, inlined_at });
             Ok(())
         } else if self.accept_directive("pragma") {
             self.skip_statement();
@@ -335,20 +348,20 @@ impl Parser {
         }
     }
 
-    /// `function_name label+4` or `inlined_at file line column`: the place after inlining is the one of interest.
-    fn inline_place(&mut self) -> LoadResult<()> {
+    fn spot(&mut self) -> LoadResult<Spot> {
+        Ok((self.size()?, self.size()?, self.size()?))
+    }
+
+    /// `function_name label+4`, or `inlined_at file line column`: where the function was called.
+    fn inline_place(&mut self) -> LoadResult<Option<Spot>> {
         match self.name()?.as_str() {
             "function_name" => {
                 self.name()?;
                 self.trailing_offset()?;
+                Ok(None)
             }
-            "inlined_at" => {
-                self.size()?;
-                self.size()?;
-                self.size()?;
-            }
-            other => return self.fail(format!("`{other}` in .loc is not supported")),
+            "inlined_at" => self.spot().map(Some),
+            other => self.fail(format!("`{other}` in .loc is not supported")),
         }
-        Ok(())
     }
 }

@@ -42,6 +42,16 @@ pub struct Variable {
     pub line: u32,
 }
 
+impl Module {
+    /// A function's number by its name or an alias; one with a body before a mere declaration.
+    pub fn function_named(&self, name: &str) -> Option<usize> {
+        let resolved = self.aliases.iter().find(|(new, _)| new == name).map_or(name, |(_, old)| old);
+        let named = |f: &Function| f.name == resolved;
+        let defined = self.functions.iter().position(|f| named(f) && f.body.is_some());
+        defined.or_else(|| self.functions.iter().position(named))
+    }
+}
+
 impl Variable {
     /// `None` when the size overflows, which no memory could hold.
     pub fn bytes(&self) -> Option<usize> {
@@ -56,9 +66,30 @@ pub struct Function {
     pub params: Vec<Variable>,
     pub returns: Vec<Variable>,
     pub body: Option<Block>,
-    /// `.maxntid` or `.reqntid`: the most threads a block may have.
-    pub max_threads: Option<u32>,
+    pub limits: Limits,
     pub line: u32,
+}
+
+/// What a function's performance directives allow a launch of it (PTX ISA section 11.4).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// `.maxntid` or `.reqntid`: the most threads a block may have.
+    pub threads: Option<u32>,
+    /// `.minnctapersm`: blocks that must fit a multiprocessor together.
+    pub blocks: Option<u32>,
+    /// `.maxnreg`
+    pub registers: Option<u32>,
+}
+
+impl Limits {
+    /// The most registers a thread may have so that what the directives promise can be launched.
+    pub fn registers(&self) -> u32 {
+        const OF_MULTIPROCESSOR: u32 = 65536;
+        const OF_THREAD: u32 = 255;
+        let threads = self.threads.map(|n| n.clamp(1, 1024).next_multiple_of(32));
+        let shared = threads.map(|n| OF_MULTIPROCESSOR / n.saturating_mul(self.blocks.unwrap_or(1).max(1)) / 8 * 8);
+        self.registers.unwrap_or(OF_THREAD).min(shared.unwrap_or(OF_THREAD)).clamp(16, OF_THREAD)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -74,8 +105,11 @@ pub enum Statement {
     Instruction(Instruction),
     Block(Block),
     BranchTargets { name: String, labels: Vec<String> },
-    Location { file: u32, line: u32 },
+    Location { at: Spot, inlined_at: Option<Spot> },
 }
+
+/// File index, line and column.
+pub type Spot = (u32, u32, u32);
 
 #[derive(Debug, Clone)]
 pub struct Instruction {

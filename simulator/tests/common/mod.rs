@@ -4,9 +4,8 @@
 
 #![allow(dead_code)]
 
-pub mod instruction;
-
 use std::ffi::{CString, c_void};
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -17,26 +16,51 @@ use cuda::driver::{Report, configure, last_report};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// nvcc, or a panic that says how to get it.
+/// nvcc where scripts/fetch-nvcc.sh looks for it or puts it, or a panic that says how to get it.
 pub fn nvcc() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
-    let fetched = root.join("target/cuda/bin/nvcc");
     let named = std::env::var_os("NVCC").map(PathBuf::from);
-    let found = named.into_iter().chain([fetched, PathBuf::from("/usr/local/cuda/bin/nvcc")]).find(|p| p.exists());
-    found.expect("no nvcc: run scripts/fetch-nvcc.sh, or set NVCC")
+    let home = std::env::var_os("CUDA_HOME").map(|home| Path::new(&home).join("bin/nvcc"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = named.into_iter().chain(home).chain(std::env::split_paths(&path).map(|folder| folder.join("nvcc")));
+    let fixed = [PathBuf::from("/usr/local/cuda/bin/nvcc"), root.join("target/cuda/bin/nvcc")];
+    places.chain(fixed).find(|p| p.exists()).expect("no nvcc: run scripts/fetch-nvcc.sh, or set NVCC")
 }
 
 /// PTX of `tests/cuda/<name>.cu`.
 pub fn compile(name: &str, arch: &str, more: &[&str]) -> String {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cuda/{name}.cu"));
-    let output = Command::new(nvcc())
-        .args(["-O3", "-ptx", "-lineinfo", "-std=c++17", "-arch", arch, "-o", "-"])
-        .args(more)
-        .arg(&source)
-        .output()
-        .expect("nvcc starts");
-    assert!(output.status.success(), "nvcc failed: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("PTX is text")
+    let options = ["-ptx", "-lineinfo", "-arch", arch];
+    String::from_utf8(nvcc_output(name, &[&options, more].concat())).expect("PTX is text")
+}
+
+/// What nvcc makes of `tests/cuda/<name>.cu` at -O3. Kept under target/tmp by its source and options, since nvcc takes longer
+/// than most tests.
+pub fn nvcc_output(name: &str, options: &[&str]) -> Vec<u8> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda");
+    let source = sources.join(format!("{name}.cu"));
+    let compiler = nvcc();
+    // A source may include another of the folder.
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&sources).expect("the folder is there").flatten().map(|f| f.path()).collect();
+    files.sort();
+    let text: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).expect("the source is there")).collect();
+    let made = std::fs::metadata(&compiler).and_then(|m| m.modified()).expect("nvcc is a file");
+    let mut hasher = std::hash::DefaultHasher::new();
+    (text, options, &compiler, made).hash(&mut hasher);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let kept = folder.join(format!("{name}-{:016x}", hasher.finish()));
+    if let Ok(output) = std::fs::read(&kept) {
+        return output;
+    }
+    // Written beside and moved into place: other tests may be after the same.
+    let fresh = tempfile::Builder::new().tempfile_in(folder).expect("a file in target/tmp").into_temp_path();
+    let run =
+        Command::new(compiler).args(["-O3", "-std=c++17"]).args(options).arg(&source).arg("-o").arg(&fresh).output();
+    let run = run.expect("nvcc starts");
+    assert!(run.status.success(), "nvcc failed: {}", String::from_utf8_lossy(&run.stderr));
+    let output = std::fs::read(&fresh).expect("nvcc wrote its output");
+    fresh.persist(&kept).expect("target/tmp can be written");
+    output
 }
 
 /// A context with chosen settings and the modules loaded into it.
@@ -49,21 +73,49 @@ pub fn ok(code: u32) {
     assert_eq!(code, 0, "{:?}", last_report().fault.map(|f| f.to_string()));
 }
 
+/// What every CUDA program here is compiled for.
+pub const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90"];
+
 pub fn checked() -> Settings {
     Settings { checks: cuda::checks::Checks::ALL, ..Settings::default() }
 }
 
 impl Gpu {
     pub fn new(ptx: &str, settings: Settings) -> Self {
+        let mut gpu = Self::empty(settings);
+        let text = CString::new(ptx).expect("PTX has no NUL");
+        ok(unsafe { module::cuModuleLoadData(&mut gpu.module, text.as_ptr().cast()) });
+        gpu
+    }
+
+    /// A context without a module.
+    pub fn empty(settings: Settings) -> Self {
         let lock = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         configure(settings);
         ok(device::cuInit(0));
-        let text = CString::new(ptx).expect("PTX has no NUL");
-        let mut module = 0;
         let mut context = 0;
         ok(unsafe { device::cuCtxCreate_v2(&mut context, 0, 0) });
-        ok(unsafe { module::cuModuleLoadData(&mut module, text.as_ptr().cast()) });
-        Self { module, _lock: lock }
+        Self { module: 0, _lock: lock }
+    }
+
+    /// The log of a text that must not load.
+    pub fn refusal(ptx: &str) -> String {
+        let _gpu = Self::empty(checked());
+        let text = CString::new(ptx).expect("PTX has no NUL");
+        let (mut module, mut log) = (0, vec![0u8; 1024]);
+        // CU_JIT_ERROR_LOG_BUFFER and its size, which becomes that of the log.
+        let options = [5, 6];
+        let mut values: [*mut c_void; 2] = [log.as_mut_ptr().cast(), log.len() as *mut c_void];
+        let code = unsafe {
+            module::cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 2, options.as_ptr(), values.as_mut_ptr())
+        };
+        assert_eq!(code, 218, "CUDA_ERROR_INVALID_PTX");
+        log.truncate(values[1] as usize);
+        String::from_utf8(log).expect("the log is text")
+    }
+
+    pub fn module(&self) -> u64 {
+        self.module
     }
 
     pub fn function(&self, name: &str) -> u64 {
@@ -80,8 +132,12 @@ impl Gpu {
 
     pub fn upload<T: Copy>(&self, data: &[T]) -> u64 {
         let address = self.alloc(size_of_val(data));
-        ok(unsafe { memory::cuMemcpyHtoD_v2(address, data.as_ptr().cast(), size_of_val(data)) });
+        self.write(address, data);
         address
+    }
+
+    pub fn write<T: Copy>(&self, address: u64, data: &[T]) {
+        ok(unsafe { memory::cuMemcpyHtoD_v2(address, data.as_ptr().cast(), size_of_val(data)) });
     }
 
     pub fn try_download<T: Copy + Default>(&self, address: u64, count: usize) -> Result<Vec<T>, u32> {
@@ -103,8 +159,7 @@ impl Gpu {
     }
 
     pub fn try_launch(&self, name: &str, grid: [u32; 3], block: [u32; 3], shared: u32, args: &[Arg], on: u64) -> u32 {
-        let words: Vec<u64> = args.iter().map(|a| a.0).collect();
-        let pointers: Vec<*const c_void> = words.iter().map(|w| (w as *const u64).cast()).collect();
+        let pointers = pointers(args);
         let ([gx, gy, gz], [bx, by, bz]) = (grid, block);
         let function = self.function(name);
         unsafe {
@@ -114,6 +169,25 @@ impl Gpu {
 
     pub fn launch(&self, name: &str, grid: u32, block: u32, args: &[Arg]) {
         ok(self.try_launch(name, [grid, 1, 1], [block, 1, 1], 0, args, 0));
+    }
+
+    /// A launch whose blocks may wait for each other.
+    pub fn cooperative(&self, name: &str, grid: u32, block: u32, args: &[Arg]) -> u32 {
+        let (function, pointers) = (self.function(name), pointers(args));
+        unsafe { launch::cuLaunchCooperativeKernel(function, grid, 1, 1, block, 1, 1, 0, 0, pointers.as_ptr()) }
+    }
+
+    /// Address and size of a variable of the module.
+    pub fn global(&self, name: &str) -> (u64, usize) {
+        let (mut address, mut bytes, name) = (0, 0, CString::new(name).expect("a name has no NUL"));
+        ok(unsafe { module::cuModuleGetGlobal_v2(&mut address, &mut bytes, self.module, name.as_ptr()) });
+        (address, bytes)
+    }
+
+    pub fn attribute(&self, function: &str, which: i32) -> i32 {
+        let mut value = 0;
+        ok(unsafe { module::cuFuncGetAttribute(&mut value, which, self.function(function)) });
+        value
     }
 
     pub fn sync(&self) -> u32 {
@@ -131,23 +205,34 @@ impl Gpu {
     }
 }
 
-/// A kernel argument's bits.
-#[derive(Clone, Copy)]
-pub struct Arg(u64);
+/// A kernel argument's bytes.
+#[derive(Clone)]
+pub struct Arg(Vec<u8>);
+
+impl Arg {
+    /// A structure passed by value.
+    pub fn bytes(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+fn pointers(args: &[Arg]) -> Vec<*const c_void> {
+    args.iter().map(|arg| arg.0.as_ptr().cast()).collect()
+}
 
 impl From<u64> for Arg {
     fn from(value: u64) -> Self {
-        Self(value)
+        Self(value.to_le_bytes().to_vec())
     }
 }
 impl From<i32> for Arg {
     fn from(value: i32) -> Self {
-        Self(u64::from(value as u32))
+        Self(value.to_le_bytes().to_vec())
     }
 }
 impl From<f32> for Arg {
     fn from(value: f32) -> Self {
-        Self(value.to_bits().into())
+        Self(value.to_le_bytes().to_vec())
     }
 }
 

@@ -5,17 +5,19 @@ mod options;
 mod settings;
 mod show;
 
-pub use options::{require_same, resolve};
+pub use options::{options_of_run, require_same, resolve};
 
 use std::sync::{Arc, atomic::AtomicBool};
 
 use bertsd_cuda::{
+    Error,
     checkpoint::RunLock,
-    device::{Backend, Capacity, Device, Shape, cpu::CpuDevice},
+    device::{Capacity, Device, Shape},
     training::Outcome,
 };
 
 use self::open::Start;
+use super::{on_device::on_device, threads::set_threads};
 use crate::cli::TrainArgs;
 
 /// Trains, and prints the result.
@@ -28,15 +30,13 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
 /// Trains one run and prints nothing on standard output; `ensemble` uses it for each of its seeds.
 pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
     let resumed = args.resume.is_some();
-    let stop_after = args.stop_after;
+    let side = settings::Side { stop_after: args.stop_after, trace: args.trace.clone() };
     let overwrite = args.overwrite;
     let options = resolve(args)?;
-    let settings = settings::Settings::new(options, stop_after)?;
-    if let Some(threads) = settings.threads {
-        // Fails only if a pool exists already, which then has the threads of the run before.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    }
-    let backend = settings.device.resolve()?;
+    let mut settings = settings::Settings::new(options, side)?;
+    set_threads(settings.threads)?;
+    let backend = settings.device.resolve(settings.precision)?;
+    settings.settle_on(backend);
     let stop = on_signals()?;
     let lock = if resumed {
         RunLock::for_resume(&settings.directory)?
@@ -52,9 +52,7 @@ pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
         (false, true) => Start::Overwrite(&lock),
         (false, false) => Start::New,
     };
-    let outcome = match backend {
-        Backend::Cpu => train_on(&settings, start, &stop, |shape, capacity| Ok(CpuDevice::new(shape, capacity))),
-    };
+    let outcome = on_device!(backend, make => train_on(&settings, start, &stop, make));
     drop(lock);
     outcome
 }
@@ -69,6 +67,10 @@ fn train_on<D: Device>(
     let mut screen = show::Screen::new(&run);
     let result = run.run(stop, &mut |observation| screen.observe(observation));
     screen.finish();
+    if matches!(result, Err(Error::Io { .. })) && run.settings.save {
+        let directory = settings.directory.display();
+        show::note(&format!("when that is mended, the run goes on with: bertsd-cuda train --resume {directory}"));
+    }
     Ok(result?)
 }
 

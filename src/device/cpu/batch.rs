@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::{Capacity, Rows};
+use super::super::{Capacity, Rows, StepScalars};
 use crate::data::PackedBatch;
 
 /// One occurrence list of a token id: tokens `order[range]` of the batch have it.
@@ -16,6 +16,7 @@ pub struct Run {
 #[derive(Debug)]
 pub struct CpuBatch {
     pub packed: PackedBatch,
+    pub scalars: StepScalars,
     /// Position in its sequence, of each token.
     pub positions: Vec<u32>, // [T]
     /// Slot of its sequence, of each token.
@@ -36,6 +37,7 @@ impl CpuBatch {
                 labels: Vec::with_capacity(sequences),
                 slots: Vec::with_capacity(sequences),
             },
+            scalars: StepScalars::default(),
             positions: Vec::with_capacity(tokens),
             token_slots: Vec::with_capacity(tokens),
             order: Vec::with_capacity(tokens),
@@ -43,8 +45,9 @@ impl CpuBatch {
         }
     }
 
-    pub fn fill(&mut self, source: &PackedBatch) {
+    pub fn fill(&mut self, source: &PackedBatch, scalars: StepScalars) {
         self.packed.clone_from(source);
+        self.scalars = scalars;
         self.positions.clear();
         self.token_slots.clear();
         for b in 0..self.sequences() {

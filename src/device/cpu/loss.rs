@@ -10,38 +10,47 @@
 
 use rayon::prelude::*;
 
-use crate::device::{Distance, LossScale};
+use crate::{
+    data::PackedBatch,
+    device::{Distance, LossKind, StepScalars},
+};
 
 pub fn distillation_loss(
-    ce: &mut [f32],       // [B]
-    distill: &mut [f32],  // [B]
+    losses: &mut [f32],   // [2, E], E examples of a step
+    pairs: &mut [f32],    // [B, 2], scratch
     d_logits: &mut [f32], // [B, N]
     logits: &[f32],       // [B, N]
     target: Option<&[f32]>,
     class_weights: Option<&[f32]>,
-    labels: &[u32], // [B]
-    scale: LossScale,
+    batch: &PackedBatch,
+    kind: LossKind,
+    scalars: &StepScalars,
 ) {
-    let classes = logits.len() / labels.len();
-    (ce.par_iter_mut(), distill.par_iter_mut(), d_logits.par_chunks_exact_mut(classes))
+    let classes = logits.len() / batch.labels.len();
+    (pairs.par_chunks_exact_mut(2), d_logits.par_chunks_exact_mut(classes))
         .into_par_iter()
         .with_min_len((4096 / classes).max(1))
         .enumerate()
-        .for_each(|(b, (ce, distill, d))| {
+        .for_each(|(b, (pair, d))| {
             let row = b * classes..(b + 1) * classes;
             let z = &logits[row.clone()];
-            *ce = cross_entropy(d, z, labels[b] as usize, class_weights, scale.label_smoothing);
+            pair[0] = cross_entropy(d, z, batch.labels[b] as usize, class_weights, kind.label_smoothing);
             for v in d.iter_mut() {
-                *v *= scale.ce_scale;
+                *v *= scalars.ce_scale;
             }
-            *distill = target.map_or(0.0, |target| {
-                let factor = scale.lambda * scale.distill_scale;
-                match scale.distance {
+            pair[1] = target.map_or(0.0, |target| {
+                let factor = scalars.lambda * scalars.distill_scale;
+                match kind.distance {
                     Distance::Mse => mean_squared_error(d, z, &target[row], factor),
                     Distance::Kl { temperature } => divergence(d, z, &target[row], temperature, factor),
                 }
             });
         });
+    let (ce, distill) = losses.split_at_mut(losses.len() / 2);
+    for (pair, &slot) in pairs.chunks_exact(2).zip(&batch.slots) {
+        ce[slot as usize] = pair[0];
+        distill[slot as usize] = pair[1];
+    }
 }
 
 /// ln Σ e^(z / τ), in f64.

@@ -19,7 +19,7 @@ mod optimizer;
 
 pub use batch::CpuBatch;
 
-use super::{Capacity, Shape};
+use super::{Capacity, Shape, timeline::ScopeClock};
 use crate::model::View;
 
 /// State of the CPU device: the model's shape and the scratch its operations share.
@@ -31,13 +31,18 @@ pub struct CpuDevice {
     d_sum: Vec<f32>,
     /// Gradient through the classifier, [B, C].
     d_pooled: Vec<f32>,
+    /// Losses of a batch before they go to their slots, [B, 2].
+    losses: Vec<f32>,
     norm_partials: Vec<f64>,
+    /// ‖g‖₂ of the last [`Device::gradient_norm`](super::Device::gradient_norm).
+    norm: f64,
+    clock: Option<ScopeClock>,
 }
 
 impl CpuDevice {
     pub fn new(shape: Shape, capacity: Capacity) -> Self {
-        let [partial, d_sum, d_pooled] = scratch_sizes(shape, capacity).map(|len| vec![0.0; len]);
-        Self { shape, partial, d_sum, d_pooled, norm_partials: Vec::new() }
+        let [partial, d_sum, d_pooled, losses] = scratch_sizes(shape, capacity).map(|len| vec![0.0; len]);
+        Self { shape, partial, d_sum, d_pooled, losses, norm_partials: Vec::new(), norm: 0.0, clock: None }
     }
 
     /// Bytes of the scratch that [`CpuDevice::new`] allocates.
@@ -51,11 +56,11 @@ impl CpuDevice {
     }
 }
 
-/// Elements of `partial`, `d_sum` and `d_pooled`.
-fn scratch_sizes(shape: Shape, capacity: Capacity) -> [usize; 3] {
+/// Elements of `partial`, `d_sum`, `d_pooled` and `losses`.
+fn scratch_sizes(shape: Shape, capacity: Capacity) -> [usize; 4] {
     let c = shape.hidden;
     let blocks = capacity.tokens.max(capacity.sequences).div_ceil(layer_norm::BLOCK);
-    [blocks * 4 * c, capacity.tokens * c, capacity.sequences * c]
+    [blocks * 4 * c, capacity.tokens * c, capacity.sequences * c, 2 * capacity.sequences]
 }
 
 /// Gradients, and which rows of the word embeddings this step has touched.
@@ -78,6 +83,17 @@ impl CpuGradients {
             width,
             touched: vec![false; vocabulary],
             rows: Vec::with_capacity(vocabulary),
+        }
+    }
+
+    /// Other values; the rows of the word embeddings that are not 0 count as touched.
+    fn write(&mut self, values: &[f32]) {
+        self.arena.copy_from_slice(values);
+        self.rows.clear();
+        for (row, touched) in self.touched.iter_mut().enumerate() {
+            let start = self.word.start + row * self.width;
+            *touched = values[start..start + self.width].iter().any(|&g| g != 0.0);
+            self.rows.extend(touched.then_some(row as u32));
         }
     }
 

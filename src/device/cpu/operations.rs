@@ -8,7 +8,11 @@ use super::{
 use crate::{
     Result,
     data::PackedBatch,
-    device::{Capacity, Device, Dropout, LossScale, ParameterRange, Rows, TrainingState, Update, Write},
+    device::{
+        Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, Scope, StepScalars, Storage, TrainingState,
+        Update, Write, outputs_of,
+        timeline::{ScopeClock, Span},
+    },
     model::layout::{Embeddings, Linear, Norm},
 };
 
@@ -22,6 +26,28 @@ impl Device for CpuDevice {
 
     fn name(&self) -> String {
         Self::description()
+    }
+
+    fn storage(&self) -> Storage {
+        Storage::FLOAT32
+    }
+
+    fn free_bytes(&self) -> Result<Option<usize>> {
+        Ok(None)
+    }
+
+    fn enter(&mut self, scope: Scope) {
+        if let Some(clock) = &mut self.clock {
+            clock.enter(scope);
+        }
+    }
+
+    fn trace(&mut self) {
+        self.clock = Some(ScopeClock::default());
+    }
+
+    fn take_spans(&mut self) -> Result<Vec<Span>> {
+        Ok(self.clock.as_mut().map(ScopeClock::take).unwrap_or_default())
     }
 
     fn matrix(&self, rows: usize, cols: usize) -> Result<Vec<f32>> {
@@ -68,6 +94,11 @@ impl Device for CpuDevice {
         Ok(Cow::Borrowed(&gradients.arena))
     }
 
+    fn write_matrix(&self, matrix: &mut Vec<f32>, values: &[f32]) -> Result<()> {
+        matrix[..values.len()].copy_from_slice(values);
+        Ok(())
+    }
+
     fn write_vector(&self, vector: &mut Vec<f32>, values: &[f32]) -> Result<()> {
         vector[..values.len()].copy_from_slice(values);
         Ok(())
@@ -78,14 +109,23 @@ impl Device for CpuDevice {
         Ok(())
     }
 
+    fn write_gradients(&self, gradients: &mut CpuGradients, values: &[f32]) -> Result<()> {
+        gradients.write(values);
+        Ok(())
+    }
+
     fn write_parameters(&self, parameters: &mut Vec<f32>, values: &[f32]) -> Result<()> {
         parameters.copy_from_slice(values);
         Ok(())
     }
 
-    fn upload(&mut self, batch: &mut CpuBatch, source: &PackedBatch) -> Result<()> {
-        batch.fill(source);
+    fn upload(&mut self, batch: &mut CpuBatch, source: &PackedBatch, scalars: &StepScalars) -> Result<()> {
+        batch.fill(source, *scalars);
         Ok(())
+    }
+
+    fn replay(&mut self, _: PassKey, _: &CpuBatch, pass: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        pass(self)
     }
 
     fn embed(
@@ -360,6 +400,45 @@ impl Device for CpuDevice {
         Ok(())
     }
 
+    fn project_first(
+        &mut self,
+        kv: &mut Vec<f32>,
+        q: &mut Vec<f32>,
+        first: &mut Vec<f32>,
+        x: &Vec<f32>,
+        weights: &Vec<f32>,
+        batch: &CpuBatch,
+        qkv: Linear,
+    ) -> Result<()> {
+        let c = self.shape.hidden;
+        self.gather_first(first, x, batch)?;
+        self.linear(q, first, weights, batch, Rows::Sequences, outputs_of(qkv, c, 0, c))?;
+        self.linear(kv, x, weights, batch, Rows::Tokens, outputs_of(qkv, c, c, 2 * c))
+    }
+
+    fn project_first_backward_input(
+        &mut self,
+        d_x: &mut Vec<f32>,
+        d_first: &mut Vec<f32>,
+        d_kv: &Vec<f32>,
+        d_q: &Vec<f32>,
+        residual: &Vec<f32>,
+        weights: &Vec<f32>,
+        batch: &CpuBatch,
+        qkv: Linear,
+    ) -> Result<()> {
+        let c = self.shape.hidden;
+        self.linear_backward_input(d_x, d_kv, None, weights, batch, Rows::Tokens, outputs_of(qkv, c, c, 2 * c))?;
+        let query = outputs_of(qkv, c, 0, c);
+        self.linear_backward_input(d_first, d_q, Some(residual), weights, batch, Rows::Sequences, query)?;
+        for (b, row) in d_first.chunks_exact(c).take(batch.sequences()).enumerate() {
+            for (d, &v) in d_x[batch.sequence(b).start * c..][..c].iter_mut().zip(row) {
+                *d += v;
+            }
+        }
+        Ok(())
+    }
+
     fn gather_first(&mut self, first: &mut Vec<f32>, x: &Vec<f32>, batch: &CpuBatch) -> Result<()> {
         let c = self.shape.hidden;
         for (b, row) in first.chunks_exact_mut(c).take(batch.sequences()).enumerate() {
@@ -368,15 +447,11 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    fn scatter_first(&mut self, d_x: &mut Vec<f32>, first: &Vec<f32>, batch: &CpuBatch, write: Write) -> Result<()> {
+    fn scatter_first(&mut self, d_x: &mut Vec<f32>, first: &Vec<f32>, batch: &CpuBatch) -> Result<()> {
         let c = self.shape.hidden;
-        if write == Write::Overwrite {
-            d_x[..batch.tokens() * c].fill(0.0);
-        }
+        d_x[..batch.tokens() * c].fill(0.0);
         for (b, row) in first.chunks_exact(c).take(batch.sequences()).enumerate() {
-            for (d, &v) in d_x[batch.sequence(b).start * c..][..c].iter_mut().zip(row) {
-                *d += v;
-            }
+            d_x[batch.sequence(b).start * c..][..c].copy_from_slice(row);
         }
         Ok(())
     }
@@ -443,20 +518,20 @@ impl Device for CpuDevice {
         target: Option<&Vec<f32>>,
         class_weights: Option<&Vec<f32>>,
         batch: &CpuBatch,
-        scale: LossScale,
+        kind: LossKind,
     ) -> Result<()> {
         let sequences = batch.sequences();
         let len = sequences * self.shape.labels;
-        let (ce, distill) = losses[..2 * sequences].split_at_mut(sequences);
         loss::distillation_loss(
-            ce,
-            distill,
+            losses,
+            &mut self.losses[..2 * sequences],
             &mut d_logits[..len],
             &logits[..len],
             target.map(|target| &target[..len]),
             class_weights.map(Vec::as_slice),
-            &batch.packed.labels,
-            scale,
+            &batch.packed,
+            kind,
+            &batch.scalars,
         );
         Ok(())
     }
@@ -469,8 +544,17 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    fn gradient_norm(&mut self, gradients: &CpuGradients) -> Result<f64> {
-        Ok(optimizer::gradient_norm(&mut self.norm_partials, gradients))
+    fn end_backward(&mut self, _: &mut CpuGradients, _: &CpuBatch) -> Result<()> {
+        Ok(())
+    }
+
+    fn gradient_norm(&mut self, gradients: &CpuGradients) -> Result<()> {
+        self.norm = optimizer::gradient_norm(&mut self.norm_partials, gradients);
+        Ok(())
+    }
+
+    fn read_gradient_norm(&mut self) -> Result<f64> {
+        Ok(self.norm)
     }
 
     fn update(
@@ -480,7 +564,9 @@ impl Device for CpuDevice {
         ranges: &[ParameterRange],
         update: &Update,
     ) -> Result<()> {
-        optimizer::update(state, gradients, ranges, update);
+        if self.norm.is_finite() {
+            optimizer::update(state, gradients, ranges, update, self.norm);
+        }
         Ok(())
     }
 }

@@ -100,6 +100,7 @@ pub fn update(
     gradients: &CpuGradients,
     ranges: &[ParameterRange],
     update: &Update,
+    norm: f64,
 ) {
     let average = match (&mut state.average, update.average) {
         (Some(mean), Follow::Before { .. } | Follow::After { .. }) => Follower::of_mean(mean),
@@ -114,7 +115,8 @@ pub fn update(
         teacher: Follower::of_teacher(state.teacher.as_mut(), update.teacher),
         average,
     };
-    recurse(whole, &Pass { gradients, ranges, update });
+    let scale = (f64::from(update.clip) / (norm + 1e-6)).min(1.0) as f32;
+    recurse(whole, &Pass { gradients, ranges, update, scale });
 }
 
 /// What every leaf needs to know.
@@ -122,6 +124,8 @@ struct Pass<'a> {
     gradients: &'a CpuGradients,
     ranges: &'a [ParameterRange],
     update: &'a Update,
+    /// Factor on the gradients: the clip coefficient.
+    scale: f32,
 }
 
 fn recurse(stretch: Stretch, pass: &Pass) {
@@ -149,20 +153,15 @@ fn leaf(mut stretch: Stretch, pass: &Pass) {
             });
             let stop = (at + TILE).min(row_end);
             let skip = range.sparse_row.is_some_and(|width| !pass.gradients.touched[(at - range.start) / width]);
-            tile(&mut stretch, at - start..stop - start, range, pass.update, skip);
+            tile(&mut stretch, at - start..stop - start, range, pass, skip);
             at = stop;
         }
     }
 }
 
 #[inline(always)]
-fn tile(
-    stretch: &mut Stretch,
-    span: std::ops::Range<usize>,
-    range: &ParameterRange,
-    update: &Update,
-    no_gradient: bool,
-) {
+fn tile(stretch: &mut Stretch, span: std::ops::Range<usize>, range: &ParameterRange, pass: &Pass, no_gradient: bool) {
+    let update = pass.update;
     let theta = &mut stretch.student[span.clone()];
     follow_before(&mut stretch.teacher, theta, stretch.start, &span, update.teacher);
     let (m, v) = (&mut stretch.first[span.clone()], &mut stretch.second[span.clone()]);
@@ -172,15 +171,16 @@ fn tile(
             *w *= keep;
         }
     } else {
-        adamw(theta, m, v, &stretch.gradient[span.clone()], range.lr, keep, update);
+        adamw(theta, m, v, &stretch.gradient[span.clone()], range.lr, keep, pass);
     }
     follow_after(&mut stretch.teacher, theta, &span, update.teacher);
     follow_after(&mut stretch.average, theta, &span, update.average);
 }
 
 #[inline(always)]
-fn adamw(theta: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], lr: f32, keep: f32, update: &Update) {
-    let (beta1, beta2, eps, scale) = (update.beta1, update.beta2, update.eps, update.gradient_scale);
+fn adamw(theta: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], lr: f32, keep: f32, pass: &Pass) {
+    let &Pass { update, scale, .. } = pass;
+    let (beta1, beta2, eps) = (update.beta1, update.beta2, update.eps);
     let correction = |beta: f32| 1.0 - f64::from(beta).powf(update.number as f64);
     let step = (f64::from(lr) / correction(beta1)) as f32;
     let inverse_root = (1.0 / correction(beta2).sqrt()) as f32;

@@ -3,10 +3,11 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use super::{api, put, put_text};
+use crate::driver::current;
 use crate::driver::lifecycle::initialize;
 use crate::driver::profile::Profile;
 use crate::driver::result::{Code, Outcome};
-use crate::driver::state::{CURRENT, Driver, Session};
+use crate::driver::state::{Driver, Session};
 
 /// The newest API version whose functions are here.
 const DRIVER_VERSION: c_int = 13020;
@@ -51,7 +52,7 @@ fn device(ordinal: c_int) -> Outcome {
 /// `CUdevice_attribute`s (their numbers in `cuda.h`); unknown ones are zero, as features a device lacks.
 fn attribute(p: &Profile, attribute: c_int) -> i32 {
     match attribute {
-        1 | 96 => Profile::MAX_THREADS as i32,
+        1 => Profile::MAX_THREADS as i32,
         2..=4 => Profile::BLOCK_LIMITS[attribute as usize - 2] as i32,
         5..=7 => Profile::GRID_LIMITS[attribute as usize - 5] as i32,
         8 => Profile::DEFAULT_SHARED as i32,
@@ -60,20 +61,22 @@ fn attribute(p: &Profile, attribute: c_int) -> i32 {
         11 => i32::MAX,
         12 | 82 => Profile::REGISTERS_PER_SM as i32,
         13 => (p.clock_ghz * 1e6) as i32,
-        14 => 512,
-        // Overlap, host mapping, concurrent kernels, managed and unified addressing, streams with priorities, pools.
-        15 | 19 | 31 | 41 | 78 | 83 | 89 | 95 | 115 => 1,
+        14 | 30 => 512,
+        // Overlap, host mapping, concurrent kernels, unified addressing, priorities, caches in L1, managed memory, preemption,
+        // cooperative launches, pools.
+        15 | 19 | 31 | 41 | 78..=80 | 83 | 89 | 90 | 95 | 115 => 1,
         16 => p.multiprocessors as i32,
         33 => 0x0a,
-        34 => 0,
         36 => p.memory_clock_khz as i32,
         37 => p.bus_bits as i32,
         38 => p.l2_bytes as i32,
         39 => p.threads_per_sm as i32,
         40 => 3,
+        51 => 32,
         75 => p.capability.0 as i32,
         76 => p.capability.1 as i32,
         81 => p.shared_per_sm as i32,
+        87 => p.single_to_double as i32,
         97 => p.shared_per_block as i32,
         106 => p.blocks_per_sm as i32,
         111 => Profile::RESERVED_SHARED as i32,
@@ -82,26 +85,36 @@ fn attribute(p: &Profile, attribute: c_int) -> i32 {
 }
 
 impl Driver {
-    /// A context is current to the thread, or the primary one is as soon as it is retained.
     fn create_context(&mut self) -> u64 {
         let handle = self.handle();
-        self.contexts.insert(handle, 0);
+        self.contexts.insert(handle);
         handle
     }
 }
 
+/// A new context, current to the thread.
+fn enter_new_context(session: &mut Session, to: *mut u64, ordinal: c_int) -> Outcome {
+    device(ordinal)?;
+    if to.is_null() {
+        return Err(Code::CUDA_ERROR_INVALID_VALUE);
+    }
+    let handle = session.driver()?.create_context();
+    current::push(handle);
+    put(to, handle)
+}
+
 fn drop_context(session: &mut Session, context: u64) -> Outcome {
     let driver = session.driver()?;
-    driver.contexts.remove(&context).ok_or(Code::CUDA_ERROR_INVALID_CONTEXT)?;
+    if !driver.contexts.remove(&context) {
+        return Err(Code::CUDA_ERROR_INVALID_CONTEXT);
+    }
+    current::remove(context);
     if driver.contexts.is_empty() {
         let healthy = driver.fault().is_none();
         if healthy {
             session.wait(None)?;
         }
         session.driver()?.clear();
-    }
-    if CURRENT.get() == context {
-        CURRENT.set(0);
     }
     Ok(())
 }
@@ -176,40 +189,39 @@ api! {
     }
     call_anyway fn cuDevicePrimaryCtxSetFlags_v2(ordinal: c_int, _flags: c_uint) |_s| { device(ordinal) }
 
-    call_anyway fn cuCtxCreate_v2(context: *mut u64, _flags: c_uint, ordinal: c_int) |s| {
-        device(ordinal)?;
-        let handle = s.driver()?.create_context();
-        CURRENT.set(handle);
-        put(context, handle)
-    }
+    call_anyway fn cuCtxCreate_v2(context: *mut u64, _flags: c_uint, ordinal: c_int) |s| { enter_new_context(s, context, ordinal) }
     call_anyway fn cuCtxCreate_v3(context: *mut u64, _params: *const c_void, _count: c_int, _flags: c_uint, ordinal: c_int) |s| {
-        device(ordinal)?;
-        let handle = s.driver()?.create_context();
-        CURRENT.set(handle);
-        put(context, handle)
+        enter_new_context(s, context, ordinal)
     }
     call_anyway fn cuCtxCreate_v4(context: *mut u64, _params: *const c_void, _flags: c_uint, ordinal: c_int) |s| {
-        device(ordinal)?;
-        let handle = s.driver()?.create_context();
-        CURRENT.set(handle);
-        put(context, handle)
+        enter_new_context(s, context, ordinal)
     }
     call_anyway fn cuCtxDestroy_v2(context: u64) |s| { drop_context(s, context) }
     call_anyway fn cuCtxSetCurrent(context: u64) |s| {
-        if context != 0 && !s.driver()?.contexts.contains_key(&context) {
+        if context == 0 {
+            current::pop();
+            return Ok(());
+        }
+        if !s.driver()?.contexts.contains(&context) {
             return Err(Code::CUDA_ERROR_INVALID_CONTEXT);
         }
-        CURRENT.set(context);
+        current::replace(context);
         Ok(())
     }
-    call_anyway fn cuCtxGetCurrent(context: *mut u64) |_s| { put(context, CURRENT.get()) }
-    call_anyway fn cuCtxPushCurrent_v2(context: u64) |_s| { CURRENT.set(context); Ok(()) }
+    call_anyway fn cuCtxGetCurrent(context: *mut u64) |_s| { put(context, current::get()) }
+    call_anyway fn cuCtxPushCurrent_v2(context: u64) |s| {
+        if !s.driver()?.contexts.contains(&context) {
+            return Err(Code::CUDA_ERROR_INVALID_CONTEXT);
+        }
+        current::push(context);
+        Ok(())
+    }
     call_anyway fn cuCtxPopCurrent_v2(context: *mut u64) |_s| {
-        super::put_optional(context, CURRENT.replace(0));
+        super::put_optional(context, current::pop().ok_or(Code::CUDA_ERROR_INVALID_CONTEXT)?);
         Ok(())
     }
-    call_anyway fn cuCtxGetDevice(ordinal: *mut c_int) |_s| {
-        if CURRENT.get() == 0 { return Err(Code::CUDA_ERROR_INVALID_CONTEXT); }
+    call_anyway fn cuCtxGetDevice(ordinal: *mut c_int) |s| {
+        current::check(&s.driver()?.contexts)?;
         put(ordinal, 0)
     }
     call_anyway fn cuCtxGetApiVersion(_context: u64, version: *mut c_uint) |_s| { put(version, DRIVER_VERSION as c_uint) }
@@ -226,6 +238,7 @@ api! {
         super::put_optional(greatest, -5);
         Ok(())
     }
+    call fn cuCtxGetId(context: u64, id: *mut u64) |_s| { put(id, if context == 0 { current::get() } else { context }) }
     call fn cuCtxSetLimit(limit: c_uint, value: usize) |s| {
         s.driver()?.limits.insert(limit, value as u64);
         Ok(())

@@ -55,12 +55,14 @@ api! {
     call fn cuEventRecord(event: u64, stream: u64) |s| { s.driver()?.record(event, stream) }
     call fn cuEventRecordWithFlags(event: u64, stream: u64, _flags: c_uint) |s| { s.driver()?.record(event, stream) }
     call fn cuEventSynchronize(event: u64) |s| {
+        s.driver()?.refuse_in_capture()?;
         match s.driver()?.event(event)?.operation {
             Some(operation) => s.wait(Some(operation)),
             None => Ok(()),
         }
     }
     call fn cuEventQuery(event: u64) |s| {
+        s.driver()?.refuse_in_capture()?;
         match s.driver()?.event(event)?.operation {
             Some(operation) => s.poll(operation),
             None => Ok(()),

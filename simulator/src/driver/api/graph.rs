@@ -3,61 +3,110 @@
 use std::ffi::{c_uint, c_void};
 
 use super::{api, put, put_optional};
-use crate::driver::capture::Graph;
+use crate::driver::graph::{Difference, Executable, Graph};
 use crate::driver::result::{Code, Outcome};
 use crate::driver::state::Driver;
 use crate::driver::work::Work;
 
+/// `CUgraphInstantiate_flags`.
+const AUTO_FREE_ON_LAUNCH: u64 = 1;
+const DEVICE_LAUNCH: u64 = 4;
+const ALL_FLAGS: u64 = 15;
+
+/// Node handles: the graph's, and a number that starts at one.
+const NODES_OF_GRAPH: u64 = 1 << 24;
+
+fn node_handle(graph: u64, index: usize) -> u64 {
+    graph * NODES_OF_GRAPH + index as u64 + 1
+}
+
 impl Driver {
-    fn instantiate(&mut self, graph: u64) -> Outcome<u64> {
+    fn instantiate(&mut self, graph: u64, flags: u64) -> Outcome<u64> {
         let graph = self.graphs.get(&graph).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?.clone();
+        if flags & !ALL_FLAGS != 0 || flags & DEVICE_LAUNCH != 0 && flags & AUTO_FREE_ON_LAUNCH != 0 {
+            return Err(Code::CUDA_ERROR_INVALID_VALUE);
+        }
+        if flags & DEVICE_LAUNCH != 0 {
+            return Err(Code::CUDA_ERROR_NOT_SUPPORTED);
+        }
         let handle = self.handle();
-        self.execs.insert(handle, graph);
+        self.execs.insert(handle, Executable { graph, last: None });
         Ok(handle)
     }
 
     /// Gives an instance the parameters of another graph of the same shape.
-    fn update(&mut self, exec: u64, graph: u64) -> Outcome {
+    fn update(&mut self, exec: u64, graph: u64) -> Outcome<UpdateInfo> {
         let new = self.graphs.get(&graph).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?.clone();
         let old = self.execs.get_mut(&exec).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
-        if !same_shape(old, &new) {
-            return Err(Code::CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
-        }
-        *old = new;
-        Ok(())
+        let at = |node: Option<usize>| node.map_or(0, |k| node_handle(graph, k));
+        let (result, node) = match old.graph.difference(&new) {
+            None => {
+                old.graph = new;
+                (UPDATE_SUCCESS, 0)
+            }
+            Some(Difference::Topology(node)) => (UPDATE_TOPOLOGY_CHANGED, at(node)),
+            Some(Difference::NodeType(node)) => (UPDATE_NODE_TYPE_CHANGED, at(Some(node))),
+        };
+        Ok(UpdateInfo { result, error_node: node, error_from_node: 0 })
+    }
+
+    fn node(&self, handle: u64) -> Outcome<&Work> {
+        let graph = self.graphs.get(&(handle / NODES_OF_GRAPH)).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+        let index = (handle % NODES_OF_GRAPH).checked_sub(1).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+        graph.nodes.get(index as usize).map(|node| &node.work).ok_or(Code::CUDA_ERROR_INVALID_VALUE)
     }
 }
 
-fn same_shape(a: &Graph, b: &Graph) -> bool {
-    let kinds_match = |a: &Work, b: &Work| match (a, b) {
-        (Work::Kernel(a), Work::Kernel(b)) => a.program.name == b.program.name,
-        (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
-    };
-    a.nodes.len() == b.nodes.len()
-        && a.nodes.iter().zip(&b.nodes).all(|(a, b)| a.after == b.after && kinds_match(&a.work, &b.work))
-}
-
 const UPDATE_SUCCESS: c_uint = 0;
-const UPDATE_ERROR: c_uint = 1;
+const UPDATE_TOPOLOGY_CHANGED: c_uint = 2;
+const UPDATE_NODE_TYPE_CHANGED: c_uint = 3;
 
 /// `CUgraphExecUpdateResultInfo`.
 #[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpdateInfo {
-    result: c_uint,
-    error_node: u64,
-    error_from_node: u64,
+    pub result: c_uint,
+    pub error_node: u64,
+    pub error_from_node: u64,
+}
+
+/// `CUgraphNodeType`.
+fn node_type(work: &Work) -> c_uint {
+    match work {
+        Work::Kernel(_) => 0,
+        Work::Copy { .. } => 1,
+        Work::Set { .. } => 2,
+        Work::Host(_) => 3,
+        Work::Marker => 5,
+        Work::Renew { freed: false, .. } => 10,
+        Work::Renew { freed: true, .. } | Work::Free(_) => 11,
+    }
+}
+
+/// Copies the handles of a graph's nodes, as many as there is room for; without room, only counts them.
+fn list_nodes(graph: u64, of: &Graph, nodes: *mut u64, count: *mut usize) -> Outcome {
+    if !nodes.is_null() {
+        let room = super::get(count)?.min(of.nodes.len());
+        for k in 0..room {
+            put(nodes.wrapping_add(k), node_handle(graph, k))?;
+        }
+    }
+    put(count, of.nodes.len())
 }
 
 api! {
-    call fn cuGraphCreate(graph: *mut u64, _flags: c_uint) |s| {
+    call fn cuGraphCreate(graph: *mut u64, flags: c_uint) |s| {
+        if flags != 0 { return Err(Code::CUDA_ERROR_INVALID_VALUE); }
         let driver = s.driver()?;
         let handle = driver.handle();
         driver.graphs.insert(handle, Graph::default());
         put(graph, handle)
     }
-    call fn cuGraphInstantiateWithFlags(exec: *mut u64, graph: u64, _flags: u64) |s| { put(exec, s.driver()?.instantiate(graph)?) }
+    call fn cuGraphInstantiateWithFlags(exec: *mut u64, graph: u64, flags: u64) |s| {
+        put(exec, s.driver()?.instantiate(graph, flags)?)
+    }
     call fn cuGraphInstantiate_v2(exec: *mut u64, graph: u64, _node: *mut c_void, _log: *mut c_void, _size: usize) |s| {
-        put(exec, s.driver()?.instantiate(graph)?)
+        put(exec, s.driver()?.instantiate(graph, 0)?)
     }
     call fn cuGraphUpload(exec: u64, stream: u64) |s| {
         let driver = s.driver()?;
@@ -66,15 +115,15 @@ api! {
     }
     call fn cuGraphLaunch(exec: u64, stream: u64) |s| { s.driver()?.launch_graph(exec, stream) }
     call fn cuGraphExecUpdate_v2(exec: u64, graph: u64, info: *mut UpdateInfo) |s| {
-        let outcome = s.driver()?.update(exec, graph);
-        let result = if outcome.is_ok() { UPDATE_SUCCESS } else { UPDATE_ERROR };
-        put_optional(info, UpdateInfo { result, error_node: 0, error_from_node: 0 });
-        outcome
+        let outcome = s.driver()?.update(exec, graph)?;
+        put_optional(info, outcome);
+        if outcome.result == UPDATE_SUCCESS { Ok(()) } else { Err(Code::CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE) }
     }
-    call fn cuGraphGetNodes(graph: u64, _nodes: *mut c_void, count: *mut usize) |s| {
-        let graph = s.driver()?.graphs.get(&graph).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
-        put(count, graph.nodes.len())
+    call fn cuGraphGetNodes(graph: u64, nodes: *mut u64, count: *mut usize) |s| {
+        let found = s.driver()?.graphs.get(&graph).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+        list_nodes(graph, found, nodes, count)
     }
+    call fn cuGraphNodeGetType(node: u64, kind: *mut c_uint) |s| { put(kind, node_type(s.driver()?.node(node)?)) }
     call_anyway fn cuGraphDestroy(graph: u64) |s| {
         s.driver()?.graphs.remove(&graph).map(|_| ()).ok_or(Code::CUDA_ERROR_INVALID_VALUE)
     }

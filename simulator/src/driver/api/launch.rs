@@ -54,7 +54,9 @@ fn blocks_per_sm(p: &Profile, function: &Function, threads: u32, dynamic_shared:
         return 0;
     }
     let warps = threads.div_ceil(32);
-    let shared = program.shared_bytes as u32 + dynamic_shared + Profile::RESERVED_SHARED;
+    // Registers are given to warps in blocks of 256, shared memory to blocks in blocks of 128 bytes.
+    let shared = (program.shared_bytes as u32).saturating_add(dynamic_shared).saturating_add(Profile::RESERVED_SHARED);
+    let shared = shared.checked_next_multiple_of(128).unwrap_or(u32::MAX);
     let by_registers = Profile::REGISTERS_PER_SM / (program.registers.next_multiple_of(8) * 32 * warps);
     let by_threads = p.threads_per_sm / (warps * 32);
     (p.shared_per_sm / shared).min(by_registers).min(by_threads).min(p.blocks_per_sm)
@@ -124,6 +126,37 @@ pub struct LaunchConfig {
     attribute_count: c_uint,
 }
 
+/// `CUlaunchAttribute`: a number, padding, and 64 bytes for the value.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Attribute {
+    id: c_uint,
+    _pad: c_uint,
+    value: [u32; 16],
+}
+
+const COOPERATIVE: c_uint = 2;
+const CLUSTER_DIMENSION: c_uint = 4;
+/// Windows, priorities, serialization, domains and preferences: hints, or an order no stricter than a stream's.
+const HINTS: [c_uint; 11] = [0, 1, 3, 5, 6, 8, 9, 10, 11, 14, 16];
+
+impl LaunchConfig {
+    /// Whether the launch is cooperative. What would change a launch and is not known here is refused.
+    fn is_cooperative(&self) -> Outcome<bool> {
+        let mut cooperative = false;
+        for k in 0..self.attribute_count as usize {
+            let attribute = get(self.attributes.cast::<Attribute>().wrapping_add(k))?;
+            match attribute.id {
+                COOPERATIVE => cooperative = attribute.value[0] != 0,
+                CLUSTER_DIMENSION if attribute.value[..3] == [1, 1, 1] => {}
+                id if HINTS.contains(&id) => {}
+                _ => return Err(Code::CUDA_ERROR_NOT_SUPPORTED),
+            }
+        }
+        Ok(cooperative)
+    }
+}
+
 type HostFn = Option<extern "C" fn(*mut c_void)>;
 
 api! {
@@ -135,7 +168,8 @@ api! {
     call fn cuLaunchKernelEx(config: *const LaunchConfig, function: u64, params: *const *const c_void, extra: *const *const c_void) |s| {
         let config = get(config)?;
         let driver = s.driver()?;
-        let kernel = driver.kernel(function, config.grid, config.block, config.shared_bytes, (params, extra), false)?;
+        let cooperative = config.is_cooperative()?;
+        let kernel = driver.kernel(function, config.grid, config.block, config.shared_bytes, (params, extra), cooperative)?;
         driver.enqueue(config.stream, Work::Kernel(kernel), None).map(|_| ())
     }
     call fn cuLaunchCooperativeKernel(function: u64, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared: c_uint, stream: u64, params: *const *const c_void) |s| {

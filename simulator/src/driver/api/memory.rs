@@ -2,12 +2,13 @@
 //!
 //! A host address is pageable unless it lies in pinned memory. Copies from pageable memory take its bytes when they are
 //! queued, as a driver stages them; copies to it return when they are done (the API's "synchronization behavior"). Copies
-//! with pinned memory happen when the work runs.
+//! with pinned memory happen when the work runs, and so do captured ones, at every launch of their graph.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
 
 use super::{api, get, put, put_optional};
+use crate::driver::current;
 use crate::driver::result::{Code, Outcome};
 use crate::driver::state::{Driver, Session};
 use crate::driver::work::{End, Work};
@@ -34,11 +35,13 @@ impl Driver {
         }
     }
 
-    fn host_source(&self, address: *const c_void, bytes: usize) -> Outcome<End> {
+    /// The source of a copy on a stream, or of one that happens at once.
+    fn host_source(&mut self, address: *const c_void, bytes: usize, stream: u64) -> Outcome<End> {
         match address as u64 {
             0 if bytes > 0 => Err(Code::CUDA_ERROR_INVALID_VALUE),
             at if self.is_ours(at) => self.device_end(at, bytes),
             _ if bytes == 0 => Ok(End::Staged(Arc::default())),
+            at if self.stream(stream)?.capture.is_some() => Ok(End::Host(at as usize)),
             _ => {
                 // SAFETY: the caller passes `bytes` readable bytes.
                 let slice = unsafe { std::slice::from_raw_parts(address.cast::<u8>(), bytes) };
@@ -94,8 +97,15 @@ fn free(s: &mut Session, address: u64, pinned: bool) -> Outcome {
     }
 }
 
+/// Allocation is not work of a stream: a capture cannot record it.
+fn allocate_now(s: &mut Session, to: *mut u64, bytes: usize, kind: Kind) -> Outcome {
+    let driver = s.driver()?;
+    driver.refuse_in_capture()?;
+    put(to, driver.allocate(bytes, kind)?)
+}
+
 /// A copy that has happened when the call returns.
-fn copy_now(s: &mut Session, ends: impl FnOnce(&Driver) -> Outcome<(End, End)>, bytes: usize) -> Outcome {
+fn copy_now(s: &mut Session, ends: impl FnOnce(&mut Driver) -> Outcome<(End, End)>, bytes: usize) -> Outcome {
     let driver = s.driver()?;
     driver.refuse_in_capture()?;
     let (to, from) = ends(driver)?;
@@ -143,7 +153,7 @@ fn copy_2d(driver: &mut Driver, c: &Copy2d, stream: u64) -> Outcome<Option<u64>>
         let from = (c.source_y + row) * c.source_pitch + c.source_x;
         let to = (c.target_y + row) * c.target_pitch + c.target_x;
         let source = match c.source_type {
-            TYPE_HOST => driver.host_source(c.source_host.wrapping_byte_add(from), c.width)?,
+            TYPE_HOST => driver.host_source(c.source_host.wrapping_byte_add(from), c.width, stream)?,
             _ => driver.device_end(c.source_device + from as u64, c.width)?,
         };
         let target = match c.target_type {
@@ -159,7 +169,7 @@ fn pointer_attribute(driver: &Driver, which: c_int, address: u64, to: *mut c_voi
     let found = driver.memory.find(address).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
     let host = matches!(found.kind, Kind::Pinned | Kind::Managed);
     match which {
-        1 => put(to.cast::<u64>(), driver.primary.unwrap_or(0)),
+        1 => put(to.cast::<u64>(), current::get()),
         2 => put(to.cast::<c_uint>(), if found.kind == Kind::Pinned { 1 } else { 2 }),
         3 => put(to.cast::<u64>(), address),
         4 if host => put(to.cast::<u64>(), address),
@@ -178,16 +188,16 @@ api! {
         put(free, (capacity - driver.memory.used().min(capacity)) as usize)?;
         put(total, capacity as usize)
     }
-    call fn cuMemAlloc_v2(address: *mut u64, bytes: usize) |s| { put(address, s.driver()?.allocate(bytes, Kind::Device)?) }
+    call fn cuMemAlloc_v2(address: *mut u64, bytes: usize) |s| { allocate_now(s, address, bytes, Kind::Device) }
     call fn cuMemAllocPitch_v2(address: *mut u64, pitch: *mut usize, width: usize, height: usize, _element: c_uint) |s| {
         let row = width.checked_next_multiple_of(512).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
         let bytes = row.checked_mul(height).ok_or(Code::CUDA_ERROR_OUT_OF_MEMORY)?;
         put(pitch, row)?;
-        put(address, s.driver()?.allocate(bytes, Kind::Device)?)
+        allocate_now(s, address, bytes, Kind::Device)
     }
-    call fn cuMemAllocManaged(address: *mut u64, bytes: usize, _flags: c_uint) |s| { put(address, s.driver()?.allocate(bytes, Kind::Managed)?) }
-    call fn cuMemAllocHost_v2(address: *mut u64, bytes: usize) |s| { put(address, s.driver()?.allocate(bytes, Kind::Pinned)?) }
-    call fn cuMemHostAlloc(address: *mut u64, bytes: usize, _flags: c_uint) |s| { put(address, s.driver()?.allocate(bytes, Kind::Pinned)?) }
+    call fn cuMemAllocManaged(address: *mut u64, bytes: usize, _flags: c_uint) |s| { allocate_now(s, address, bytes, Kind::Managed) }
+    call fn cuMemAllocHost_v2(address: *mut u64, bytes: usize) |s| { allocate_now(s, address, bytes, Kind::Pinned) }
+    call fn cuMemHostAlloc(address: *mut u64, bytes: usize, _flags: c_uint) |s| { allocate_now(s, address, bytes, Kind::Pinned) }
     call fn cuMemFree_v2(address: u64) |s| { free(s, address, false) }
     call fn cuMemFreeHost(address: u64) |s| { free(s, address, true) }
     call fn cuMemHostGetDevicePointer_v2(address: *mut u64, host: u64, _flags: c_uint) |s| {
@@ -206,15 +216,15 @@ api! {
     call fn cuPointerGetAttribute(to: *mut c_void, which: c_int, address: u64) |s| { pointer_attribute(s.driver()?, which, address, to) }
 
     call fn cuMemcpy(to: u64, from: u64, bytes: usize) |s| {
-        copy_now(s, |d| Ok((d.host_target(to as *mut c_void, bytes)?, d.host_source(from as *const c_void, bytes)?)), bytes)
+        copy_now(s, |d| Ok((d.host_target(to as *mut c_void, bytes)?, d.host_source(from as *const c_void, bytes, 0)?)), bytes)
     }
     call fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: u64) |s| {
         let d = s.driver()?;
-        let ends = (d.host_target(to as *mut c_void, bytes)?, d.host_source(from as *const c_void, bytes)?);
+        let ends = (d.host_target(to as *mut c_void, bytes)?, d.host_source(from as *const c_void, bytes, stream)?);
         copy_on(s, ends, bytes, stream)
     }
     call fn cuMemcpyHtoD_v2(to: u64, from: *const c_void, bytes: usize) |s| {
-        copy_now(s, |d| Ok((d.device_end(to, bytes)?, d.host_source(from, bytes)?)), bytes)
+        copy_now(s, |d| Ok((d.device_end(to, bytes)?, d.host_source(from, bytes, 0)?)), bytes)
     }
     call fn cuMemcpyDtoH_v2(to: *mut c_void, from: u64, bytes: usize) |s| {
         copy_now(s, |d| Ok((d.host_target(to, bytes)?, d.device_end(from, bytes)?)), bytes)
@@ -224,7 +234,7 @@ api! {
     }
     call fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: u64) |s| {
         let d = s.driver()?;
-        let ends = (d.device_end(to, bytes)?, d.host_source(from, bytes)?);
+        let ends = (d.device_end(to, bytes)?, d.host_source(from, bytes, stream)?);
         d.copy(ends.0, ends.1, bytes, stream).map(|_| ())
     }
     call fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: u64) |s| {
@@ -244,6 +254,7 @@ api! {
     }
     call fn cuMemcpy2D_v2(copy: *const Copy2d) |s| {
         let copy = get(copy)?;
+        s.driver()?.refuse_in_capture()?;
         let last = copy_2d(s.driver()?, &copy, 0)?;
         if last.is_some() { s.wait(last) } else { Ok(()) }
     }
@@ -257,6 +268,10 @@ api! {
     call fn cuMemsetD32Async(to: u64, value: c_uint, count: usize, stream: u64) |s| { s.driver()?.set(to, value, 4, (count, 1, 0), stream).map(|_| ()) }
     call fn cuMemsetD2D32_v2(to: u64, pitch: usize, value: c_uint, width: usize, height: usize) |s| { s.driver()?.set(to, value, 4, (width, height, pitch), 0).map(|_| ()) }
     call fn cuMemsetD2D8_v2(to: u64, pitch: usize, value: u8, width: usize, height: usize) |s| { s.driver()?.set(to, value.into(), 1, (width, height, pitch), 0).map(|_| ()) }
+    // Memory of other programs and devices: there are none.
+    call fn cuImportExternalMemory(_memory: *mut u64, _description: *const c_void) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
+    call fn cuExternalMemoryGetMappedBuffer(_address: *mut u64, _memory: u64, _description: *const c_void) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
+    call fn cuDestroyExternalMemory(_memory: u64) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
     call fn cuMemPrefetchAsync_v2(_address: u64, _bytes: usize, _location: u64, _flags: c_uint, _stream: u64) |_s| { Ok(()) }
     call fn cuMemAdvise_v2(_address: u64, _bytes: usize, _advice: c_uint, _location: u64) |_s| { Ok(()) }
 }

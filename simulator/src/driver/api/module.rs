@@ -1,6 +1,6 @@
 //! Modules and functions.
 
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 
 use super::{api, get, put, put_optional, put_text, text};
 use crate::driver::fatbin;
@@ -54,7 +54,9 @@ impl Driver {
             return Ok(handle);
         }
         let handle = self.handle();
-        let function = Function { program, module, version, max_dynamic_shared: Profile::DEFAULT_SHARED, carveout: -1 };
+        let c_name = CString::new(name).map_err(|_| Code::CUDA_ERROR_INVALID_VALUE)?;
+        let max_dynamic_shared = Profile::DEFAULT_SHARED;
+        let function = Function { program, module, name: c_name, version, max_dynamic_shared, carveout: -1 };
         self.functions.insert(handle, function);
         Ok(handle)
     }
@@ -64,30 +66,52 @@ impl Driver {
     }
 }
 
-fn load(session: &mut Session, module: *mut u64, bytes: &[u8]) -> Outcome {
-    match session.driver()?.load_image(bytes) {
-        Ok(handle) => put(module, handle),
+fn load(session: &mut Session, module: *mut u64, bytes: &[u8], logs: &Logs) -> Outcome {
+    let driver = session.driver()?;
+    driver.refuse_in_capture()?;
+    match driver.load_image(bytes) {
+        Ok(handle) => {
+            let kernels = driver.images.get(&handle).map_or(0, |image| image.programs.len());
+            logs.write(&format!("{kernels} kernels loaded for {}", driver.settings.profile.name), "");
+            put(module, handle)
+        }
         Err((code, log)) => {
             eprintln!("cudasim: {log}");
+            logs.write("", &log);
             Err(code)
         }
     }
 }
 
-/// `CUjit_option`s with a log buffer; all others change nothing here.
-const JIT_ERROR_LOG_BUFFER: c_uint = 5;
-const JIT_ERROR_LOG_SIZE: c_uint = 6;
+/// The log buffers among the options of a load (`CUjit_option`); all other options change nothing here.
+struct Logs {
+    count: c_uint,
+    options: *const c_uint,
+    values: *mut *mut c_void,
+}
 
-fn write_log(count: c_uint, options: *const c_uint, values: *const *mut c_void, log: &str) {
-    let option = |wanted: c_uint| {
-        (0..count as usize).find_map(|k| {
-            let matches = get(options.wrapping_add(k)).is_ok_and(|o| o == wanted);
-            if matches { get(values.wrapping_add(k)).ok() } else { None }
-        })
-    };
-    if let (Some(buffer), Some(size)) = (option(JIT_ERROR_LOG_BUFFER), option(JIT_ERROR_LOG_SIZE)) {
-        // A buffer that cannot hold the log gets none of it.
-        let _ = put_text(buffer.cast::<c_char>(), size as usize, log);
+const INFO_LOG: c_uint = 3;
+const ERROR_LOG: c_uint = 5;
+
+impl Logs {
+    const NONE: Self = Self { count: 0, options: std::ptr::null(), values: std::ptr::null_mut() };
+
+    /// Where the value of an option is.
+    fn value(&self, wanted: c_uint) -> Option<*mut *mut c_void> {
+        let index = (0..self.count as usize).find(|&k| get(self.options.wrapping_add(k)) == Ok(wanted))?;
+        (!self.values.is_null()).then(|| self.values.wrapping_add(index))
+    }
+
+    /// Writes each text to its buffer, cut to fit, and the bytes written in the place of the buffer's size.
+    fn write(&self, info: &str, error: &str) {
+        for (option, text) in [(INFO_LOG, info), (ERROR_LOG, error)] {
+            let (Some(buffer), Some(size)) = (self.value(option), self.value(option + 1)) else { continue };
+            let (Ok(to), Ok(room)) = (get(buffer), get(size)) else { continue };
+            if put_text(to.cast::<c_char>(), room as usize, text).is_ok() {
+                // The size is a number in a pointer's place.
+                put_optional(size.cast::<usize>(), text.len().min(room as usize - 1));
+            }
+        }
     }
 }
 
@@ -113,19 +137,12 @@ fn attribute(function: &Function, which: c_int) -> Outcome<c_int> {
 api! {
     call fn cuModuleLoad(module: *mut u64, path: *const c_char) |s| {
         let bytes = std::fs::read(text(path)?).map_err(|_| Code::CUDA_ERROR_FILE_NOT_FOUND)?;
-        load(s, module, &bytes)
+        load(s, module, &bytes, &Logs::NONE)
     }
-    call fn cuModuleLoadData(module: *mut u64, image: *const c_void) |s| { load(s, module, image_bytes(image)?) }
-    call fn cuModuleLoadFatBinary(module: *mut u64, image: *const c_void) |s| { load(s, module, image_bytes(image)?) }
-    call fn cuModuleLoadDataEx(module: *mut u64, image: *const c_void, count: c_uint, options: *const c_uint, values: *const *mut c_void) |s| {
-        match s.driver()?.load_image(image_bytes(image)?) {
-            Ok(handle) => put(module, handle),
-            Err((code, log)) => {
-                eprintln!("cudasim: {log}");
-                write_log(count, options, values, &log);
-                Err(code)
-            }
-        }
+    call fn cuModuleLoadData(module: *mut u64, image: *const c_void) |s| { load(s, module, image_bytes(image)?, &Logs::NONE) }
+    call fn cuModuleLoadFatBinary(module: *mut u64, image: *const c_void) |s| { load(s, module, image_bytes(image)?, &Logs::NONE) }
+    call fn cuModuleLoadDataEx(module: *mut u64, image: *const c_void, count: c_uint, options: *const c_uint, values: *mut *mut c_void) |s| {
+        load(s, module, image_bytes(image)?, &Logs { count, options, values })
     }
     call fn cuModuleUnload(module: u64) |s| {
         s.wait(None)?;
@@ -139,6 +156,16 @@ api! {
     call fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char) |s| {
         let name = text(name)?;
         put(function, s.driver()?.function_handle(module, name)?)
+    }
+    call fn cuModuleEnumerateFunctions(functions: *mut u64, room: c_uint, module: u64) |s| {
+        let driver = s.driver()?;
+        let image = driver.images.get(&module).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)?;
+        let mut names: Vec<String> = image.programs.keys().cloned().collect();
+        names.sort_unstable();
+        for (k, name) in names.iter().take(room as usize).enumerate() {
+            put(functions.wrapping_add(k), driver.function_handle(module, name)?)?;
+        }
+        Ok(())
     }
     call fn cuModuleGetFunctionCount(count: *mut c_uint, module: u64) |s| {
         let image = s.driver()?.images.get(&module).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)?;
@@ -173,9 +200,5 @@ api! {
     }
     call fn cuFuncSetCacheConfig(function: u64, _config: c_uint) |s| { s.driver()?.function(function).map(|_| ()) }
     call fn cuFuncGetModule(module: *mut u64, function: u64) |s| { put(module, s.driver()?.function(function)?.module) }
-    call fn cuFuncGetName(name: *mut *const c_char, function: u64) |s| {
-        s.driver()?.function(function)?;
-        put(name, std::ptr::null())?;
-        Err(Code::CUDA_ERROR_NOT_SUPPORTED)
-    }
+    call fn cuFuncGetName(name: *mut *const c_char, function: u64) |s| { put(name, s.driver()?.function(function)?.name.as_ptr()) }
 }

@@ -3,7 +3,9 @@
 use std::ffi::{c_int, c_uint, c_void};
 
 use super::{api, get, put};
-use crate::driver::result::Code;
+use crate::driver::graph::GraphMemory;
+use crate::driver::result::{Code, Outcome};
+use crate::driver::state::Driver;
 use crate::driver::work::Work;
 use crate::memory::Kind;
 
@@ -12,26 +14,40 @@ const DEFAULT_POOL: u64 = 0x800;
 /// `CUmemPool_attribute`s whose value is 64 bits wide: the release threshold and the usage counters.
 const FIRST_WIDE_ATTRIBUTE: c_uint = 4;
 
+impl Driver {
+    /// Memory as of now; in a capture, memory of the graph that is new at each of its launches.
+    fn allocate_on(&mut self, bytes: usize, stream: u64) -> Outcome<u64> {
+        let Some(capture) = self.stream(stream)?.capture else { return self.allocate(bytes, Kind::Device) };
+        let address = self.allocate(bytes, Kind::Module)?;
+        let owned = GraphMemory::new(address, bytes as u64, &self.memory);
+        self.enqueue(stream, Work::Renew { address, bytes: bytes as u64, freed: false }, None)?;
+        if let Some(capture) = self.captures.get_mut(&capture) {
+            capture.graph.memory.push(owned.into());
+        }
+        Ok(address)
+    }
+
+    /// Frees in the stream's order. What a graph allocates stays its own, but its contents are gone.
+    fn free_on(&mut self, address: u64, stream: u64) -> Outcome {
+        let captured = self.stream(stream)?.capture.and_then(|id| self.captures.get(&id));
+        let of_graph = captured.and_then(|c| c.graph.memory.iter().find(|owned| owned.address == address));
+        let work = match (of_graph, self.memory.find(address)) {
+            (Some(owned), _) => Work::Renew { address, bytes: owned.bytes, freed: true },
+            (None, Some(a)) if a.base == address && a.kind == Kind::Device => Work::Free(address),
+            _ => return Err(Code::CUDA_ERROR_INVALID_VALUE),
+        };
+        self.enqueue(stream, work, None).map(|_| ())
+    }
+}
+
 api! {
     call fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream: u64) |s| {
-        let driver = s.driver()?;
-        driver.stream(stream)?;
-        put(address, driver.allocate(bytes, Kind::Device)?)
+        put(address, s.driver()?.allocate_on(bytes, stream)?)
     }
     call fn cuMemAllocFromPoolAsync(address: *mut u64, bytes: usize, _pool: u64, stream: u64) |s| {
-        let driver = s.driver()?;
-        driver.stream(stream)?;
-        put(address, driver.allocate(bytes, Kind::Device)?)
+        put(address, s.driver()?.allocate_on(bytes, stream)?)
     }
-    call fn cuMemFreeAsync(address: u64, stream: u64) |s| {
-        let driver = s.driver()?;
-        match driver.memory.find(address) {
-            Some(a) if a.base == address && a.kind == Kind::Device => {
-                driver.enqueue(stream, Work::Free(address), None).map(|_| ())
-            }
-            _ => Err(Code::CUDA_ERROR_INVALID_VALUE),
-        }
-    }
+    call fn cuMemFreeAsync(address: u64, stream: u64) |s| { s.driver()?.free_on(address, stream) }
     call fn cuDeviceGetDefaultMemPool(pool: *mut u64, _device: c_int) |_s| { put(pool, DEFAULT_POOL) }
     call fn cuDeviceGetMemPool(pool: *mut u64, _device: c_int) |_s| { put(pool, DEFAULT_POOL) }
     call fn cuDeviceSetMemPool(_device: c_int, _pool: u64) |_s| { Ok(()) }

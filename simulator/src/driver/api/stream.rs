@@ -3,6 +3,8 @@
 use std::ffi::{c_int, c_uint};
 
 use super::{api, put};
+use crate::driver::capture::Mode;
+use crate::driver::current;
 use crate::driver::result::{Code, Outcome};
 use crate::driver::state::{Driver, Stream, stream_key};
 use crate::driver::work::Work;
@@ -49,9 +51,7 @@ impl Driver {
 
     /// The operation that a wait for a stream waits for.
     fn stream_end(&mut self, stream: u64) -> Outcome<Option<u64>> {
-        if self.stream(stream)?.capture.is_some() {
-            self.refuse_in_capture()?;
-        }
+        self.refuse_captured(stream)?;
         if stream_key(stream) == 0 {
             // The legacy stream's end is everything blocking before it.
             return self.enqueue(stream, Work::Marker, None);
@@ -87,12 +87,11 @@ api! {
         put(flags, c_uint::from(!s.driver()?.stream(stream)?.blocking))
     }
     call fn cuStreamGetCtx(stream: u64, context: *mut u64) |s| {
-        let driver = s.driver()?;
-        driver.stream(stream)?;
-        put(context, driver.primary.unwrap_or(0))
+        s.driver()?.stream(stream)?;
+        put(context, current::get())
     }
     call fn cuStreamAttachMemAsync(_stream: u64, _address: u64, _bytes: usize, _flags: c_uint) |_s| { Ok(()) }
-    call fn cuStreamBeginCapture_v2(stream: u64, _mode: c_uint) |s| { s.driver()?.begin_capture(stream) }
+    call fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) |s| { s.driver()?.begin_capture(stream, Mode::of(mode)?) }
     call fn cuStreamEndCapture(stream: u64, graph: *mut u64) |s| {
         super::put_optional(graph, 0);
         put(graph, s.driver()?.end_capture(stream)?)

@@ -1,0 +1,278 @@
+//! The kernels of every family at the shapes of all-MiniLM-L6, bf16, dropout on.
+//!
+//! On a GPU criterion times each operation (launches of one operation back to back, then a wait). Without one the operations run
+//! once on the simulator, and what it counted is printed: instructions, bytes, bank conflicts, and the floor in time that a GPU's
+//! peak rates allow. Times of the simulator itself say nothing about a GPU and are not taken.
+
+mod shapes;
+
+use std::{env, fs, path::Path, time::Duration};
+
+use bertsd_cuda::{
+    data::PackedBatch,
+    device::{
+        Device, Distance, Dropout, LossKind, Rows, Shape, Site, StepScalars, Update, Write,
+        cuda::{Bf16, CudaDevice},
+    },
+    distillation::{Method, Plan, SdvMode, TeacherKind},
+    encoder::{Encoder, LastLayer},
+    training::LearningRates,
+};
+use criterion::Criterion;
+use cuda::{
+    counters::report::{Line, table},
+    driver::profile::PROFILES,
+};
+use shapes::{batches, capacity, mask, minilm, noise};
+
+type Gpu = CudaDevice<Bf16>;
+type Batch = <Gpu as Device>::Batch;
+type Operation<'a> = (&'static str, Box<dyn FnMut(&mut Gpu, &Batch) + 'a>);
+
+const RATES: LearningRates = LearningRates {
+    encoder: 2e-5,
+    head: 1e-3,
+    layer_decay: 1.0,
+    weight_decay: 0.01,
+    warmup_steps: 0,
+    total_steps: 1000,
+};
+
+/// A matrix of noise.
+fn matrix(device: &Gpu, rows: usize, cols: usize, name: u64) -> <Gpu as Device>::Matrix {
+    let mut matrix = device.matrix(rows, cols).expect("memory for the bench");
+    device.write_matrix(&mut matrix, &noise(rows * cols, name)).expect("memory for the bench");
+    matrix
+}
+
+fn vector(device: &Gpu, len: usize, name: u64) -> <Gpu as Device>::Vector {
+    let mut vector = device.vector(len).expect("memory for the bench");
+    device.write_vector(&mut vector, &noise(len, name)).expect("memory for the bench");
+    vector
+}
+
+/// Linear layers and their epilogues, forward and backward.
+fn linear<'a>(device: &Gpu, encoder: &'a Encoder, t: usize, dropout: Dropout) -> Vec<Operation<'a>> {
+    let (c, f) = (encoder.shape.hidden, encoder.shape.intermediate);
+    let layer = &encoder.layout.layers[0];
+    let weights = device.parameters(&noise(encoder.layout.len, 1)).expect("memory for the bench");
+    let mut gradients = device.gradients(encoder.layout.len, &encoder.layout.embeddings).expect("memory for the bench");
+    let (x, h) = (matrix(device, t, c, 2), matrix(device, t, f, 3));
+    let [mut y, mut out] = [3 * c, c].map(|cols| device.matrix(t, cols).expect("memory for the bench"));
+    let [mut wide, mut u] = [f, f].map(|cols| device.matrix(t, cols).expect("memory for the bench"));
+    vec![(
+        "linear",
+        Box::new(move |device, batch| {
+            let rows = Rows::Tokens;
+            device.linear(&mut y, &x, &weights, batch, rows, layer.qkv).expect("linear");
+            device.linear_gelu(&mut wide, Some(&mut u), &x, &weights, batch, rows, layer.intermediate).expect("linear");
+            device
+                .linear_dropout_residual(&mut out, &h, &x, &weights, batch, rows, layer.output, dropout)
+                .expect("linear");
+            device.linear_backward_input(&mut out, &y, Some(&x), &weights, batch, rows, layer.qkv).expect("linear");
+            device
+                .linear_backward_input_gelu(&mut wide, &mut u, &x, &h, &weights, batch, rows, layer.output)
+                .expect("linear");
+            let write = Write::Overwrite;
+            device.linear_backward_weight(&mut gradients, &y, &x, batch, rows, layer.qkv, write).expect("linear");
+            device.linear_backward_weight(&mut gradients, &x, &h, batch, rows, layer.output, write).expect("linear");
+        }),
+    )]
+}
+
+fn attention<'a>(device: &Gpu, shape: Shape, t: usize, b: usize, dropout: Dropout) -> Vec<Operation<'a>> {
+    let (c, heads) = (shape.hidden, shape.heads);
+    let (qkv, d_ctx) = (matrix(device, t, 3 * c, 4), matrix(device, t, c, 5));
+    let (mut ctx, mut d_qkv) = (matrix(device, t, c, 6), matrix(device, t, 3 * c, 6));
+    let mut lse = vector(device, heads * t, 7);
+    let (q, kv, d_first) = (matrix(device, b, c, 4), matrix(device, t, 2 * c, 5), matrix(device, b, c, 6));
+    let (mut first, mut d_q, mut d_kv) =
+        (matrix(device, b, c, 6), matrix(device, b, c, 6), matrix(device, t, 2 * c, 6));
+    let mut first_lse = vector(device, heads * b, 7);
+    vec![
+        (
+            "attention",
+            Box::new(move |device: &mut Gpu, batch: &Batch| {
+                device.attention(&mut ctx, &mut lse, &qkv, batch, dropout).expect("attention");
+                device.attention_backward(&mut d_qkv, &d_ctx, &qkv, &ctx, &lse, batch, dropout).expect("attention");
+            }),
+        ),
+        (
+            "attention_first",
+            Box::new(move |device: &mut Gpu, batch: &Batch| {
+                device.attention_first(&mut first, &mut first_lse, &q, &kv, batch, dropout).expect("attention");
+                device
+                    .attention_first_backward(
+                        &mut d_q, &mut d_kv, &d_first, &q, &kv, &first, &first_lse, batch, dropout,
+                    )
+                    .expect("attention");
+            }),
+        ),
+    ]
+}
+
+/// LayerNorm, embedding and the head: what moves rows of C.
+fn rows<'a>(device: &Gpu, encoder: &'a Encoder, source: &PackedBatch, dropout: Dropout) -> Vec<Operation<'a>> {
+    let (t, b, c, n) = (source.tokens(), source.sequences(), encoder.shape.hidden, encoder.shape.labels);
+    let layout = &encoder.layout;
+    let memory = "memory for the bench";
+    let weights = || device.parameters(&noise(layout.len, 8)).expect(memory);
+    let gradients = || device.gradients(layout.len, &layout.embeddings).expect(memory);
+    let norm = {
+        let (weights, mut gradients) = (weights(), gradients());
+        let (r, d_y) = (matrix(device, t, c, 9), matrix(device, t, c, 10));
+        let [mut y, mut d_r, mut d_branch] = [(); 3].map(|()| device.matrix(t, c).expect(memory));
+        let (mut mean, mut rstd) = (vector(device, t, 1), vector(device, t, 1));
+        let norm = layout.layers[0].output_norm;
+        move |device: &mut Gpu, batch: &Batch| {
+            device.layer_norm(&mut y, &mut mean, &mut rstd, &r, &weights, batch, Rows::Tokens, norm).expect("norm");
+            device
+                .layer_norm_backward(
+                    &mut d_r,
+                    &mut d_branch,
+                    &mut gradients,
+                    &d_y,
+                    &r,
+                    &mean,
+                    &rstd,
+                    &weights,
+                    batch,
+                    Rows::Tokens,
+                    norm,
+                    dropout,
+                    Write::Overwrite,
+                )
+                .expect("norm");
+            device.end_backward(&mut gradients, batch).expect("norm");
+        }
+    };
+    let embed = {
+        let (weights, mut gradients) = (weights(), gradients());
+        let (mut x, d_x) = (device.matrix(t, c).expect(memory), matrix(device, t, c, 11));
+        let (mut mean, mut rstd) = (vector(device, t, 1), vector(device, t, 1));
+        let table = &layout.embeddings;
+        move |device: &mut Gpu, batch: &Batch| {
+            device.embed(&mut x, &mut mean, &mut rstd, &weights, batch, table, dropout).expect("embedding");
+            device.begin_step(&mut gradients, table).expect("embedding");
+            device
+                .embed_backward(&mut gradients, &d_x, &mean, &rstd, &weights, batch, table, dropout)
+                .expect("embedding");
+            device.end_backward(&mut gradients, batch).expect("embedding");
+        }
+    };
+    let head = {
+        let (weights, mut gradients) = (weights(), gradients());
+        let first = matrix(device, b, c, 12);
+        let [mut pooled, mut dropped, mut d_first] = [(); 3].map(|()| device.matrix(b, c).expect(memory));
+        let [mut logits, mut d_logits] = [13, 14].map(|name| vector(device, b * n, name));
+        let (target, mut losses) = (vector(device, b * n, 15), vector(device, 2 * b, 16));
+        let (pooler, classifier) = (layout.pooler, layout.classifier);
+        let kind = LossKind { distance: Distance::Mse, label_smoothing: 0.0 };
+        move |device: &mut Gpu, batch: &Batch| {
+            device
+                .classify(&mut pooled, &mut dropped, &mut logits, &first, &weights, batch, pooler, classifier, dropout)
+                .expect("head");
+            device
+                .distillation_loss(&mut losses, &mut d_logits, &logits, Some(&target), None, batch, kind)
+                .expect("loss");
+            device
+                .classify_backward(
+                    &mut d_first,
+                    &mut gradients,
+                    &d_logits,
+                    &first,
+                    &pooled,
+                    &dropped,
+                    &weights,
+                    batch,
+                    pooler,
+                    classifier,
+                    dropout,
+                    Write::Overwrite,
+                )
+                .expect("head");
+        }
+    };
+    vec![("layer_norm", Box::new(norm)), ("embedding", Box::new(embed)), ("head_and_loss", Box::new(head))]
+}
+
+fn optimizer<'a>(device: &Gpu, encoder: &'a Encoder) -> Vec<Operation<'a>> {
+    let layout = &encoder.layout;
+    let plan = Plan::new(Method::Sda, TeacherKind::Window(5), SdvMode::LookAhead, None, true);
+    let mut state = plan.initial_state(device, layout, &noise(layout.len, 17)).expect("memory for the bench");
+    let gradients = device.gradients(layout.len, &layout.embeddings).expect("memory for the bench");
+    let mut ranges = Vec::new();
+    let mut t = 5;
+    vec![(
+        "optimizer",
+        Box::new(move |device, _| {
+            RATES.fill_ranges(&mut ranges, layout, t);
+            let update = Update {
+                number: t + 1,
+                beta1: 0.9,
+                beta2: 0.999,
+                eps: 1e-8,
+                clip: 1.0,
+                teacher: plan.teacher_follow(t),
+                average: plan.average_follow(t),
+            };
+            device.gradient_norm(&gradients).expect("a norm");
+            device.update(&mut state, &gradients, &ranges, &update).expect("an update");
+            t += 1;
+        }),
+    )]
+}
+
+fn main() {
+    let simulated = !Path::new("/dev/nvidiactl").exists();
+    let trace = env::temp_dir().join(format!("bertsd-cuda-bench-{}.jsonl", std::process::id()));
+    if simulated {
+        // SAFETY: there is no other thread yet.
+        unsafe {
+            env::set_var("CUDASIM", "1");
+            env::set_var("CUDASIM_TRACE", &trace);
+        }
+    }
+    let config = minilm();
+    let encoder = Encoder::new(&config, LastLayer::FirstRows);
+    let mut criterion = Criterion::default().sample_size(10).warm_up_time(Duration::from_secs(1)).configure_from_args();
+    for (name, source) in batches() {
+        let capacity = capacity(&source);
+        let mut device = Gpu::new(0, encoder.shape, capacity).expect("a device");
+        println!("\n{name}: {}", device.name());
+        let mut batch = device.batch(capacity).expect("memory for the bench");
+        let scalars = StepScalars { step: mask().step, ..StepScalars::default() };
+        device.upload(&mut batch, &source, &scalars).expect("a batch that fits");
+        let hidden = mask().at(Site::Output { layer: 0 }, config.hidden_drop_prob);
+        let probabilities = mask().at(Site::AttentionProbabilities { layer: 0 }, config.attention_drop_prob);
+        let (t, b) = (source.tokens(), source.sequences());
+        let mut operations = linear(&device, &encoder, t, hidden);
+        operations.extend(attention(&device, encoder.shape, t, b, probabilities));
+        operations.extend(rows(&device, &encoder, &source, hidden));
+        operations.extend(optimizer(&device, &encoder));
+        for (family, mut operation) in operations {
+            if simulated {
+                let _ = fs::remove_file(&trace);
+                operation(&mut device, &batch);
+                device.read_gradient_norm().expect("the operations have run");
+                report(family, &trace);
+            } else {
+                criterion.bench_function(&format!("kernels/{name}/{family}"), |bench| {
+                    bench.iter(|| {
+                        operation(&mut device, &batch);
+                        device.read_gradient_norm().expect("the operations have run");
+                    });
+                });
+            }
+        }
+    }
+    let _ = fs::remove_file(&trace);
+    criterion.final_summary();
+}
+
+/// What the simulator counted for a family.
+fn report(family: &str, trace: &Path) {
+    let text = fs::read_to_string(trace).unwrap_or_default();
+    let lines: Vec<Line> = text.lines().map(|line| serde_json::from_str(line).expect("a line of the trace")).collect();
+    println!("\n{family}\n{}", table(&lines, &PROFILES[..2]));
+}

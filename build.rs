@@ -1,0 +1,188 @@
+//! Compiles kernels/*.cu with nvcc and embeds what comes out.
+//!
+//! Each file becomes one fat binary: machine code for the architectures of `BERTSD_CUDA_ARCH` (default: all of `SASS`) and PTX
+//! for compute_80, which newer GPUs and the simulator take. ptxas's report is read back: a kernel that spills registers or
+//! needs a stack frame fails the build unless `ALLOWED_SPILLS` names it with a reason. Written to OUT_DIR: `kernels.rs`, the
+//! images and the names of their kernels, and `geometry.rs`, the constants of kernels/geometry.cuh. Without nvcc the list is
+//! empty and the program runs on the processor only.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    env,
+    ffi::OsString,
+    fmt::Write as _,
+    fs,
+    hash::{Hash, Hasher},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
+
+/// Architectures that get machine code.
+const SASS: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
+/// The virtual architecture of the PTX: the baseline of every kernel.
+const PTX: &str = "80";
+/// Kernels that may spill, and why.
+const ALLOWED_SPILLS: [(&str, &str); 0] = [];
+
+fn main() {
+    println!("cargo::rerun-if-changed=kernels");
+    println!("cargo::rerun-if-changed=build.rs");
+    for variable in ["NVCC", "CUDA_HOME", "PATH", "BERTSD_CUDA_ARCH"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    let root = PathBuf::from(required("CARGO_MANIFEST_DIR"));
+    let out = PathBuf::from(required("OUT_DIR"));
+    fs::write(out.join("geometry.rs"), geometry(&root.join("kernels/geometry.cuh"))).expect("OUT_DIR can be written");
+    let images = match find_nvcc(&root) {
+        Some(nvcc) => compile_all(&nvcc, &root.join("kernels"), &out),
+        None => {
+            println!(
+                "cargo::warning=nvcc was not found: a build for the processor only (scripts/fetch-nvcc.sh fetches it)"
+            );
+            Vec::new()
+        }
+    };
+    fs::write(out.join("kernels.rs"), table(&images)).expect("OUT_DIR can be written");
+}
+
+fn required(name: &str) -> OsString {
+    env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"))
+}
+
+/// `constexpr int NAME = NUMBER;` as `pub const NAME: u32 = NUMBER;`.
+fn geometry(header: &Path) -> String {
+    let text = fs::read_to_string(header).expect("kernels/geometry.cuh is there");
+    let mut rust = String::new();
+    for line in text.lines() {
+        let Some(rest) = line.strip_prefix("constexpr int ") else { continue };
+        let (name, number) = rest.trim_end_matches(';').split_once(" = ").expect("constexpr int NAME = NUMBER;");
+        let number: u32 = number.parse().unwrap_or_else(|_| panic!("geometry.cuh: {name} is not a plain number"));
+        writeln!(rust, "pub const {name}: u32 = {number};").expect("a string takes everything");
+    }
+    rust
+}
+
+/// $NVCC, $CUDA_HOME, PATH, /usr/local/cuda, or the toolkit under target/.
+fn find_nvcc(root: &Path) -> Option<PathBuf> {
+    if let Some(named) = env::var_os("NVCC").filter(|value| !value.is_empty()) {
+        let path = PathBuf::from(named);
+        assert!(path.is_file(), "NVCC={} is not a file", path.display());
+        return Some(path);
+    }
+    let home = env::var_os("CUDA_HOME").map(|home| PathBuf::from(home).join("bin"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let fetched = [PathBuf::from("/usr/local/cuda/bin"), root.join("target/cuda/bin")];
+    let directories = home.into_iter().chain(env::split_paths(&path)).chain(fetched);
+    let found = directories.map(|directory| directory.join("nvcc")).find(|path| path.is_file());
+    println!("cargo::rerun-if-changed={}", found.as_deref().unwrap_or(&root.join("target/cuda/bin/nvcc")).display());
+    found
+}
+
+/// A compiled file and its kernels.
+struct Image {
+    stem: String,
+    path: PathBuf,
+    kernels: Vec<String>,
+}
+
+fn compile_all(nvcc: &Path, kernels: &Path, out: &Path) -> Vec<Image> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(kernels).expect("kernels/ is there").map(|e| e.unwrap().path()).collect();
+    files.sort();
+    let headers: Vec<_> = files.iter().filter(|path| path.extension().is_some_and(|e| e == "cuh")).collect();
+    let mut shared = DefaultHasher::new();
+    (nvcc, architectures(), env!("CARGO_PKG_VERSION")).hash(&mut shared);
+    fs::read(Path::new(&required("CARGO_MANIFEST_DIR")).join("build.rs")).ok().hash(&mut shared);
+    headers.iter().for_each(|path| fs::read(path).ok().hash(&mut shared));
+    let sources: Vec<_> = files.iter().filter(|path| path.extension().is_some_and(|e| e == "cu")).collect();
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let mut images = Vec::new();
+    for batch in sources.chunks(workers) {
+        let shared = &shared;
+        images.extend(thread::scope(|scope| {
+            let running: Vec<_> =
+                batch.iter().map(|source| scope.spawn(move || compile(nvcc, source, out, shared.clone()))).collect();
+            running.into_iter().map(|thread| thread.join().expect("see the message above")).collect::<Vec<_>>()
+        }));
+    }
+    images
+}
+
+fn architectures() -> Vec<String> {
+    match env::var("BERTSD_CUDA_ARCH") {
+        Ok(list) if !list.is_empty() => list.split([',', ' ', ';']).map(str::to_owned).collect(),
+        _ => SASS.map(str::to_owned).to_vec(),
+    }
+}
+
+/// Compiles one file, unless this very text has been compiled before.
+fn compile(nvcc: &Path, source: &Path, out: &Path, mut hash: DefaultHasher) -> Image {
+    let stem = source.file_stem().expect("a .cu has a stem").to_string_lossy().into_owned();
+    fs::read(source).expect("a kernel file can be read").hash(&mut hash);
+    let key = format!("{:016x}", hash.finish());
+    let (fatbin, ptx, stamp) =
+        (out.join(format!("{stem}.fatbin")), out.join(format!("{stem}.ptx")), out.join(format!("{stem}.key")));
+    if fs::read_to_string(&stamp).is_ok_and(|old| old == key) {
+        return Image { kernels: entries(&ptx), stem, path: fatbin };
+    }
+    let _ = fs::remove_file(&stamp);
+    let shared = ["-O3", "-std=c++17", "-lineinfo", "--compress-mode=none"];
+    let mut command = Command::new(nvcc);
+    command.args(shared).args(["-fatbin", "-Xptxas", "-v"]).arg("-o").arg(&fatbin).arg(source);
+    for arch in architectures() {
+        command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
+    }
+    command.arg(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
+    let report = run(command, source);
+    check_spills(&report, source);
+    let mut command = Command::new(nvcc);
+    command.args(&shared[..3]).args(["-ptx", &format!("-arch=compute_{PTX}")]).arg("-o").arg(&ptx).arg(source);
+    run(command, source);
+    fs::write(&stamp, key).expect("OUT_DIR can be written");
+    Image { kernels: entries(&ptx), stem, path: fatbin }
+}
+
+fn run(mut command: Command, source: &Path) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
+    let report = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "nvcc cannot compile {}:\n{report}", source.display());
+    report
+}
+
+/// Reads `ptxas info : Compiling entry function 'NAME' for 'ARCH'` and the line of its stack frame and spills.
+fn check_spills(report: &str, source: &Path) {
+    let mut kernel = "";
+    for line in report.lines() {
+        if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+            kernel = rest.split('\'').next().unwrap_or_default();
+        }
+        let counts = line.trim().strip_suffix(" bytes spill loads").filter(|_| line.contains("bytes stack frame"));
+        let clean = counts.is_none_or(|counts| counts == "0 bytes stack frame, 0 bytes spill stores, 0");
+        let allowed = ALLOWED_SPILLS.iter().any(|(name, _)| *name == kernel);
+        assert!(clean || allowed, "{}: {kernel} spills: {}", source.display(), line.trim());
+    }
+}
+
+/// Names of the kernels in a PTX file.
+fn entries(ptx: &Path) -> Vec<String> {
+    let text = fs::read_to_string(ptx).expect("nvcc has written it");
+    let names = text
+        .lines()
+        .filter_map(|line| line.split_once(".entry ").map(|(_, name)| name.trim_end_matches(['(', ')', ' '])));
+    names.map(str::to_owned).collect()
+}
+
+fn table(images: &[Image]) -> String {
+    let mut rust = String::from("pub const IMAGES: &[Image] = &[\n");
+    for Image { stem, path, kernels } in images {
+        let path = path.display();
+        writeln!(
+            rust,
+            "    Image {{ file: {stem:?}, bytes: include_bytes!({:?}), kernels: &{kernels:?} }},",
+            path.to_string()
+        )
+        .expect("a string takes everything");
+    }
+    rust + "];\n"
+}

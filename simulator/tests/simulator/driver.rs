@@ -1,0 +1,500 @@
+//! The driver API called directly: contexts, launches, memory, capture, graphs, and the orders that streams allow.
+
+use std::ffi::{CStr, c_void};
+
+use cuda::driver::api::{device, event, graph, launch, memory, module, pool, stream};
+use cuda::driver::settings::Settings;
+
+use crate::args;
+use crate::common::{Gpu, checked, compile, nvcc, ok};
+
+fn basics() -> Gpu {
+    Gpu::new(&compile("basics", "sm_80", &[]), checked())
+}
+
+fn bugs(seed: u64) -> Gpu {
+    Gpu::new(&compile("bugs", "sm_80", &[]), Settings { seed, ..checked() })
+}
+
+const INVALID_VALUE: u32 = 1;
+const INVALID_CONTEXT: u32 = 201;
+const NOT_READY: u32 = 600;
+const CONTEXT_IS_DESTROYED: u32 = 709;
+const NOT_PERMITTED: u32 = 800;
+const NOT_SUPPORTED: u32 = 801;
+const UNSUPPORTED: u32 = 900;
+const INVALIDATED: u32 = 901;
+
+#[test]
+fn contexts_are_a_stack_a_thread() {
+    let _gpu = basics();
+    let current = || {
+        let mut context = 0;
+        ok(unsafe { device::cuCtxGetCurrent(&mut context) });
+        context
+    };
+    let first = current();
+    let mut second = 0;
+    ok(unsafe { device::cuCtxCreate_v2(&mut second, 0, 0) });
+    assert_eq!(current(), second);
+    ok(unsafe { device::cuCtxPushCurrent_v2(first) });
+    assert_eq!(current(), first);
+    let mut popped = 0;
+    ok(unsafe { device::cuCtxPopCurrent_v2(&mut popped) });
+    assert_eq!((popped, current()), (first, second));
+    // Another thread has none until it takes one.
+    let elsewhere = std::thread::spawn(move || {
+        let mut address = 0;
+        let before = unsafe { memory::cuMemAlloc_v2(&mut address, 64) };
+        ok(unsafe { device::cuCtxSetCurrent(first) });
+        (before, unsafe { memory::cuMemAlloc_v2(&mut address, 64) }, unsafe { memory::cuMemFree_v2(address) })
+    });
+    assert_eq!(elsewhere.join().expect("the thread ends"), (INVALID_CONTEXT, 0, 0));
+    // A context that is gone is taken off the top; one below shows when it is used.
+    ok(unsafe { device::cuCtxPushCurrent_v2(second) });
+    ok(unsafe { device::cuCtxDestroy_v2(second) });
+    assert_eq!(current(), second, "it was on the stack twice");
+    assert_eq!(unsafe { device::cuCtxSynchronize() }, CONTEXT_IS_DESTROYED);
+    assert_eq!(unsafe { device::cuCtxSetCurrent(second) }, INVALID_CONTEXT);
+    ok(unsafe { device::cuCtxSetCurrent(first) });
+    ok(unsafe { device::cuCtxSynchronize() });
+    // The primary context is counted.
+    let (mut primary, mut again, mut flags, mut active) = (0, 0, 0, 0);
+    ok(unsafe { device::cuDevicePrimaryCtxRetain(&mut primary, 0) });
+    ok(unsafe { device::cuDevicePrimaryCtxRetain(&mut again, 0) });
+    ok(unsafe { device::cuDevicePrimaryCtxRelease_v2(0) });
+    ok(unsafe { device::cuDevicePrimaryCtxGetState(0, &mut flags, &mut active) });
+    assert_eq!((primary, active), (again, 1));
+    ok(unsafe { device::cuDevicePrimaryCtxRelease_v2(0) });
+    ok(unsafe { device::cuDevicePrimaryCtxGetState(0, &mut flags, &mut active) });
+    assert_eq!(active, 0);
+    assert_eq!(unsafe { device::cuDevicePrimaryCtxRelease_v2(0) }, INVALID_CONTEXT);
+    let mut ordinal = -1;
+    assert_eq!(unsafe { device::cuDeviceGet(&mut ordinal, 1) }, 101, "there is one device");
+}
+
+/// The names and numbers of `cuda.h`, where nvcc's headers are.
+#[test]
+fn every_error_of_the_header_has_its_name() {
+    let header = nvcc().parent().and_then(|bin| bin.parent()).map(|root| root.join("include/cuda.h"));
+    let text = header.and_then(|path| std::fs::read_to_string(path).ok()).expect("cuda.h lies beside nvcc");
+    let start = text.find("typedef enum cudaError_enum").expect("it has the errors");
+    let block = &text[start..start + text[start..].find("} CUresult").expect("they end")];
+    let mut count = 0;
+    for line in block.lines().map(str::trim).filter(|line| line.starts_with("CUDA_")) {
+        let (name, number) = line.trim_end_matches(',').split_once('=').expect("each has a number");
+        let code: u32 = number.trim().parse().expect("it is a number");
+        let (mut given, mut text) = (std::ptr::null(), std::ptr::null());
+        assert_eq!(unsafe { device::cuGetErrorName(code, &mut given) }, 0, "{name}");
+        assert_eq!(unsafe { device::cuGetErrorString(code, &mut text) }, 0, "{name}");
+        assert_eq!(unsafe { CStr::from_ptr(given) }.to_str(), Ok(name.trim()));
+        assert!(!unsafe { CStr::from_ptr(text) }.to_bytes().is_empty());
+        count += 1;
+    }
+    assert!(count > 100, "only {count} errors in the header");
+    let mut given = c"".as_ptr();
+    assert_eq!(unsafe { device::cuGetErrorName(12345, &mut given) }, INVALID_VALUE);
+    assert!(given.is_null());
+}
+
+#[test]
+fn launches_in_every_form() {
+    let gpu = basics();
+    let n = 100i32;
+    let (a, b, out) = (gpu.upload(&[1f32; 100]), gpu.upload(&[2f32; 100]), gpu.alloc(400));
+    let function = gpu.function("vector_add");
+    // Parameters laid out in a buffer: three pointers and an int.
+    let mut buffer = [out, a, b].iter().flat_map(|p| p.to_le_bytes()).collect::<Vec<u8>>();
+    buffer.extend(n.to_le_bytes());
+    let size = buffer.len();
+    // CU_LAUNCH_PARAM_BUFFER_POINTER, _SIZE and _END are numbers in pointers' places.
+    let at = |size: *const usize| [1usize, buffer.as_ptr().expose_provenance(), 2, size.expose_provenance(), 0];
+    let null = std::ptr::null();
+    let extra = |size: *const usize| unsafe {
+        launch::cuLaunchKernel(function, 1, 1, 1, 128, 1, 1, 0, 0, null, at(size).as_ptr().cast())
+    };
+    ok(extra(&size));
+    assert_eq!(gpu.download::<f32>(out, 100), [3f32; 100]);
+    assert_eq!(extra(&(size - 4)), INVALID_VALUE, "the buffer is too short");
+    // No parameters at all, though the kernel has some.
+    assert_eq!(unsafe { launch::cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, 0, null, null) }, INVALID_VALUE);
+    // Grid and block limits, and the kernel's own.
+    let shape = |grid: [u32; 3], block: [u32; 3]| gpu.try_launch("vector_add", grid, block, 0, args![out, a, b, 0], 0);
+    for (grid, block, code) in [
+        ([1, 65535, 1], [1, 1, 1], 0),
+        ([1, 65536, 1], [1, 1, 1], INVALID_VALUE),
+        ([1, 1, 65536], [1, 1, 1], INVALID_VALUE),
+        ([0, 1, 1], [1, 1, 1], INVALID_VALUE),
+        ([1, 1, 1], [1, 1, 64], 0),
+        ([1, 1, 1], [1, 1, 65], INVALID_VALUE),
+        ([1, 1, 1], [32, 32, 2], INVALID_VALUE),
+    ] {
+        assert_eq!(shape(grid, block), code, "{grid:?} {block:?}");
+    }
+    ok(gpu.sync());
+    let mut name = std::ptr::null();
+    ok(unsafe { module::cuFuncGetName(&mut name, function) });
+    assert_eq!(unsafe { CStr::from_ptr(name) }, c"vector_add");
+}
+
+/// `CUlaunchConfig` and an attribute, by their layout in `cuda.h`.
+#[test]
+fn launches_with_attributes() {
+    let gpu = Gpu::new(&compile("groups", "sm_80", &[]), checked());
+    let data = gpu.upload(&(0..64).collect::<Vec<i32>>());
+    let rounds = 1i32;
+    let params: [*const c_void; 2] = [(&raw const data).cast(), (&raw const rounds).cast()];
+    let with = |id: u32, value: [u32; 3]| {
+        let mut attribute = [0u32; 18];
+        attribute[0] = id;
+        attribute[2..5].copy_from_slice(&value);
+        #[repr(C)]
+        struct Config([u32; 7], u64, *const c_void, u32);
+        let config = Config([2, 1, 1, 32, 1, 1, 0], 0, attribute.as_ptr().cast(), 1);
+        let config: *const launch::LaunchConfig = (&raw const config).cast();
+        unsafe { launch::cuLaunchKernelEx(config, gpu.function("whole_grid"), params.as_ptr(), std::ptr::null()) }
+    };
+    const COOPERATIVE: u32 = 2;
+    const CLUSTER: u32 = 4;
+    ok(with(COOPERATIVE, [1, 0, 0]));
+    assert_eq!(gpu.download::<i32>(data, 64), (0..64).map(|i| (i + 1) % 64 + 1).collect::<Vec<i32>>());
+    assert_eq!(with(CLUSTER, [2, 1, 1]), NOT_SUPPORTED);
+    assert_eq!(with(99, [0; 3]), NOT_SUPPORTED);
+}
+
+#[test]
+fn memory_of_every_kind() {
+    let gpu = basics();
+    // Rows of 100 bytes in pitched memory, copied to and fro without what lies between.
+    let (mut pitched, mut pitch) = (0, 0);
+    ok(unsafe { memory::cuMemAllocPitch_v2(&mut pitched, &mut pitch, 100, 3, 4) });
+    assert!(pitch >= 100 && pitch % 512 == 0);
+    let rows: Vec<u8> = (0..300u32).map(|i| (i % 251) as u8).collect();
+    let copy = |from: (u32, u64, usize), to: (u32, u64, usize)| {
+        // CUDA_MEMCPY2D: x, y, type, host, device, array, pitch; the same for the target; width, height.
+        let side =
+            |(kind, address, pitch): (u32, u64, usize)| [0, 0, u64::from(kind), address, address, 0, pitch as u64];
+        let words: Vec<u64> = side(from).into_iter().chain(side(to)).chain([100, 3]).collect();
+        unsafe { memory::cuMemcpy2D_v2(words.as_ptr().cast()) }
+    };
+    let mut back = vec![0u8; 300];
+    ok(copy((1, rows.as_ptr() as u64, 100), (2, pitched, pitch)));
+    ok(copy((2, pitched, pitch), (1, back.as_mut_ptr() as u64, 100)));
+    assert_eq!(back, rows);
+    // Sets of one, two and four bytes, and of a rectangle.
+    let words = gpu.alloc(64);
+    ok(unsafe { memory::cuMemsetD8_v2(words, 0xab, 64) });
+    ok(unsafe { memory::cuMemsetD16_v2(words + 8, 0x1234, 2) });
+    ok(unsafe { memory::cuMemsetD32_v2(words + 16, 0xdead_beef, 3) });
+    ok(unsafe { memory::cuMemsetD2D8_v2(words + 32, 16, 7, 3, 2) });
+    let x = 0xabab_abab;
+    let want =
+        [x, x, 0x1234_1234, x, 0xdead_beef, 0xdead_beef, 0xdead_beef, x, 0xab07_0707, x, x, x, 0xab07_0707, x, x, x];
+    assert_eq!(gpu.download::<u32>(words, 16), want);
+    assert_eq!(unsafe { memory::cuMemsetD32_v2(words + 2, 0, 1) }, INVALID_VALUE, "misaligned");
+    assert_eq!(unsafe { memory::cuMemsetD8_v2(words, 0, 65) }, INVALID_VALUE, "too long");
+    // What is what, by its address.
+    let (mut pinned, mut managed) = (0, 0);
+    ok(unsafe { memory::cuMemHostAlloc(&mut pinned, 100, 0) });
+    ok(unsafe { memory::cuMemAllocManaged(&mut managed, 100, 1) });
+    let kind = |address: u64| {
+        let mut kind = 0u32;
+        ok(unsafe { memory::cuPointerGetAttribute((&raw mut kind).cast(), 2, address) });
+        kind
+    };
+    assert_eq!([kind(words + 5), kind(pinned), kind(managed)], [2, 1, 2]);
+    let (mut base, mut bytes) = (0, 0);
+    ok(unsafe { memory::cuMemGetAddressRange_v2(&mut base, &mut bytes, words + 5) });
+    assert_eq!((base, bytes), (words, 64));
+    let stray = 0x1234usize;
+    assert_eq!(unsafe { memory::cuPointerGetAttribute((&raw mut bytes).cast(), 2, stray as u64) }, INVALID_VALUE);
+    // Host and device see managed and pinned memory at one address; the host cannot see the device's.
+    unsafe { (managed as *mut i32).write(41) };
+    let ones = gpu.upload(&[1f32]);
+    gpu.launch("vector_add", 1, 1, args![pinned, ones, ones, 1]);
+    ok(gpu.sync());
+    assert_eq!(unsafe { (pinned as *const f32).read() }, 2.0);
+    assert_eq!(gpu.download::<i32>(managed, 1), [41]);
+    assert_eq!(unsafe { memory::cuMemFree_v2(words + 8) }, INVALID_VALUE, "not the start");
+    assert_eq!(unsafe { memory::cuMemFree_v2(pinned) }, INVALID_VALUE, "pinned memory is freed by another call");
+    ok(unsafe { memory::cuMemFreeHost(pinned) });
+    ok(unsafe { memory::cuMemFree_v2(managed) });
+    // A pool's attributes are kept.
+    let (mut default, mut threshold) = (0, 1u64 << 40);
+    ok(unsafe { pool::cuDeviceGetDefaultMemPool(&mut default, 0) });
+    ok(unsafe { pool::cuMemPoolSetAttribute(default, 4, (&raw const threshold).cast()) });
+    threshold = 0;
+    ok(unsafe { pool::cuMemPoolGetAttribute(default, 4, (&raw mut threshold).cast()) });
+    assert_eq!(threshold, 1 << 40);
+    let (mut of_pool, one) = (0, gpu.stream());
+    ok(unsafe { pool::cuMemAllocFromPoolAsync(&mut of_pool, 64, default, one) });
+    ok(unsafe { memory::cuMemsetD8Async(of_pool, 1, 64, one) });
+    ok(unsafe { pool::cuMemFreeAsync(of_pool, one) });
+    ok(unsafe { stream::cuStreamSynchronize(one) });
+    assert_eq!(unsafe { pool::cuMemFreeAsync(of_pool, one) }, INVALID_VALUE, "it is gone");
+}
+
+/// Pageable memory is read when a copy is queued; pinned memory when it runs, which may be any time before it is waited for.
+#[test]
+fn copies_are_as_asynchronous_as_on_hardware() {
+    let gpu = bugs(3);
+    let (data, one) = (gpu.alloc(256), gpu.stream());
+    let mut host = [5i32; 64];
+    ok(unsafe { memory::cuMemcpyHtoDAsync_v2(data, host.as_ptr().cast(), 256, one) });
+    host.fill(6);
+    ok(unsafe { stream::cuStreamSynchronize(one) });
+    assert_eq!(gpu.download::<i32>(data, 64), [5; 64]);
+    let mut pinned = 0;
+    ok(unsafe { memory::cuMemHostAlloc(&mut pinned, 256, 0) });
+    let numbers = unsafe { std::slice::from_raw_parts_mut(pinned as *mut i32, 64) };
+    numbers.fill(7);
+    ok(unsafe { memory::cuMemcpyHtoDAsync_v2(data, numbers.as_ptr().cast(), 256, one) });
+    numbers.fill(8);
+    ok(unsafe { stream::cuStreamSynchronize(one) });
+    assert_eq!(gpu.download::<i32>(data, 64), [8; 64], "the copy had not happened yet");
+    // A copy to pageable memory has happened when the call returns.
+    ok(unsafe { memory::cuMemcpyDtoHAsync_v2(host.as_mut_ptr().cast(), data, 256, one) });
+    assert_eq!(host, [8; 64]);
+    ok(unsafe { memory::cuMemFreeHost(pinned) });
+}
+
+/// Whether some seed lets `effect` happen.
+fn some_order(effect: impl Fn(u64) -> bool) -> bool {
+    (1..=24).any(effect)
+}
+
+#[test]
+fn streams_keep_the_order_of_the_legacy_stream() {
+    // A blocking stream waits for the legacy stream and is waited for; a non-blocking one is not.
+    let run = |seed: u64, flags: u32| {
+        let gpu = bugs(seed);
+        let data = gpu.upload(&[1i32; 64]);
+        let mut other = 0;
+        ok(unsafe { stream::cuStreamCreate(&mut other, flags) });
+        ok(gpu.try_launch("fill", [1, 1, 1], [64, 1, 1], 0, args![data, 2, 64], other));
+        // On the legacy stream, and seen by the copy behind it.
+        let copy = gpu.upload(&[0i32; 64]);
+        ok(unsafe { memory::cuMemcpyDtoDAsync_v2(copy, data, 256, 0) });
+        gpu.download::<i32>(copy, 1)[0]
+    };
+    assert!(!some_order(|seed| run(seed, 0) != 2));
+    assert!(some_order(|seed| run(seed, 1) == 1));
+    assert!(some_order(|seed| run(seed, 1) == 2));
+}
+
+#[test]
+fn events_are_ready_when_their_work_is() {
+    let gpu = bugs(0);
+    let (data, one) = (gpu.upload(&[1i32; 64]), gpu.stream());
+    let (mut never, mut done) = (0, 0);
+    ok(unsafe { event::cuEventCreate(&mut never, 0) });
+    ok(unsafe { event::cuEventCreate(&mut done, 0) });
+    assert_eq!(unsafe { event::cuEventQuery(never) }, 0, "an event that was never recorded is complete");
+    for _ in 0..3 {
+        ok(gpu.try_launch("fill", [1, 1, 1], [64, 1, 1], 0, args![data, 2, 64], one));
+    }
+    ok(unsafe { event::cuEventRecord(done, one) });
+    assert_eq!(unsafe { event::cuEventQuery(done) }, NOT_READY);
+    let mut milliseconds = 0.0;
+    assert_eq!(unsafe { event::cuEventElapsedTime(&mut milliseconds, never, done) }, 400, "one was never recorded");
+    // A program that only asks gets there.
+    let asked = (0..100).position(|_| unsafe { event::cuEventQuery(done) } == 0);
+    assert!(asked.is_some());
+    ok(unsafe { event::cuEventElapsedTime(&mut milliseconds, done, done) });
+    assert_eq!(milliseconds, 0.0);
+    ok(unsafe { event::cuEventDestroy_v2(done) });
+    assert_eq!(unsafe { event::cuEventRecord(done, one) }, 400);
+}
+
+extern "C" fn calls_the_driver(code: *mut c_void) {
+    // SAFETY: the test passes a pointer to its code.
+    unsafe { *code.cast::<u32>() = device::cuCtxSynchronize() };
+}
+
+#[test]
+fn host_functions_may_not_call_the_driver() {
+    let gpu = bugs(1);
+    let (mut code, one) = (0u32, gpu.stream());
+    ok(unsafe { launch::cuLaunchHostFunc(one, Some(calls_the_driver), (&raw mut code).cast()) });
+    ok(unsafe { stream::cuStreamSynchronize(one) });
+    assert_eq!(code, NOT_PERMITTED);
+}
+
+const GLOBAL: u32 = 0;
+const THREAD_LOCAL: u32 = 1;
+const RELAXED: u32 = 2;
+
+#[test]
+fn captures_refuse_what_their_mode_says() {
+    let gpu = bugs(1);
+    let one = gpu.stream();
+    let mut graph = 0;
+    // An allocation by this thread or another while a capture of each mode is under way here.
+    let mut context = 0;
+    ok(unsafe { device::cuCtxGetCurrent(&mut context) });
+    let allocate = || {
+        let mut address = 0;
+        unsafe { memory::cuMemAlloc_v2(&mut address, 64) }
+    };
+    let elsewhere = || {
+        std::thread::spawn(move || {
+            ok(unsafe { device::cuCtxSetCurrent(context) });
+            let mut address = 0;
+            unsafe { memory::cuMemAlloc_v2(&mut address, 64) }
+        })
+        .join()
+        .expect("the thread ends")
+    };
+    for (mode, here, there) in [(GLOBAL, UNSUPPORTED, UNSUPPORTED), (THREAD_LOCAL, UNSUPPORTED, 0), (RELAXED, 0, 0)] {
+        for (code, other_thread) in [(here, false), (there, true)] {
+            ok(unsafe { stream::cuStreamBeginCapture_v2(one, mode) });
+            let got = if other_thread { elsewhere() } else { allocate() };
+            assert_eq!(got, code, "mode {mode}");
+            let ended = unsafe { stream::cuStreamEndCapture(one, &mut graph) };
+            assert_eq!(ended, if code == 0 { 0 } else { INVALIDATED }, "mode {mode}");
+        }
+    }
+    // Only the thread that began a capture ends it, unless it is relaxed.
+    for (mode, code) in [(THREAD_LOCAL, 908), (RELAXED, 0)] {
+        ok(unsafe { stream::cuStreamBeginCapture_v2(one, mode) });
+        let other = std::thread::spawn(move || {
+            ok(unsafe { device::cuCtxSetCurrent(context) });
+            let mut graph = 0;
+            unsafe { stream::cuStreamEndCapture(one, &mut graph) }
+        });
+        assert_eq!(other.join().expect("the thread ends"), code);
+        if code != 0 {
+            ok(unsafe { stream::cuStreamEndCapture(one, &mut graph) });
+        }
+    }
+    assert_eq!(unsafe { stream::cuStreamEndCapture(one, &mut graph) }, 401, "nothing is being captured");
+    assert_eq!(unsafe { stream::cuStreamBeginCapture_v2(one, 3) }, INVALID_VALUE);
+    assert_eq!(unsafe { stream::cuStreamBeginCapture_v2(0, RELAXED) }, UNSUPPORTED, "the legacy stream");
+    // The stream being captured cannot be waited for in any mode.
+    ok(unsafe { stream::cuStreamBeginCapture_v2(one, RELAXED) });
+    assert_eq!(unsafe { stream::cuStreamBeginCapture_v2(one, RELAXED) }, 401);
+    assert_eq!(unsafe { stream::cuStreamSynchronize(one) }, UNSUPPORTED);
+    let mut status = 0;
+    ok(unsafe { stream::cuStreamIsCapturing(one, &mut status) });
+    assert_eq!(status, 2, "CU_STREAM_CAPTURE_STATUS_INVALIDATED");
+    assert_eq!(unsafe { stream::cuStreamEndCapture(one, &mut graph) }, INVALIDATED);
+    assert_eq!(graph, 0);
+}
+
+#[test]
+fn captures_join_what_they_fork() {
+    let gpu = bugs(1);
+    let (one, two, data) = (gpu.stream(), gpu.stream(), gpu.upload(&[0i32; 64]));
+    let (mut forked, mut joined, mut graph) = (0, 0, 0);
+    ok(unsafe { event::cuEventCreate(&mut forked, 2) });
+    ok(unsafe { event::cuEventCreate(&mut joined, 2) });
+    let fork = |join: bool| {
+        ok(unsafe { stream::cuStreamBeginCapture_v2(one, RELAXED) });
+        ok(gpu.try_launch("fill", [1, 1, 1], [64, 1, 1], 0, args![data, 1, 64], one));
+        ok(unsafe { event::cuEventRecord(forked, one) });
+        ok(unsafe { stream::cuStreamWaitEvent(two, forked, 0) });
+        ok(gpu.try_launch("fill", [1, 1, 1], [64, 1, 1], 0, args![data, 2, 64], two));
+        if join {
+            ok(unsafe { event::cuEventRecord(joined, two) });
+            ok(unsafe { stream::cuStreamWaitEvent(one, joined, 0) });
+        }
+    };
+    fork(false);
+    // An event of a capture is no event for the host, and the fork's stream does not end what it did not begin.
+    assert_eq!(unsafe { event::cuEventSynchronize(forked) }, 907);
+    assert_eq!(unsafe { stream::cuStreamEndCapture(two, &mut graph) }, 903);
+    assert_eq!(unsafe { stream::cuStreamEndCapture(one, &mut graph) }, 904, "the fork was not joined");
+    fork(true);
+    ok(unsafe { stream::cuStreamEndCapture(one, &mut graph) });
+    let (mut nodes, mut count, mut kind) = ([0u64; 4], 4, 9);
+    ok(unsafe { graph::cuGraphGetNodes(graph, nodes.as_mut_ptr(), &mut count) });
+    assert_eq!(count, 2);
+    for &node in &nodes[..2] {
+        ok(unsafe { graph::cuGraphNodeGetType(node, &mut kind) });
+        assert_eq!(kind, 0, "CU_GRAPH_NODE_TYPE_KERNEL");
+    }
+    // Uncaptured work cannot be waited for in a capture.
+    let mut before = 0;
+    ok(unsafe { event::cuEventCreate(&mut before, 2) });
+    ok(unsafe { event::cuEventRecord(before, two) });
+    ok(unsafe { stream::cuStreamBeginCapture_v2(one, RELAXED) });
+    assert_eq!(unsafe { stream::cuStreamWaitEvent(one, before, 0) }, 905);
+    // A graph launched in a capture is part of what is captured.
+    let mut exec = 0;
+    ok(unsafe { graph::cuGraphInstantiateWithFlags(&mut exec, graph, 0) });
+    ok(unsafe { graph::cuGraphLaunch(exec, one) });
+    ok(gpu.try_launch("fill", [1, 1, 1], [32, 1, 1], 0, args![data, 3, 32], one));
+    let mut outer = 0;
+    ok(unsafe { stream::cuStreamEndCapture(one, &mut outer) });
+    let mut whole = 0;
+    ok(unsafe { graph::cuGraphInstantiateWithFlags(&mut whole, outer, 0) });
+    // The graphs may go; their instances stay.
+    ok(unsafe { graph::cuGraphDestroy(graph) });
+    ok(unsafe { graph::cuGraphDestroy(outer) });
+    ok(unsafe { graph::cuGraphLaunch(whole, one) });
+    ok(unsafe { stream::cuStreamSynchronize(one) });
+    let want: Vec<i32> = (0..64).map(|i| if i < 32 { 3 } else { 2 }).collect();
+    assert_eq!(gpu.download::<i32>(data, 64), want);
+    for flags in [16, 5] {
+        assert_eq!(unsafe { graph::cuGraphInstantiateWithFlags(&mut whole, exec, flags) }, INVALID_VALUE);
+    }
+}
+
+/// What a graph allocates is new at each launch, and goes with the last of its instances.
+#[test]
+fn memory_of_a_graph() {
+    let gpu = bugs(1);
+    let (one, out, mut graph, mut exec) = (gpu.stream(), gpu.alloc(256), 0, 0);
+    let free = || {
+        let (mut free, mut total) = (0, 0);
+        ok(unsafe { memory::cuMemGetInfo_v2(&mut free, &mut total) });
+        free
+    };
+    let before = free();
+    let mut scratch = 0;
+    ok(unsafe { stream::cuStreamBeginCapture_v2(one, THREAD_LOCAL) });
+    ok(unsafe { pool::cuMemAllocAsync(&mut scratch, 256, one) });
+    // It is read before this launch of the graph has written it.
+    ok(gpu.try_launch("read_all", [1, 1, 1], [64, 1, 1], 0, args![out, scratch, 64], one));
+    ok(gpu.try_launch("fill", [1, 1, 1], [64, 1, 1], 0, args![scratch, 1, 64], one));
+    ok(unsafe { pool::cuMemFreeAsync(scratch, one) });
+    ok(unsafe { stream::cuStreamEndCapture(one, &mut graph) });
+    ok(unsafe { graph::cuGraphInstantiateWithFlags(&mut exec, graph, 1) });
+    ok(unsafe { graph::cuGraphDestroy(graph) });
+    assert!(free() < before);
+    // Written from outside, it is old contents to the graph.
+    gpu.write(scratch, &[1i32; 64]);
+    ok(unsafe { graph::cuGraphLaunch(exec, one) });
+    assert_ne!(unsafe { stream::cuStreamSynchronize(one) }, 0);
+    assert!(gpu.report().fault.is_some_and(|f| f.to_string().contains("nothing wrote")));
+    ok(unsafe { graph::cuGraphExecDestroy(exec) });
+    cuda::driver::reset();
+    assert_eq!(free(), before);
+}
+
+#[test]
+fn modules_list_their_functions_and_variables() {
+    let gpu = Gpu::new(&compile("language", "sm_80", &[]), checked());
+    let mut count = 0;
+    ok(unsafe { module::cuModuleGetFunctionCount(&mut count, gpu.module()) });
+    let mut functions = vec![0u64; count as usize];
+    ok(unsafe { module::cuModuleEnumerateFunctions(functions.as_mut_ptr(), count, gpu.module()) });
+    let names: Vec<String> = functions
+        .iter()
+        .map(|&function| {
+            let mut name = std::ptr::null();
+            ok(unsafe { module::cuFuncGetName(&mut name, function) });
+            unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+        })
+        .collect();
+    assert!(names.contains(&"switches".to_owned()) && names.is_sorted(), "{names:?}");
+    assert_eq!(gpu.global("weights").1, 16);
+    let mut address = 0;
+    let absent =
+        unsafe { module::cuModuleGetGlobal_v2(&mut address, std::ptr::null_mut(), gpu.module(), c"absent".as_ptr()) };
+    assert_eq!(absent, 500);
+    // Unloaded, its functions are gone.
+    ok(unsafe { module::cuModuleUnload(gpu.module()) });
+    let mut version = 0;
+    assert_eq!(unsafe { module::cuFuncGetAttribute(&mut version, 5, functions[0]) }, 400);
+}

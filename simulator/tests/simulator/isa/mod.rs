@@ -1,0 +1,18 @@
+//! Instruction by instruction. Elementwise ones are cases (`case`), whose answers come from 128-bit integers and exact
+//! rationals (`exact`); what needs a warp, a block or memory is a `program`. `table` holds the table against all of them.
+
+mod approximate;
+mod block;
+mod case;
+mod compare;
+mod convert;
+mod exact;
+mod exchange;
+mod float;
+mod half;
+mod integer;
+mod logic;
+mod matrix;
+mod memory;
+mod program;
+mod table;

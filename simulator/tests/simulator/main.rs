@@ -1,0 +1,17 @@
+//! The simulator's tests: its instructions, whole CUDA programs, checks, counters and driver API.
+//!
+//! One binary, since each takes long to link. The driver is one per process, so its tests take turns (see `common`).
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod arithmetic;
+mod cooperation;
+mod counters;
+mod driver;
+mod fuzz;
+mod isa;
+mod language;
+mod planted_bugs;
+mod programs;
+mod tensor;

@@ -1,0 +1,288 @@
+//! Attention: of all tokens (kernels/attention.cu, attention_backward.cu, attention_f32.cu) and of first tokens only
+//! (kernels/attention_first.cu).
+//!
+//! Kernels are compiled for the head sizes of `HEAD_SIZES`; another runs on the next larger one, whose columns beyond it are
+//! zeros in shared memory. A block owns rows of one head of one sequence: grids are (blocks of rows of the longest sequence,
+//! sequences, heads).
+
+use std::marker::PhantomData;
+
+use cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg, sys::CUfunction_attribute_enum};
+
+use super::{
+    CudaBatch, CudaDevice, Setup,
+    element::Element,
+    fault::driver_error,
+    kernels::{Kernel, Kernels, geometry},
+    launch::DropoutArgs,
+    memory::zeros,
+};
+use crate::{
+    Error, Result,
+    device::{Capacity, Dropout, Shape},
+};
+
+/// Elements that a thread of the first-token kernels takes.
+const PACK: usize = 8;
+
+/// Forward, query pass and key-value pass.
+type Names = [&'static str; 3];
+
+/// Head sizes that have kernels: their names in bf16 and in float32.
+const HEAD_SIZES: [(usize, Names, Names); 5] = [
+    (
+        16,
+        ["attention_forward_bf16_d16", "attention_backward_query_bf16_d16", "attention_backward_key_value_bf16_d16"],
+        ["attention_forward_f32_d16", "attention_backward_query_f32_d16", "attention_backward_key_value_f32_d16"],
+    ),
+    (
+        32,
+        ["attention_forward_bf16_d32", "attention_backward_query_bf16_d32", "attention_backward_key_value_bf16_d32"],
+        ["attention_forward_f32_d32", "attention_backward_query_f32_d32", "attention_backward_key_value_f32_d32"],
+    ),
+    (
+        64,
+        ["attention_forward_bf16_d64", "attention_backward_query_bf16_d64", "attention_backward_key_value_bf16_d64"],
+        ["attention_forward_f32_d64", "attention_backward_query_f32_d64", "attention_backward_key_value_f32_d64"],
+    ),
+    (
+        96,
+        ["attention_forward_bf16_d96", "attention_backward_query_bf16_d96", "attention_backward_key_value_bf16_d96"],
+        ["attention_forward_f32_d96", "attention_backward_query_f32_d96", "attention_backward_key_value_f32_d96"],
+    ),
+    (
+        128,
+        ["attention_forward_bf16_d128", "attention_backward_query_bf16_d128", "attention_backward_key_value_bf16_d128"],
+        ["attention_forward_f32_d128", "attention_backward_query_f32_d128", "attention_backward_key_value_f32_d128"],
+    ),
+];
+
+/// Where the sequences of a batch lie. Mirrors `Sequences` in kernels/attention.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct SequencesArgs {
+    header: u64,
+    offsets: u64,
+    slots: u64,
+}
+
+// SAFETY: three device addresses, laid out as the kernel's struct.
+unsafe impl DeviceRepr for SequencesArgs {}
+
+impl SequencesArgs {
+    fn new(batch: &CudaBatch) -> Self {
+        Self { header: batch.header(), offsets: batch.offsets(), slots: batch.slots() }
+    }
+}
+
+/// −lse · log₂e and d_ctx · ctx of a row: the kernel's float2.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct RowStatistics {
+    shift: f32,
+    delta: f32,
+}
+
+// SAFETY: two floats, laid out as the kernel's float2.
+unsafe impl DeviceRepr for RowStatistics {}
+// SAFETY: zeros are two floats.
+unsafe impl cudarc::driver::ValidAsZeroBits for RowStatistics {}
+
+/// A kernel of all tokens, and the dynamic shared memory of its block.
+struct Tiled {
+    kernel: Kernel,
+    shared_bytes: u32,
+}
+
+impl Tiled {
+    /// `tiles`: tiles [rows, D] and tiles of probabilities [rows, rows] that a float32 block has in shared memory.
+    fn new<E: Element>(
+        kernels: &Kernels,
+        device: &str,
+        (bf16, f32): (&'static str, &'static str),
+        size: usize,
+        tiles: [u32; 2],
+    ) -> Result<Self> {
+        let (rows, pad) = (geometry::ATTENTION_ROWS_F32, geometry::ATTENTION_PAD_F32);
+        let floats = rows * (tiles[0] * (size as u32 + pad) + tiles[1] * (rows + pad));
+        let kernel = kernels.of::<E>(bf16, f32)?;
+        let shared_bytes = E::choose(0, floats * size_of::<f32>() as u32);
+        let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        let allowed = kernel.function.set_attribute(attribute, shared_bytes as i32);
+        allowed.map_err(driver_error(device, format!("give {} its shared memory", kernel.name)))?;
+        Ok(Self { kernel, shared_bytes })
+    }
+}
+
+/// Kernels, and what passes between them.
+pub struct Attention<E: Element> {
+    forward: Tiled,
+    backward_query: Tiled,
+    backward_key_value: Tiled,
+    first_forward: Kernel,
+    first_backward: Kernel,
+    /// Threads that share a head's row in the first-token kernels.
+    lanes: u32,
+    /// From the query pass to the key-value pass.
+    statistics: CudaSlice<RowStatistics>, // [H, T]
+    element: PhantomData<E>,
+}
+
+impl<E: Element> Attention<E> {
+    /// # Errors
+    /// [`Error::Device`] where a head is larger than the kernels know.
+    pub fn new(setup: &Setup) -> Result<Self> {
+        let &Setup { kernels, stream, device, shape, capacity } = setup;
+        let d = shape.head_size;
+        let Some(&(size, bf16, f32)) = HEAD_SIZES.iter().find(|(size, ..)| d <= *size) else {
+            let message = format!(
+                "attention heads of {d} columns are larger than the kernels know ({}): run on the processor with \
+                 --device cpu",
+                HEAD_SIZES[HEAD_SIZES.len() - 1].0
+            );
+            return Err(Error::Device { device: device.to_owned(), message });
+        };
+        let tiled = |i: usize, tiles| Tiled::new::<E>(kernels, device, (bf16[i], f32[i]), size, tiles);
+        Ok(Self {
+            forward: tiled(0, [3, 1])?,
+            backward_query: tiled(1, [4, 1])?,
+            backward_key_value: tiled(2, [4, 2])?,
+            first_forward: kernels.of::<E>("attention_first_forward_bf16", "attention_first_forward_f32")?,
+            first_backward: kernels.of::<E>("attention_first_backward_bf16", "attention_first_backward_f32")?,
+            lanes: d.div_ceil(PACK).next_power_of_two() as u32,
+            statistics: zeros(stream, device, shape.heads * capacity.tokens)?,
+            element: PhantomData,
+        })
+    }
+}
+
+/// Bytes of the statistics.
+pub fn scratch_bytes(shape: Shape, capacity: Capacity) -> usize {
+    shape.heads * capacity.tokens * size_of::<RowStatistics>()
+}
+
+/// (blocks of rows, sequences, heads).
+fn grid<E: Element>(shape: &Shape, batch: &CudaBatch) -> [u32; 3] {
+    let rows = E::choose(geometry::ATTENTION_ROWS, geometry::ATTENTION_ROWS_F32);
+    let bucket = batch.bucket();
+    [(bucket.length as u32).div_ceil(rows), bucket.sequences as u32, shape.heads as u32]
+}
+
+/// The matrices have the rows and columns that the kernels address.
+fn check(lengths: &[(usize, usize)]) {
+    assert!(lengths.iter().all(|&(found, needed)| found >= needed), "attention: a buffer is too short for the batch");
+}
+
+pub fn attention<E: Element>(
+    device: &mut CudaDevice<E>,
+    ctx: &mut CudaSlice<E>,
+    lse: &mut CudaSlice<f32>,
+    qkv: &CudaSlice<E>,
+    batch: &CudaBatch,
+    dropout: Dropout,
+) -> Result<()> {
+    let CudaDevice { launcher, shape, attention: Attention { forward, .. }, .. } = device;
+    let (t, c) = (batch.tokens(), shape.hidden);
+    check(&[(ctx.len(), t * c), (lse.len(), t * shape.heads), (qkv.len(), 3 * t * c)]);
+    let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
+    let (hidden, columns) = (c as u32, shape.head_size as u32);
+    // SAFETY: checked above: T rows of C, 3C and H columns; the batch's sections hold its sequences.
+    unsafe {
+        launcher.launch(
+            &forward.kernel,
+            grid::<E>(shape, batch),
+            geometry::ATTENTION_THREADS,
+            forward.shared_bytes,
+            |args| {
+                args.arg(ctx).arg(lse).arg(qkv).arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
+            },
+        )
+    }
+}
+
+pub fn attention_backward<E: Element>(
+    device: &mut CudaDevice<E>,
+    d_qkv: &mut CudaSlice<E>,
+    d_ctx: &CudaSlice<E>,
+    qkv: &CudaSlice<E>,
+    ctx: &CudaSlice<E>,
+    lse: &CudaSlice<f32>,
+    batch: &CudaBatch,
+    dropout: Dropout,
+) -> Result<()> {
+    let CudaDevice { launcher, shape, attention, .. } = device;
+    let Attention { backward_query, backward_key_value, statistics, .. } = attention;
+    let (t, c) = (batch.tokens(), shape.hidden);
+    check(&[(d_qkv.len(), 3 * t * c), (d_ctx.len(), t * c), (qkv.len(), 3 * t * c), (ctx.len(), t * c)]);
+    check(&[(lse.len(), t * shape.heads), (statistics.len(), t * shape.heads)]);
+    let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
+    let (hidden, columns) = (c as u32, shape.head_size as u32);
+    let (grid, threads) = (grid::<E>(shape, batch), geometry::ATTENTION_THREADS);
+    // SAFETY: checked above: T rows of C, 3C and H columns; the batch's sections hold its sequences.
+    unsafe {
+        launcher.launch(&backward_query.kernel, grid, threads, backward_query.shared_bytes, |args| {
+            args.arg(&mut *d_qkv).arg(&mut *statistics).arg(d_ctx).arg(qkv).arg(ctx).arg(lse);
+            args.arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
+        })?;
+        // The first launch has written the statistics; the two write different columns of d_qkv.
+        launcher.launch(&backward_key_value.kernel, grid, threads, backward_key_value.shared_bytes, |args| {
+            args.arg(d_qkv).arg(&*statistics).arg(d_ctx).arg(qkv);
+            args.arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
+        })
+    }
+}
+
+/// (sequences, heads).
+fn first_grid(shape: &Shape, batch: &CudaBatch) -> [u32; 3] {
+    [batch.bucket().sequences as u32, shape.heads as u32, 1]
+}
+
+pub fn attention_first<E: Element>(
+    device: &mut CudaDevice<E>,
+    ctx: &mut CudaSlice<E>,
+    lse: &mut CudaSlice<f32>,
+    q: &CudaSlice<E>,
+    kv: &CudaSlice<E>,
+    batch: &CudaBatch,
+    dropout: Dropout,
+) -> Result<()> {
+    let CudaDevice { launcher, shape, attention: Attention { first_forward, lanes, .. }, .. } = device;
+    let (t, b, c) = (batch.tokens(), batch.sequences(), shape.hidden);
+    check(&[(ctx.len(), b * c), (lse.len(), b * shape.heads), (q.len(), b * c), (kv.len(), 2 * t * c)]);
+    let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
+    let (hidden, columns) = (c as u32, shape.head_size as u32);
+    // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.
+    unsafe {
+        launcher.launch(first_forward, first_grid(shape, batch), geometry::ATTENTION_FIRST_THREADS, 0, |args| {
+            args.arg(ctx).arg(lse).arg(q).arg(kv);
+            args.arg(&sequences).arg(&hidden).arg(&columns).arg(&*lanes).arg(&dropout);
+        })
+    }
+}
+
+pub fn attention_first_backward<E: Element>(
+    device: &mut CudaDevice<E>,
+    d_q: &mut CudaSlice<E>,
+    d_kv: &mut CudaSlice<E>,
+    d_ctx: &CudaSlice<E>,
+    q: &CudaSlice<E>,
+    kv: &CudaSlice<E>,
+    ctx: &CudaSlice<E>,
+    lse: &CudaSlice<f32>,
+    batch: &CudaBatch,
+    dropout: Dropout,
+) -> Result<()> {
+    let CudaDevice { launcher, shape, attention: Attention { first_backward, lanes, .. }, .. } = device;
+    let (t, b, c) = (batch.tokens(), batch.sequences(), shape.hidden);
+    check(&[(d_q.len(), b * c), (d_kv.len(), 2 * t * c), (d_ctx.len(), b * c), (q.len(), b * c)]);
+    check(&[(kv.len(), 2 * t * c), (ctx.len(), b * c), (lse.len(), b * shape.heads)]);
+    let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
+    let (hidden, columns) = (c as u32, shape.head_size as u32);
+    // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.
+    unsafe {
+        launcher.launch(first_backward, first_grid(shape, batch), geometry::ATTENTION_FIRST_THREADS, 0, |args| {
+            args.arg(d_q).arg(d_kv).arg(d_ctx).arg(q).arg(kv).arg(ctx).arg(lse);
+            args.arg(&sequences).arg(&hidden).arg(&columns).arg(&*lanes).arg(&dropout);
+        })
+    }
+}

@@ -1,0 +1,264 @@
+//! A batch in device memory: one buffer of words, filled by one copy from pinned memory.
+//!
+//! ```text
+//! header [8]                       sizes and scalars (kernels/batch.cuh)
+//! offsets [B + 1] labels [B] slots [B]
+//! ids [T] types [T] positions [T] token_slots [T]
+//! order [T]                        tokens by word id, equal ids in order of appearance
+//! run_ids [T] run_starts [T + 1]   run r: tokens order[run_starts[r]..run_starts[r + 1]] have the word run_ids[r]
+//! ```
+//!
+//! Sections start where the capacity puts them, so addresses never change. Two pinned buffers take turns: the next batch is
+//! filled in while the copy of the last may still be under way.
+
+use std::{ops::Range, sync::Arc};
+
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, PinnedHostSlice};
+
+use super::fault::driver_error;
+use crate::{
+    Result,
+    data::PackedBatch,
+    device::{Capacity, Rows, StepScalars},
+};
+
+const HEADER: usize = 8;
+/// Sections start at multiples of this many words: 16 bytes.
+const ALIGN: usize = 4;
+
+/// First words of the sections.
+#[derive(Clone, Copy, Debug)]
+struct Sections {
+    offsets: usize,
+    labels: usize,
+    slots: usize,
+    ids: usize,
+    types: usize,
+    positions: usize,
+    token_slots: usize,
+    order: usize,
+    run_ids: usize,
+    run_starts: usize,
+    end: usize,
+}
+
+impl Sections {
+    fn new(capacity: Capacity) -> Self {
+        let mut end = HEADER;
+        let mut section = |len: usize| {
+            let start = end;
+            end = (start + len).next_multiple_of(ALIGN);
+            start
+        };
+        let (t, b) = (capacity.tokens, capacity.sequences);
+        Self {
+            offsets: section(b + 1),
+            labels: section(b),
+            slots: section(b),
+            ids: section(t),
+            types: section(t),
+            positions: section(t),
+            token_slots: section(t),
+            order: section(t),
+            run_ids: section(t),
+            run_starts: section(t + 1),
+            end,
+        }
+    }
+}
+
+/// An uploaded batch.
+pub struct CudaBatch {
+    words: CudaSlice<u32>,
+    /// Address of `words`.
+    base: u64,
+    sections: Sections,
+    staging: [PinnedHostSlice<u32>; 2],
+    /// Which of `staging` the next batch is written to.
+    turn: usize,
+    capacity: Capacity,
+    bucket: Capacity,
+    tokens: usize,
+    sequences: usize,
+    step: u32,
+    device: String,
+}
+
+impl CudaBatch {
+    pub fn new(context: &Arc<CudaContext>, stream: &Arc<CudaStream>, device: &str, capacity: Capacity) -> Result<Self> {
+        let sections = Sections::new(capacity);
+        let words = stream.alloc_zeros(sections.end).map_err(driver_error(device, "allocate a batch"))?;
+        let base = words.device_ptr(stream).0;
+        // SAFETY: pinned memory of plain words, which `upload` writes before anything reads it.
+        let pinned = || unsafe { context.alloc_pinned(sections.end) };
+        let pinned = || pinned().map_err(driver_error(device, "allocate pinned memory"));
+        let staging = [pinned()?, pinned()?];
+        let (bucket, device) = (capacity, device.to_owned());
+        let (turn, tokens, sequences, step) = (0, 0, 0, 0);
+        Ok(Self { words, base, sections, staging, turn, capacity, bucket, tokens, sequences, step, device })
+    }
+
+    /// Copies a batch that fits the capacity.
+    pub fn upload(&mut self, stream: &Arc<CudaStream>, source: &PackedBatch, scalars: &StepScalars) -> Result<()> {
+        let (tokens, sequences) = (source.tokens(), source.sequences());
+        let longest = source.offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
+        assert!(
+            tokens <= self.capacity.tokens
+                && sequences <= self.capacity.sequences
+                && longest as usize <= self.capacity.length,
+            "a batch fits what was planned"
+        );
+        self.turn = 1 - self.turn;
+        let Self { staging, sections, turn, device, .. } = self;
+        // Waits for the copy that last read this buffer.
+        let words = staging[*turn].as_mut_slice().map_err(driver_error(device, "reuse pinned memory"))?;
+        let runs = fill(words, sections, source);
+        let header = [
+            tokens as u32,
+            sequences as u32,
+            scalars.step,
+            runs,
+            longest,
+            scalars.ce_scale.to_bits(),
+            (scalars.lambda * scalars.distill_scale).to_bits(),
+            0,
+        ];
+        words[..HEADER].copy_from_slice(&header);
+        words[sections.offsets + sequences..sections.labels].fill(tokens as u32);
+        stream.memcpy_htod(&staging[*turn], &mut self.words).map_err(driver_error(device, "upload a batch"))?;
+        (self.tokens, self.sequences, self.step) = (tokens, sequences, scalars.step);
+        self.bucket = bucket(self.capacity, Capacity { tokens, sequences, length: longest as usize });
+        Ok(())
+    }
+
+    /// The sizes that grids are made for: at least the batch's own. Equal buckets have equal launches.
+    pub fn bucket(&self) -> Capacity {
+        self.bucket
+    }
+
+    /// Rows that grids are made for.
+    pub fn bucket_rows(&self, rows: Rows) -> usize {
+        match rows {
+            Rows::Tokens => self.bucket.tokens,
+            Rows::Sequences => self.bucket.sequences,
+        }
+    }
+
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    pub fn sequences(&self) -> usize {
+        self.sequences
+    }
+
+    pub fn step(&self) -> u32 {
+        self.step
+    }
+
+    fn address(&self, word: usize) -> u64 {
+        self.base + (word * size_of::<u32>()) as u64
+    }
+}
+
+/// Addresses of the sections, as kernels take them.
+impl CudaBatch {
+    pub fn header(&self) -> u64 {
+        self.address(0)
+    }
+
+    pub fn token_count(&self) -> u64 {
+        self.address(0)
+    }
+
+    pub fn sequence_count(&self) -> u64 {
+        self.address(1)
+    }
+
+    pub fn offsets(&self) -> u64 {
+        self.address(self.sections.offsets)
+    }
+
+    pub fn labels(&self) -> u64 {
+        self.address(self.sections.labels)
+    }
+
+    pub fn slots(&self) -> u64 {
+        self.address(self.sections.slots)
+    }
+
+    pub fn ids(&self) -> u64 {
+        self.address(self.sections.ids)
+    }
+
+    pub fn types(&self) -> u64 {
+        self.address(self.sections.types)
+    }
+
+    pub fn positions(&self) -> u64 {
+        self.address(self.sections.positions)
+    }
+
+    pub fn token_slots(&self) -> u64 {
+        self.address(self.sections.token_slots)
+    }
+
+    pub fn order(&self) -> u64 {
+        self.address(self.sections.order)
+    }
+
+    pub fn run_ids(&self) -> u64 {
+        self.address(self.sections.run_ids)
+    }
+
+    pub fn run_starts(&self) -> u64 {
+        self.address(self.sections.run_starts)
+    }
+}
+
+/// Writes every section but the header, and returns the number of runs.
+fn fill(words: &mut [u32], sections: &Sections, source: &PackedBatch) -> u32 {
+    let at = |start: usize, len: usize| -> Range<usize> { start..start + len };
+    let (tokens, sequences) = (source.tokens(), source.sequences());
+    words[at(sections.offsets, sequences + 1)].copy_from_slice(&source.offsets);
+    words[at(sections.labels, sequences)].copy_from_slice(&source.labels);
+    words[at(sections.slots, sequences)].copy_from_slice(&source.slots);
+    words[at(sections.ids, tokens)].copy_from_slice(&source.ids);
+    words[at(sections.types, tokens)].copy_from_slice(&source.types);
+    for (ends, &slot) in source.offsets.windows(2).zip(&source.slots) {
+        for t in ends[0]..ends[1] {
+            words[sections.positions + t as usize] = t - ends[0];
+            words[sections.token_slots + t as usize] = slot;
+        }
+    }
+    let order = at(sections.order, tokens);
+    for (t, place) in words[order.clone()].iter_mut().enumerate() {
+        *place = t as u32;
+    }
+    words[order].sort_unstable_by_key(|&t| (source.ids[t as usize], t));
+    let mut runs = 0;
+    for i in 0..tokens {
+        let id = source.ids[words[sections.order + i] as usize];
+        if runs == 0 || words[sections.run_ids + runs - 1] != id {
+            words[sections.run_ids + runs] = id;
+            words[sections.run_starts + runs] = i as u32;
+            runs += 1;
+        }
+    }
+    words[sections.run_starts + runs] = tokens as u32;
+    runs as u32
+}
+
+/// Rounds sizes up, so that a run has few buckets: tokens to sixteenths of the capacity, lengths to powers of two. Blocks for
+/// sequences that are not there return at once, so all sequences of the capacity have theirs.
+fn bucket(capacity: Capacity, size: Capacity) -> Capacity {
+    const SHARES: usize = 16;
+    const LEAST_TOKENS: usize = 128;
+    const LEAST_LENGTH: usize = 64;
+    let unit = capacity.tokens.div_ceil(SHARES).next_multiple_of(LEAST_TOKENS);
+    Capacity {
+        tokens: size.tokens.max(1).next_multiple_of(unit),
+        sequences: capacity.sequences,
+        length: size.length.next_power_of_two().max(LEAST_LENGTH),
+    }
+}

@@ -1,0 +1,191 @@
+//! The CUDA driver: loading it (or the simulator in its place), the devices it names, opening one.
+//!
+//! The driver is loaded when asked for and not before: a machine without one has no devices, which is no error. With `CUDASIM=1`
+//! the simulator's library is loaded first, under the driver's name, so that whoever asks for the driver gets it.
+
+use std::{
+    env,
+    ffi::c_int,
+    panic,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use cudarc::driver::{
+    CudaContext, DriverError, result,
+    sys::{self, CUdevice_attribute},
+};
+
+use super::{fault::driver_error, kernels::IMAGES};
+use crate::{Error, Result};
+
+/// What the driver says of one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CudaInfo {
+    /// Its number, as in `cuda:N`.
+    pub ordinal: usize,
+    pub name: String,
+    pub memory_bytes: usize,
+    /// Major and minor compute capability.
+    pub capability: (i32, i32),
+}
+
+/// The devices in the driver's order; an error says why there is no list.
+pub fn cuda_devices() -> Result<Vec<CudaInfo>, String> {
+    load_driver()?;
+    // The binding panics where a library of the driver's name lacks one of its functions.
+    let listed = panic::catch_unwind(|| {
+        result::init()?;
+        (0..result::device::get_count()?).map(info).collect::<Result<Vec<_>, DriverError>>()
+    });
+    match listed {
+        // The simulator is for those who ask for it, not for whoever has it on a library path.
+        Ok(Ok(devices)) if !is_simulated() && devices.iter().any(CudaInfo::is_simulated) => {
+            Err("no CUDA driver is installed (the libcuda that was found is the simulator, which CUDASIM=1 asks for)"
+                .to_owned())
+        }
+        Ok(outcome) => outcome.map_err(|DriverError(code)| format!("the CUDA driver answers {code:?}")),
+        Err(_) => Err("the library that was found as libcuda lacks functions of the CUDA driver".to_owned()),
+    }
+}
+
+fn info(number: c_int) -> Result<CudaInfo, DriverError> {
+    use CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+    };
+    let device = result::device::get(number)?;
+    // SAFETY: the handle is from `cuDeviceGet`, right above.
+    let (memory_bytes, major, minor) = unsafe {
+        let of = |attribute| result::device::get_attribute(device, attribute);
+        (result::device::total_mem(device)?, of(MAJOR)?, of(MINOR)?)
+    };
+    let name = result::device::get_name(device)?;
+    Ok(CudaInfo {
+        ordinal: usize::try_from(number).unwrap_or_default(),
+        name,
+        memory_bytes,
+        capability: (major, minor),
+    })
+}
+
+/// The least compute capability that the kernels run on.
+const LEAST_CAPABILITY: (i32, i32) = (8, 0);
+
+impl CudaInfo {
+    /// Whether this is the simulator's device, which says so in its name.
+    pub fn is_simulated(&self) -> bool {
+        self.name.ends_with("(simulated)")
+    }
+
+    /// Why the kernels do not run on this device, if they do not.
+    pub fn unusable(&self) -> Option<String> {
+        let ((major, minor), (least, _)) = (self.capability, LEAST_CAPABILITY);
+        if IMAGES.is_empty() {
+            return Some("this build has no CUDA kernels: nvcc was not there when it was built".to_owned());
+        }
+        let name = &self.name;
+        (self.capability < LEAST_CAPABILITY).then(|| {
+            format!("{name} has compute capability {major}.{minor}; the kernels need {least}.0 (Ampere) or newer")
+        })
+    }
+}
+
+/// The first GPU that the kernels run on. The simulator is no GPU: whoever wants it names it.
+pub fn first_usable() -> Option<usize> {
+    if is_simulated() {
+        return None;
+    }
+    cuda_devices().ok()?.iter().find(|device| device.unusable().is_none()).map(|device| device.ordinal)
+}
+
+/// # Errors
+/// [`Error::Device`] where there is no such device, or the kernels do not run on it.
+pub fn check(ordinal: usize) -> Result<()> {
+    let refuse = |message: String| Error::Device { device: format!("cuda:{ordinal}"), message };
+    let devices =
+        cuda_devices().map_err(|reason| refuse(format!("{reason}; run on the processor with --device cpu")))?;
+    let Some(found) = devices.get(ordinal) else {
+        let numbers = match devices.len() {
+            0 => "none".to_owned(),
+            count => format!("0 to {}", count - 1),
+        };
+        return Err(refuse(format!("there is no such device; the driver has {numbers}")));
+    };
+    match found.unusable() {
+        Some(reason) => Err(refuse(format!("{reason}; run on the processor with --device cpu"))),
+        None => Ok(()),
+    }
+}
+
+/// The primary context of a device, without the event tracking of cudarc: there is one stream, whose order is enough.
+pub fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
+    check(ordinal)?;
+    let device = format!("cuda:{ordinal}");
+    let context = CudaContext::new(ordinal).map_err(driver_error(&device, "open the device"))?;
+    // SAFETY: all work goes to one stream, in whose order every buffer is written and read.
+    unsafe { context.disable_event_tracking() };
+    Ok(context)
+}
+
+/// The device for logs.
+pub fn describe(context: &CudaContext, precision: &str) -> Result<String> {
+    let device = format!("cuda:{}", context.ordinal());
+    let ask =
+        || -> Result<_, DriverError> { Ok((context.name()?, context.compute_capability()?, context.total_mem()?)) };
+    let (name, (major, minor), bytes) = ask().map_err(driver_error(&device, "describe the device"))?;
+    let gib = bytes as f64 / f64::from(1 << 30);
+    Ok(format!("{device} ({name}, compute capability {major}.{minor}, {gib:.0} GiB, {precision})"))
+}
+
+/// File name of the simulator's library.
+const SIMULATOR: &str = "libcuda.so";
+
+/// Whether `CUDASIM=1` asks for the simulator.
+fn is_simulated() -> bool {
+    env::var_os("CUDASIM").is_some_and(|value| value == "1")
+}
+
+/// Loads the driver, or with `CUDASIM=1` the simulator.
+fn load_driver() -> Result<(), String> {
+    static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
+    LOADED
+        .get_or_init(|| {
+            if is_simulated() {
+                load_simulator()?;
+            }
+            // SAFETY: loading the driver library runs its initialisers, which is what every CUDA program does first.
+            match unsafe { sys::is_culib_present() } {
+                true => Ok(()),
+                false => Err("no CUDA driver is installed (libcuda was not found)".to_owned()),
+            }
+        })
+        .clone()
+}
+
+/// Loads the simulator into the process: its name is the driver's, so the loader gives it to whoever asks for the driver next.
+fn load_simulator() -> Result<(), String> {
+    let candidates = simulator_candidates();
+    let Some(path) = candidates.iter().find(|path| path.is_file()) else {
+        let list: Vec<_> = candidates.iter().map(|path| path.display().to_string()).collect();
+        return Err(format!(
+            "CUDASIM=1 asks for the simulator, which is none of {}; build it with: cargo build --release --workspace, or \
+             name it with CUDASIM_LIBRARY",
+            list.join(", ")
+        ));
+    };
+    // SAFETY: the simulator's initialisers only set up its own state.
+    let library = unsafe { libloading::Library::new(path) }.map_err(|error| format!("{}: {error}", path.display()))?;
+    // It stays for the life of the process, as the driver does.
+    std::mem::forget(library);
+    Ok(())
+}
+
+/// Where the simulator may lie: named, or beside the program, or where cargo puts it for tests.
+fn simulator_candidates() -> Vec<PathBuf> {
+    if let Some(named) = env::var_os("CUDASIM_LIBRARY") {
+        return vec![PathBuf::from(named)];
+    }
+    let program = env::current_exe().unwrap_or_default();
+    let beside = program.parent().unwrap_or(Path::new("."));
+    vec![beside.join(SIMULATOR), beside.join("deps").join(SIMULATOR), beside.join("..").join(SIMULATOR)]
+}

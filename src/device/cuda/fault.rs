@@ -1,0 +1,43 @@
+//! What the driver's error codes mean to the user, and what to do about them.
+
+use cudarc::driver::{DriverError, sys::CUresult};
+
+use crate::Error;
+
+/// An error of the driver while the device was asked to do something ("launch linear_bf16").
+pub fn driver_error(device: &str, action: impl Into<String>) -> impl FnOnce(DriverError) -> Error {
+    let (device, action) = (device.to_owned(), action.into());
+    move |DriverError(code)| Error::Device { device, message: format!("cannot {action}: {}", explain(code)) }
+}
+
+fn explain(code: CUresult) -> String {
+    let advice = match code {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+            "out of memory: use a smaller --batch-size with --grad-accum, --max-tokens or a shorter --max-length"
+        }
+        CUresult::CUDA_ERROR_NO_DEVICE => "the driver knows no GPU here; run on the processor with --device cpu",
+        CUresult::CUDA_ERROR_INVALID_DEVICE => "there is no GPU of this number; `bertsd-cuda info` lists them",
+        CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU => {
+            "this build has no code for this GPU: it needs compute capability 8.0 (Ampere) or newer"
+        }
+        CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
+            "the driver is older than the compiler of this build, and the build has no machine code for this GPU: update \
+             the driver, or build with BERTSD_CUDA_ARCH set to this GPU's architecture"
+        }
+        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => {
+            "the driver's parts do not belong together: reinstall it, and restart"
+        }
+        CUresult::CUDA_ERROR_ILLEGAL_ADDRESS | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS => {
+            "a kernel has touched memory that is not its own; this is a defect of the program"
+        }
+        CUresult::CUDA_ERROR_LAUNCH_TIMEOUT => "a kernel ran too long and was ended by the driver's watchdog",
+        CUresult::CUDA_ERROR_ECC_UNCORRECTABLE | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR => {
+            "the GPU reports a hardware fault; restart, and see the system log"
+        }
+        _ => "",
+    };
+    match advice {
+        "" => format!("the driver answers {code:?}"),
+        _ => format!("{advice} ({code:?})"),
+    }
+}

@@ -1,0 +1,135 @@
+//! Launching kernels: one place that talks to the driver, and the values that kernels take by copy.
+
+use std::{cell::RefCell, sync::Arc};
+
+use cudarc::{
+    driver::{CudaStream, DeviceRepr, LaunchArgs, LaunchConfig},
+    nvtx,
+};
+
+use super::{batch::CudaBatch, fault::driver_error, kernels::Kernel, tracer::Tracer};
+use crate::{
+    Result,
+    device::{Dropout, Rows, Scope, timeline::Span},
+};
+
+/// Puts kernels on the device's stream.
+pub struct Launcher {
+    pub stream: Arc<CudaStream>,
+    /// `cuda:0`, for errors.
+    pub device: String,
+    pub tracer: Option<RefCell<Tracer>>,
+    /// What is being launched for.
+    scope: Option<Scope>,
+    /// Wait behind each launch, so that a fault is found at the kernel that made it.
+    blocking: bool,
+    /// Whether a profiler's library is there to name scopes to.
+    names_scopes: bool,
+}
+
+impl Launcher {
+    pub fn new(stream: Arc<CudaStream>, device: String, blocking: bool) -> Self {
+        // SAFETY: the library of NVIDIA's profilers; its initialisers look for a profiler and do nothing without one.
+        let names_scopes = unsafe { nvtx::sys::is_culib_present() };
+        Self { stream, device, tracer: None, scope: None, blocking, names_scopes }
+    }
+
+    /// Names what follows, to profilers too: one range lasts until the next begins.
+    pub fn enter(&mut self, scope: Scope) {
+        if self.names_scopes {
+            if self.scope.is_some() {
+                nvtx::result::range_pop();
+            }
+            nvtx::result::range_push(scope.to_string());
+        }
+        self.scope = Some(scope);
+    }
+
+    /// The kernels since the last call.
+    pub fn take_spans(&mut self) -> Result<Vec<Span>> {
+        let Some(tracer) = &mut self.tracer else { return Ok(Vec::new()) };
+        tracer.get_mut().take(&self.stream).map_err(driver_error(&self.device, "time the kernels"))
+    }
+
+    /// Launches `kernel` with the arguments that `push` gives: outputs, inputs, sizes, scalars, as the kernel lists them.
+    ///
+    /// # Safety
+    /// The arguments have the types of the kernel's parameters, in their order, and the buffers behind them the lengths that
+    /// the kernel's comment states for this grid.
+    pub unsafe fn launch<'a>(
+        &'a self,
+        kernel: &'a Kernel,
+        grid: [u32; 3],
+        threads: u32,
+        shared_bytes: u32,
+        push: impl FnOnce(&mut LaunchArgs<'a>),
+    ) -> Result<()> {
+        if let Some(tracer) = &self.tracer {
+            let traced = tracer.borrow_mut().launch(&self.stream, kernel.name, self.scope);
+            traced.map_err(driver_error(&self.device, "time a kernel"))?;
+        }
+        let mut arguments = self.stream.launch_builder(&kernel.function);
+        push(&mut arguments);
+        let [x, y, z] = grid;
+        let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (threads, 1, 1), shared_mem_bytes: shared_bytes };
+        // SAFETY: the caller's promise.
+        let launched = unsafe { arguments.launch(config) };
+        launched.map(drop).map_err(driver_error(&self.device, format!("launch {}", kernel.name)))?;
+        if self.blocking {
+            let scope = self.scope.map_or_else(String::new, |scope| format!(" ({scope})"));
+            let action = format!("run {}{scope}", kernel.name);
+            self.stream.synchronize().map_err(driver_error(&self.device, action))?;
+        }
+        Ok(())
+    }
+}
+
+/// A dropout site as kernels take it; the step is in the batch's header. Mirrors `Dropout` in kernels/dropout.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DropoutArgs {
+    key: [u32; 2],
+    site: u32,
+    threshold: u32,
+    scale: f32,
+}
+
+// SAFETY: plain words, laid out as the kernel's struct.
+unsafe impl DeviceRepr for DropoutArgs {}
+
+impl DropoutArgs {
+    /// Masks of `dropout` for a batch that was uploaded for the same step.
+    pub fn new(dropout: Dropout, batch: &CudaBatch) -> Self {
+        let Dropout { philox, step, site, threshold, scale } = dropout;
+        debug_assert!(threshold == 0 || step == batch.step(), "a batch is uploaded for the step of its masks");
+        Self { key: philox.key(), site, threshold, scale }
+    }
+}
+
+/// The rows of a matrix as kernels take them. Mirrors `Rows` in kernels/batch.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RowsArgs {
+    count: u64,
+    slots: u64,
+    positions: u64,
+}
+
+// SAFETY: three device addresses, laid out as the kernel's struct.
+unsafe impl DeviceRepr for RowsArgs {}
+
+impl RowsArgs {
+    pub fn new(rows: Rows, batch: &CudaBatch) -> Self {
+        match rows {
+            Rows::Tokens => {
+                Self { count: batch.token_count(), slots: batch.token_slots(), positions: batch.positions() }
+            }
+            Rows::Sequences => Self { count: batch.sequence_count(), slots: batch.slots(), positions: 0 },
+        }
+    }
+
+    /// Address of the number of rows.
+    pub fn count_address(&self) -> u64 {
+        self.count
+    }
+}

@@ -1,0 +1,208 @@
+//! Which block tile a product takes, and into how many parts the sum of a weight gradient is split.
+//!
+//! | tile (rows × columns, depth × stages) | for |
+//! |---|---|
+//! | large, 128 × 128, 32 × 4 | many tokens: 64 × 64 a warp, the fewest reads of shared memory a product |
+//! | medium, 64 × 64, 64 × 3 | products that make fewer than [`BUSY`] large tiles |
+//! | small, 32 × 64, 64 × 4 | the same of medium ones; a row a sequence |
+//! | SIMT, 64 × 64, 16 × 2 | float32 |
+//!
+//! Neither choice changes the bits of a forward product or of d_x. Those of a weight gradient depend on its shape and the true
+//! number of rows.
+
+use cudarc::driver::{CudaSlice, sys::CUfunction_attribute};
+
+use super::{
+    Setup,
+    element::Element,
+    fault::driver_error,
+    kernels::{Kernel, geometry as sizes},
+    memory::zeros,
+};
+use crate::{
+    Result,
+    device::{Capacity, Shape},
+};
+
+/// Blocks that keep most of a GPU's multiprocessors at work (an A100 has 108, an H100 132): with fewer, smaller tiles are faster,
+/// although they read more.
+const BUSY: usize = 96;
+/// Tiles of a weight gradient from which on large ones are taken; parts of the sum make up the number of blocks.
+const BUSY_WITH_PARTS: usize = BUSY / 3;
+/// Blocks that a weight gradient is split into at most: two a multiprocessor, which is what registers allow.
+const SPLIT_BLOCKS: usize = 256;
+/// Parts that a sum is split into at most; the last block of a tile reads them one by one.
+const MOST_PARTS: usize = 8;
+
+/// A block's part of the output.
+#[derive(Clone, Copy, Debug)]
+pub struct Tile {
+    rows: usize,
+    columns: usize,
+    /// Dynamic shared memory: the stages of both operands' tiles, in bf16.
+    shared_bytes: u32,
+}
+
+impl Tile {
+    const fn tensor(rows: u32, columns: u32, depth: u32, stages: u32) -> Self {
+        let shared_bytes = stages * (rows + columns) * depth * size_of::<half::bf16>() as u32;
+        Self { rows: rows as usize, columns: columns as usize, shared_bytes }
+    }
+
+    const LARGE: Self =
+        Self::tensor(sizes::GEMM_LARGE_M, sizes::GEMM_LARGE_N, sizes::GEMM_LARGE_K, sizes::GEMM_LARGE_STAGES);
+    const MEDIUM: Self =
+        Self::tensor(sizes::GEMM_MEDIUM_M, sizes::GEMM_MEDIUM_N, sizes::GEMM_MEDIUM_K, sizes::GEMM_MEDIUM_STAGES);
+    const SMALL: Self =
+        Self::tensor(sizes::GEMM_SMALL_M, sizes::GEMM_SMALL_N, sizes::GEMM_SMALL_K, sizes::GEMM_SMALL_STAGES);
+    const SIMT: Self =
+        Self { rows: sizes::GEMM_SIMT_M as usize, columns: sizes::GEMM_SIMT_N as usize, shared_bytes: 0 };
+
+    fn of_rows(&self, rows: usize) -> usize {
+        rows.div_ceil(self.rows)
+    }
+
+    fn of_columns(&self, columns: usize) -> usize {
+        columns.div_ceil(self.columns)
+    }
+
+    fn blocks(&self, rows: usize, columns: usize) -> usize {
+        self.of_rows(rows) * self.of_columns(columns)
+    }
+
+    /// float32 numbers of a part of a tile's sum: the tile, and the row sums that make up d_b.
+    fn partial(&self) -> usize {
+        self.rows * self.columns + self.rows
+    }
+}
+
+/// The kernels of one operation, by tile, the largest first.
+pub struct Tiled {
+    tiles: Vec<Tile>,
+    kernels: Vec<Kernel>,
+    /// Blocks with which a tile is small enough.
+    busy: usize,
+}
+
+/// A kernel and the grid that covers an output with its tiles.
+pub struct Choice<'a> {
+    pub kernel: &'a Kernel,
+    pub tile: Tile,
+    /// Tiles along the columns and along the rows.
+    pub grid: [u32; 3],
+    pub shared_bytes: u32,
+}
+
+/// The tiles that kernels for weight gradients are compiled for.
+pub fn weight_tiles<E: Element>() -> Vec<Tile> {
+    E::choose(vec![Tile::LARGE, Tile::MEDIUM], vec![Tile::SIMT])
+}
+
+/// Number of the largest tile that makes `busy` blocks, or of the last, which is the smallest.
+fn pick(tiles: &[Tile], rows: usize, columns: usize, busy: usize) -> usize {
+    tiles.iter().position(|tile| tile.blocks(rows, columns) >= busy).unwrap_or(tiles.len() - 1)
+}
+
+impl Tiled {
+    /// Products of a matrix of activations with weights.
+    pub fn new<E: Element>(setup: &Setup, bf16: [&'static str; 3], f32: &'static str) -> Result<Self> {
+        let tiles = E::choose(vec![Tile::LARGE, Tile::MEDIUM, Tile::SMALL], vec![Tile::SIMT]);
+        Self::load(setup, tiles, &E::choose(bf16.to_vec(), vec![f32]), BUSY)
+    }
+
+    /// Products with a row a sequence only.
+    pub fn of_sequences<E: Element>(setup: &Setup, bf16: &'static str, f32: &'static str) -> Result<Self> {
+        Self::load(setup, vec![E::choose(Tile::SMALL, Tile::SIMT)], &[E::choose(bf16, f32)], BUSY)
+    }
+
+    /// Gradients of weights.
+    pub fn of_weights<E: Element>(setup: &Setup, bf16: [&'static str; 2], f32: &'static str) -> Result<Self> {
+        Self::load(setup, weight_tiles::<E>(), &E::choose(bf16.to_vec(), vec![f32]), BUSY_WITH_PARTS)
+    }
+
+    fn load(setup: &Setup, tiles: Vec<Tile>, names: &[&'static str], busy: usize) -> Result<Self> {
+        let load = |(tile, &name): (&Tile, &&'static str)| {
+            let kernel = setup.kernels.get(name)?;
+            let bytes = tile.shared_bytes;
+            // More than 48 KB has to be asked for.
+            let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let set = kernel.function.set_attribute(attribute, bytes as i32);
+            set.map_err(driver_error(setup.device, format!("give {name} {bytes} bytes of shared memory")))?;
+            Ok(kernel)
+        };
+        let kernels = tiles.iter().zip(names).map(load).collect::<Result<_>>()?;
+        Ok(Self { tiles, kernels, busy })
+    }
+
+    /// The largest tile that makes enough blocks, or the smallest there is.
+    pub fn choose(&self, rows: usize, columns: usize) -> Choice<'_> {
+        let number = pick(&self.tiles, rows, columns, self.busy);
+        let (tile, kernel) = (self.tiles[number], &self.kernels[number]);
+        let grid = [tile.of_columns(columns) as u32, tile.of_rows(rows) as u32, 1];
+        Choice { kernel, tile, grid, shared_bytes: tile.shared_bytes }
+    }
+}
+
+impl Choice<'_> {
+    /// Tiles along this many rows.
+    pub fn tiles_of_rows(&self, rows: usize) -> u32 {
+        self.tile.of_rows(rows) as u32
+    }
+}
+
+/// Where the parts of a split sum wait for each other.
+pub struct Parts {
+    pub partials: CudaSlice<f32>, // [parts, tiles, partial]
+    /// How many parts of a tile are there; 0 between launches.
+    pub arrivals: CudaSlice<u32>, // [tiles]
+    /// Parts beyond this would have no row in the largest batch.
+    most: usize,
+}
+
+/// Numbers of [`Parts::partials`] and [`Parts::arrivals`] that the layers of a model need.
+fn plan(tiles: &[Tile], shape: Shape, capacity: Capacity) -> (usize, usize) {
+    let Shape { hidden: c, intermediate: f, .. } = shape;
+    let most = most_parts(capacity);
+    let (mut partials, mut arrivals) = (0, 0);
+    for (outputs, inputs) in [(3 * c, c), (2 * c, c), (c, c), (f, c), (c, f)] {
+        let tile = tiles[pick(tiles, outputs, inputs, BUSY_WITH_PARTS)];
+        let count = tile.blocks(outputs, inputs);
+        let parts = wanted_parts(count, most);
+        if parts > 1 {
+            partials = partials.max(parts * count * tile.partial());
+            arrivals = arrivals.max(count);
+        }
+    }
+    (partials, arrivals)
+}
+
+impl Parts {
+    pub fn new(setup: &Setup, tiles: &[Tile]) -> Result<Self> {
+        let &Setup { stream, device, shape, capacity, .. } = setup;
+        let (partials, arrivals) = plan(tiles, shape, capacity);
+        let (partials, arrivals) = (zeros(stream, device, partials)?, zeros(stream, device, arrivals)?);
+        Ok(Self { partials, arrivals, most: most_parts(capacity) })
+    }
+
+    pub fn bytes(tiles: &[Tile], shape: Shape, capacity: Capacity) -> usize {
+        let (partials, arrivals) = plan(tiles, shape, capacity);
+        partials * size_of::<f32>() + arrivals * size_of::<u32>()
+    }
+
+    /// Parts for a gradient of this shape: as many as are wanted and have a place.
+    pub fn of(&self, choice: &Choice, outputs: usize, inputs: usize) -> u32 {
+        let tiles = choice.tile.blocks(outputs, inputs);
+        let places =
+            if tiles > self.arrivals.len() { 1 } else { self.partials.len() / (tiles * choice.tile.partial()) };
+        wanted_parts(tiles, self.most).min(places.max(1)) as u32
+    }
+}
+
+/// The kernel gives a part [`sizes::GEMM_SPLIT_LEAST`] rows or more. So fewer parts than this do not change where parts begin.
+fn most_parts(capacity: Capacity) -> usize {
+    capacity.tokens.div_ceil(sizes::GEMM_SPLIT_LEAST as usize).min(MOST_PARTS)
+}
+
+fn wanted_parts(tiles: usize, most: usize) -> usize {
+    (SPLIT_BLOCKS / tiles).clamp(1, most.max(1))
+}

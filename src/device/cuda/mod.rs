@@ -1,0 +1,114 @@
+//! The CUDA device: the operations of the seam on our own kernels, driven through cudarc.
+//!
+//! One stream; everything is allocated before the first step. Activations and the forward pass's weights are `E`: bf16 (default)
+//! or float32. Grids are made for a bucket of batch sizes, true sizes lie in device memory (see `batch`), so that a pass can be
+//! recorded once a bucket and launched again. One file an operation family, as in kernels/ and in the CPU device.
+
+mod attention;
+mod batch;
+mod driver;
+mod element;
+mod embedding;
+mod fault;
+mod head;
+mod kernels;
+mod launch;
+mod layer_norm;
+mod linear;
+mod linear_tiles;
+mod loss;
+mod memory;
+mod operations;
+mod optimizer;
+mod partials;
+mod recorder;
+mod tracer;
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaStream};
+
+pub use batch::CudaBatch;
+pub use driver::{CudaInfo, check, cuda_devices, first_usable};
+pub use element::Element;
+pub use half::bf16 as Bf16;
+pub use kernels::{IMAGES, Image};
+pub use memory::{CudaGradients, CudaParameters};
+
+use self::{fault::driver_error, kernels::Kernels, launch::Launcher, recorder::Recorder};
+use super::{Capacity, Shape};
+use crate::Result;
+
+/// What the operation families are made from.
+struct Setup<'a> {
+    kernels: &'a Kernels,
+    stream: &'a Arc<CudaStream>,
+    device: &'a str,
+    shape: Shape,
+    capacity: Capacity,
+}
+
+/// A GPU (or a simulated one), the kernels on it, and the scratch that its operations share.
+pub struct CudaDevice<E: Element> {
+    context: Arc<CudaContext>,
+    launcher: Launcher,
+    name: String,
+    shape: Shape,
+    linear: linear::Linears<E>,
+    attention: attention::Attention<E>,
+    layer_norm: layer_norm::LayerNorms<E>,
+    embedding: embedding::Embedder<E>,
+    head: head::Head<E>,
+    loss: loss::Loss,
+    optimizer: optimizer::Optimizer<E>,
+    recorder: Recorder,
+}
+
+impl<E: Element> CudaDevice<E> {
+    /// Opens the device of this number and loads the kernels.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device): no driver, no such device, too old a device or driver, out of memory.
+    pub fn new(ordinal: usize, shape: Shape, capacity: Capacity) -> Result<Self> {
+        let device = format!("cuda:{ordinal}");
+        let context = driver::open(ordinal)?;
+        let stream = context.new_stream().map_err(driver_error(&device, "create a stream"))?;
+        let kernels = Kernels::load(&context, &device)?;
+        // As the CUDA runtime does: every launch is waited for, so that a fault is found where it is made.
+        let blocking = std::env::var_os("CUDA_LAUNCH_BLOCKING").is_some_and(|value| value == "1");
+        let setup = Setup { kernels: &kernels, stream: &stream, device: &device, shape, capacity };
+        Ok(Self {
+            linear: linear::Linears::new(&setup)?,
+            attention: attention::Attention::new(&setup)?,
+            layer_norm: layer_norm::LayerNorms::new(&setup)?,
+            embedding: embedding::Embedder::new(&setup)?,
+            head: head::Head::new(&setup)?,
+            loss: loss::Loss::new(&setup)?,
+            optimizer: optimizer::Optimizer::new(&setup)?,
+            name: driver::describe(&context, E::NAME)?,
+            context,
+            shape,
+            recorder: Recorder::new(!blocking),
+            launcher: Launcher::new(stream, device, blocking),
+        })
+    }
+
+    /// Bytes of the scratch that [`CudaDevice::new`] allocates.
+    pub fn scratch_bytes(shape: Shape, capacity: Capacity) -> usize {
+        linear::scratch_bytes::<E>(shape, capacity)
+            + attention::scratch_bytes(shape, capacity)
+            + layer_norm::scratch_bytes(shape)
+            + embedding::scratch_bytes::<E>(shape, capacity)
+            + head::scratch_bytes::<E>(shape, capacity)
+    }
+
+    /// Whether passes are recorded as graphs (the default) or launched kernel by kernel; the results are the same.
+    pub fn record(&mut self, enabled: bool) {
+        self.recorder.enable(enabled);
+    }
+
+    /// Passes recorded so far.
+    pub fn recorded(&self) -> usize {
+        self.recorder.len()
+    }
+}

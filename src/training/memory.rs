@@ -1,0 +1,105 @@
+//! What training takes in device memory, reckoned before anything is allocated.
+
+use crate::{
+    Error, Result,
+    device::{Capacity, Storage},
+    distillation::{Plan, Source},
+    encoder::{Encoder, Keep},
+};
+
+const FLOAT_BYTES: usize = size_of::<f32>();
+
+/// Bytes by what they are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    pub rows: Vec<(&'static str, usize)>,
+}
+
+impl MemoryPlan {
+    /// `training` is the largest micro-batch, `inference` the largest batch of the teacher and of evaluation; `scratch_bytes` is
+    /// what the device's operations keep for themselves.
+    pub fn new(
+        encoder: &Encoder,
+        plan: &Plan,
+        training: Capacity,
+        inference: Capacity,
+        storage: Storage,
+        scratch_bytes: usize,
+    ) -> Self {
+        let arena = encoder.layout.len * FLOAT_BYTES;
+        // Weights of a forward pass have a copy in the working precision, where that is not float32.
+        let weights = if storage.copies_weights { arena + encoder.layout.len * storage.matrix_bytes } else { arena };
+        let teacher = match (plan.source(), plan.window()) {
+            (Source::None | Source::LookAhead, _) => 0,
+            (Source::Stored, window) => window * weights,
+            // A mean of two floats a parameter, or a window's mean and its iterates.
+            (Source::Weights, 0) => weights + arena,
+            (Source::Weights, window) => weights + window * arena,
+        };
+        let workspace = |capacity, keep| encoder.footprint(capacity, keep).bytes(storage.matrix_bytes);
+        Self {
+            rows: vec![
+                ("weights", weights),
+                ("gradients", arena),
+                ("moments", 2 * arena),
+                ("teacher", teacher),
+                ("average", if plan.averages() { weights + arena } else { 0 }),
+                ("activations", workspace(training, Keep::ForBackward)),
+                ("teacher and evaluation activations", workspace(inference, Keep::Logits)),
+                ("scratch", scratch_bytes),
+            ],
+        }
+    }
+
+    pub fn total_bytes(&self) -> usize {
+        self.rows.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// # Errors
+    /// [`Error::Device`] where the plan for micro-batches of `sequences` does not fit into what is free, with the micro-batch that
+    /// would; `needs` gives the bytes for fewer sequences.
+    pub fn check(
+        &self,
+        device: &str,
+        free_bytes: usize,
+        sequences: usize,
+        needs: impl Fn(usize) -> usize,
+    ) -> Result<()> {
+        let total = self.total_bytes();
+        if total <= free_bytes {
+            return Ok(());
+        }
+        let advice = match (1..sequences).rev().find(|&fewer| needs(fewer) <= free_bytes) {
+            None => "no batch fits beside the weights, moments and teacher: take a smaller --teacher window, another method, \
+                     --recompute layer, or a smaller model"
+                .to_owned(),
+            Some(fits) => format!("a --batch-size of {fits} would fit; --grad-accum keeps the step as large as it is"),
+        };
+        let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+        let (needed, free) = (mib(total), mib(free_bytes));
+        let message =
+            format!("batches of {sequences} sequences need {needed} MiB in all and {free} MiB are free; {advice}");
+        Err(Error::Device { device: device.to_owned(), message })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_would() {
+        let mib = 1 << 20;
+        let needs = |sequences: usize| (100 + 10 * sequences) * mib;
+        let plan = MemoryPlan { rows: vec![("weights", 100 * mib), ("activations", 320 * mib)] };
+        let check = |free: usize| plan.check("cuda:0", free * mib, 32, needs);
+        assert!(check(420).is_ok());
+        let error = check(419).unwrap_err().to_string();
+        assert!(
+            error.contains("420 MiB") && error.contains("419 MiB") && error.contains("--batch-size of 31"),
+            "{error}"
+        );
+        assert!(check(109).unwrap_err().to_string().contains("no batch fits"));
+        assert!(check(110).unwrap_err().to_string().contains("--batch-size of 1 "));
+    }
+}

@@ -1,0 +1,208 @@
+//! Kernels of kernels/head.cu: pooler, classifier, and their backward pass.
+
+use bertsd_cuda::{
+    device::{
+        Capacity, Device, Dropout, Mask, Shape, Site, StepScalars, Write,
+        cpu::CpuDevice,
+        cuda::{Bf16, CudaDevice, Element},
+    },
+    model::{BertConfig, Layout, View, layout::Linear},
+    random::Philox,
+};
+
+use super::{
+    buffers::{
+        assert_as_good, assert_close, matrix, poisoned_matrix, poisoned_vector, random, stored, vector, written,
+        written_vector,
+    },
+    reference::{self, Masks, dot, linear},
+    support::{self, double},
+    tiny,
+};
+
+const SCALARS: StepScalars = StepScalars { step: 2, lambda: 1.0, ce_scale: 1.0, distill_scale: 1.0 };
+const DROP_PROB: f32 = 0.2;
+
+/// The head alone: no layers' worth of weights for a wide one.
+struct Sizes {
+    width: usize,
+    classes: usize,
+    sequences: usize,
+}
+
+fn config(sizes: &Sizes) -> BertConfig {
+    BertConfig { hidden_size: sizes.width, heads: sizes.width / 8, labels: sizes.classes, ..tiny::config(1, 8, 1) }
+}
+
+/// Pooler and classifier behind other parameters, as in a model's arena.
+fn layers(sizes: &Sizes) -> (Linear, Linear, usize) {
+    let mut end = 8;
+    let mut view = |len: usize| {
+        let start = end;
+        end = (start + len).next_multiple_of(8);
+        View { start, len }
+    };
+    let &Sizes { width, classes, .. } = sizes;
+    let pooler = Linear { weight: view(width * width), bias: view(width) };
+    let classifier = Linear { weight: view(classes * width), bias: view(classes) };
+    (pooler, classifier, end.next_multiple_of(16) + 16)
+}
+
+fn dropout() -> Dropout {
+    let mask = Mask { philox: Philox::new(tiny::SEED), step: SCALARS.step, pass: 0, active: true };
+    mask.at(Site::Classifier, DROP_PROB)
+}
+
+fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
+    let sizes = Sizes { width, classes, sequences };
+    let config = config(&sizes);
+    let what = format!("{} {sequences} rows of {width}, {classes} classes", E::NAME);
+    let mut packed = tiny::batch(&config, &vec![1; sizes.sequences], 1);
+    packed.slots.iter_mut().for_each(|slot| *slot = *slot * 5 + 2);
+    let capacity = Capacity { tokens: sequences + 2, sequences: sequences + 2, length: 8 };
+    let (pooler, classifier, len) = layers(&sizes);
+    let scale = 1.0 / (width as f32).sqrt();
+    let values = random::<E>(1, len, scale, 0.0);
+    let first_values = random::<E>(2, sequences * width, 1.0, 0.0);
+    let d_logits_values = random::<f32>(3, sequences * classes, 1.0, 0.0);
+
+    let masks = Masks { philox: Philox::new(tiny::SEED), step: SCALARS.step, pass: 0 };
+    let factors: Vec<f64> = packed
+        .slots
+        .iter()
+        .flat_map(|&slot| (0..width).map(move |j| masks.factor(reference::CLASSIFIER, DROP_PROB, slot, j)))
+        .collect();
+    let of = |view: View| double(&values[view.range()]);
+    let (pooler_weight, pooler_bias) = (of(pooler.weight), of(pooler.bias));
+    let (weight, bias) = (of(classifier.weight), of(classifier.bias));
+    let pooled: Vec<f64> = first_values
+        .chunks(width)
+        .flat_map(|row| linear(&double(row), &pooler_weight, &pooler_bias))
+        .map(f64::tanh)
+        .collect();
+    let drop = |x: &[f64]| x.iter().zip(&factors).map(|(x, f)| x * f).collect::<Vec<_>>();
+    let logits_of = |x: &[f64]| x.chunks(width).flat_map(|row| linear(row, &weight, &bias)).collect::<Vec<_>>();
+    let dropped = drop(&pooled);
+    // As the device stores them.
+    let plain_pooled = stored::<E>(&pooled);
+    let plain_dropped = stored::<E>(&drop(&plain_pooled));
+
+    let mut device: CudaDevice<E> = support::device(Shape::new(&config), capacity);
+    let batch = support::upload(&mut device, &packed, capacity, &SCALARS);
+    let parameters = device.parameters(&values).unwrap();
+    let first = matrix(&device, &first_values);
+    let room = sequences * width + 8;
+    let [mut found_pooled, mut found_dropped] = [0; 2].map(|_| poisoned_matrix(&device, room));
+    let mut found_logits = poisoned_vector(&device, sequences * classes + 1);
+    device
+        .classify(
+            &mut found_pooled,
+            &mut found_dropped,
+            &mut found_logits,
+            &first,
+            &parameters,
+            &batch,
+            pooler,
+            classifier,
+            dropout(),
+        )
+        .unwrap();
+    let rows = |m| written(&device, m, sequences * width, &what);
+    assert_as_good::<E>(&rows(&found_pooled), &pooled, &plain_pooled, &format!("{what}: pooled"));
+    let found = rows(&found_dropped);
+    assert_as_good::<E>(&found, &dropped, &plain_dropped, &format!("{what}: dropped"));
+    assert!(found.iter().zip(&factors).all(|(&v, &f)| (v == 0.0) == (f == 0.0)), "{what}: the mask");
+    let found = written_vector(&device, &found_logits, sequences * classes, &what);
+    assert_as_good::<E>(&found, &logits_of(&dropped), &logits_of(&plain_dropped), &format!("{what}: logits"));
+    if !E::STORAGE.copies_weights {
+        let mut cpu = CpuDevice::new(Shape::new(&config), capacity);
+        let batch = support::upload(&mut cpu, &packed, capacity, &SCALARS);
+        let [mut pooled, mut dropped] = [0; 2].map(|_| cpu.matrix(sequences, width).unwrap());
+        let mut logits = cpu.vector(sequences * classes).unwrap();
+        let (weights, drop) = (cpu.parameters(&values).unwrap(), dropout());
+        cpu.classify(&mut pooled, &mut dropped, &mut logits, &first_values, &weights, &batch, pooler, classifier, drop)
+            .unwrap();
+        assert_close(&found, &double(&logits), &format!("{what}: logits of the CPU"));
+    }
+
+    // What the backward pass is given are the device's own matrices: the gradients are exact for them.
+    let given_pooled = double(&rows(&found_pooled));
+    let given_dropped = double(&rows(&found_dropped));
+    let d_logits = vector(&device, &d_logits_values);
+    let d = double(&d_logits_values);
+    let columns = |x: &[f64], width: usize| -> Vec<Vec<f64>> {
+        (0..width).map(|j| x.iter().skip(j).step_by(width).copied().collect()).collect()
+    };
+    // x · W, W [outputs, inputs]
+    let through = |x: &[f64], outputs: usize, columns: &[Vec<f64>]| -> Vec<f64> {
+        x.chunks(outputs).flat_map(|row| columns.iter().map(move |column| dot(row, column))).collect()
+    };
+    let d_dropped = through(&d, classes, &columns(&weight, width));
+    let d_pre: Vec<f64> =
+        d_dropped.iter().zip(&factors).zip(&given_pooled).map(|((d, f), y)| d * f * (1.0 - y * y)).collect();
+    let plain_d_pre = stored::<E>(&d_pre);
+    let pooler_columns = columns(&pooler_weight, width);
+    let (d_first, plain_d_first) =
+        (through(&d_pre, width, &pooler_columns), through(&plain_d_pre, width, &pooler_columns));
+    let outer = |d: &[f64], outputs: usize, x: &[f64]| -> Vec<f64> {
+        let xs = columns(x, width);
+        columns(d, outputs).iter().flat_map(|d| xs.iter().map(move |x| dot(d, x))).collect()
+    };
+    let sums = |d: &[f64], outputs: usize| columns(d, outputs).iter().map(|d| d.iter().sum()).collect::<Vec<f64>>();
+    let x = double(&first_values);
+    let exact = [
+        (classifier.weight, outer(&d, classes, &given_dropped), None),
+        (classifier.bias, sums(&d, classes), None),
+        (pooler.weight, outer(&d_pre, width, &x), Some(outer(&plain_d_pre, width, &x))),
+        (pooler.bias, sums(&d_pre, width), Some(sums(&plain_d_pre, width))),
+    ];
+    let tables = Layout::new(&tiny::config(1, 8, 1)).embeddings;
+    let mut gradients = device.gradients(len.max(tables.norm.beta.range().end), &tables).unwrap();
+    let poison = vec![f32::NAN; gradients.arena.len()];
+    device.write_gradients(&mut gradients, &poison).unwrap();
+    let mut found_d_first = poisoned_matrix(&device, room);
+    for (write, times) in [(Write::Overwrite, 1.0), (Write::Add, 2.0)] {
+        device
+            .classify_backward(
+                &mut found_d_first,
+                &mut gradients,
+                &d_logits,
+                &first,
+                &found_pooled,
+                &found_dropped,
+                &parameters,
+                &batch,
+                pooler,
+                classifier,
+                dropout(),
+                write,
+            )
+            .unwrap();
+        let found = written(&device, &found_d_first, sequences * width, &what);
+        assert_as_good::<E>(&found, &d_first, &stored::<E>(&plain_d_first), &format!("{what}: d_first"));
+        let found = device.read_gradients(&gradients).unwrap();
+        for (i, (view, exact, plain)) in exact.iter().enumerate() {
+            let scaled = |values: &[f64]| values.iter().map(|v| v * times).collect::<Vec<_>>();
+            let (what, found) = (format!("{what}: gradient {i}"), &found[view.range()]);
+            match plain {
+                Some(plain) => assert_as_good::<E>(found, &scaled(exact), &scaled(plain), &what),
+                None => assert_close(found, &scaled(exact), &what),
+            }
+        }
+        let padding = [0..8, classifier.bias.range().end..gradients.arena.len()];
+        assert!(
+            padding.into_iter().flatten().all(|i| found[i].is_nan()),
+            "{what}: what is not the head's is left alone"
+        );
+    }
+}
+
+#[test]
+fn forward_and_backward_at_every_tail() {
+    for (width, classes, sequences) in
+        [(64, 2, 1), (72, 3, 7), (200, 7, 8), (264, 33, 9), (136, 129, 17), (1024, 2, 3), (64, 5000, 5), (8, 31, 67)]
+    {
+        check::<f32>(width, classes, sequences);
+        check::<Bf16>(width, classes, sequences);
+    }
+}

@@ -1,0 +1,414 @@
+//! Kernels of kernels/layer_norm.cu: forward, backward and the fold of its sums, with a warp a row and with a block a row.
+
+use bertsd_cuda::{
+    data::PackedBatch,
+    device::{
+        Capacity, Device, Dropout, Mask, PassKey, Rows, Shape, Site, StepScalars, Write,
+        cpu::CpuDevice,
+        cuda::{Bf16, CudaDevice, CudaParameters, Element},
+    },
+    model::{
+        BertConfig, View,
+        layout::{Embeddings, Norm},
+    },
+    random::Philox,
+};
+use cudarc::driver::CudaSlice;
+
+use super::{
+    buffers::{
+        assert_as_good, assert_close, matrix, poisoned_matrix, poisoned_vector, random, stored, vector, written,
+        written_vector,
+    },
+    reference::{self, dot},
+    support, tiny,
+};
+
+const SCALARS: StepScalars = StepScalars { step: 3, lambda: 1.0, ce_scale: 1.0, distill_scale: 1.0 };
+const DROP_PROB: f32 = 0.3;
+const EPS: f64 = 1e-12;
+
+fn config(width: usize) -> BertConfig {
+    BertConfig { hidden_size: width, heads: width / 8, max_positions: 512, ..tiny::config(1, 8, 1) }
+}
+
+/// Room for more than the batch, so that blocks and rows without work are there.
+fn capacity(packed: &PackedBatch) -> Capacity {
+    Capacity { tokens: packed.tokens() + 5, sequences: packed.sequences() + 3, length: 512 }
+}
+
+/// A norm behind other parameters.
+fn norm(width: usize, number: usize) -> Norm {
+    let start = 8 + 2 * width * number;
+    Norm { gamma: View { start, len: width }, beta: View { start: start + width, len: width } }
+}
+
+/// An arena of norms and no embeddings to speak of.
+fn embeddings(len: usize) -> Embeddings {
+    let none = View { start: 0, len: 8 };
+    assert!(len >= 8, "{len}");
+    Embeddings { word: none, position: none, kind: none, norm: Norm { gamma: none, beta: none } }
+}
+
+fn mask() -> Mask {
+    Mask { philox: Philox::new(tiny::SEED), step: SCALARS.step, pass: 0, active: true }
+}
+
+fn dropout(active: bool) -> Dropout {
+    let mask = if active { mask() } else { Mask::none() };
+    mask.at(Site::Output { layer: 1 }, DROP_PROB)
+}
+
+/// What a row is multiplied by.
+fn factors(packed: &PackedBatch, rows: Rows, width: usize, active: bool) -> Vec<f64> {
+    let masks = reference::Masks { philox: Philox::new(tiny::SEED), step: SCALARS.step, pass: 0 };
+    let places = (0..packed.sequences()).flat_map(|b| {
+        let length = (packed.offsets[b + 1] - packed.offsets[b]) as usize;
+        (0..if rows == Rows::Tokens { length } else { 1 }).map(move |position| (packed.slots[b], position))
+    });
+    places
+        .flat_map(|(slot, position)| (0..width).map(move |j| (slot, position * width + j)))
+        .map(|(slot, element)| if active { masks.factor(reference::output(1), DROP_PROB, slot, element) } else { 1.0 })
+        .collect()
+}
+
+/// f64 of everything that forward and backward leave.
+#[derive(Default)]
+struct Exact {
+    y: Vec<f64>,
+    mean: Vec<f64>,
+    rstd: Vec<f64>,
+    d_r: Vec<f64>,
+    d_gamma: Vec<f64>,
+    d_beta: Vec<f64>,
+}
+
+impl Exact {
+    fn new(r: &[f32], d_y: &[f32], gamma: &[f32], beta: &[f32]) -> Self {
+        let (width, n) = (gamma.len(), gamma.len() as f64);
+        let (gamma, beta) = (support::double(gamma), support::double(beta));
+        let mut exact = Self { d_gamma: vec![0.0; width], d_beta: vec![0.0; width], ..Self::default() };
+        for (r, d) in r.chunks(width).zip(d_y.chunks(width)) {
+            let (r, d) = (support::double(r), support::double(d));
+            let mean = r.iter().sum::<f64>() / n;
+            let rstd = 1.0 / (r.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n + EPS).sqrt();
+            let hat: Vec<f64> = r.iter().map(|v| (v - mean) * rstd).collect();
+            let g: Vec<f64> = d.iter().zip(&gamma).map(|(d, gamma)| d * gamma).collect();
+            let (middle, along) = (g.iter().sum::<f64>() / n, dot(&g, &hat) / n);
+            exact.mean.push(mean);
+            exact.rstd.push(rstd);
+            for j in 0..width {
+                exact.y.push(hat[j] * gamma[j] + beta[j]);
+                exact.d_r.push((g[j] - middle - hat[j] * along) * rstd);
+                exact.d_gamma[j] += d[j] * hat[j];
+                exact.d_beta[j] += d[j];
+            }
+        }
+        exact
+    }
+}
+
+/// A device with a batch and the weights of some norms.
+struct Bench<E: Element> {
+    device: CudaDevice<E>,
+    batch: <CudaDevice<E> as Device>::Batch,
+    weights: CudaParameters<E>,
+    values: Vec<f32>,
+    packed: PackedBatch,
+    rows: Rows,
+    count: usize,
+}
+
+impl<E: Element> Bench<E> {
+    fn new(
+        width: usize,
+        lengths: &[usize],
+        rows: Rows,
+        norms: usize,
+        capacity: impl Fn(&PackedBatch) -> Capacity,
+    ) -> Self {
+        let config = config(width);
+        let mut packed = tiny::batch(&config, lengths, 2);
+        let sequences = packed.sequences() as u32;
+        packed.slots.iter_mut().for_each(|slot| *slot = (*slot * 7 + 3) % (7 * sequences));
+        let capacity = capacity(&packed);
+        let mut device = support::device::<E>(Shape::new(&config), capacity);
+        let batch = support::upload(&mut device, &packed, capacity, &SCALARS);
+        let len = (8 + 2 * width * norms).next_multiple_of(16);
+        let values = random::<E>(1, len, 0.5, 1.0);
+        let weights = device.parameters(&values).unwrap();
+        let count = if rows == Rows::Tokens { packed.tokens() } else { packed.sequences() };
+        Self { device, batch, weights, values, packed, rows, count }
+    }
+
+    fn gradients(&self) -> <CudaDevice<E> as Device>::Gradients {
+        self.device.gradients(self.values.len(), &embeddings(self.values.len())).unwrap()
+    }
+
+    fn backward(
+        &mut self,
+        [d_r, d_branch]: [&mut CudaSlice<E>; 2],
+        gradients: &mut <CudaDevice<E> as Device>::Gradients,
+        [d_y, r]: [&CudaSlice<E>; 2],
+        [mean, rstd]: [&CudaSlice<f32>; 2],
+        norm: Norm,
+        dropout: Dropout,
+        write: Write,
+    ) {
+        let Self { device, batch, weights, rows, .. } = self;
+        device
+            .layer_norm_backward(
+                d_r, d_branch, gradients, d_y, r, mean, rstd, weights, batch, *rows, norm, dropout, write,
+            )
+            .unwrap();
+    }
+}
+
+fn check<E: Element>(width: usize, lengths: &[usize], rows: Rows, active: bool) {
+    let mut bench = Bench::<E>::new(width, lengths, rows, 2, capacity);
+    let count = bench.count;
+    let what = format!("{} {count} rows of {width}, {rows:?}, dropout {active}", E::NAME);
+    let (norm, len) = (norm(width, 1), count * width);
+    // A mean far from 0 shows a variance computed in one pass.
+    let (r_values, d_values) = (random::<E>(2, len, 1.0, 20.0), random::<E>(3, len, 1.0, 0.0));
+    let exact = Exact::new(&r_values, &d_values, &bench.values[norm.gamma.range()], &bench.values[norm.beta.range()]);
+    let (r, d_y) = (matrix(&bench.device, &r_values), matrix(&bench.device, &d_values));
+    let room = len + width;
+    let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| poisoned_matrix(&bench.device, room));
+    let [mut mean, mut rstd] = [0; 2].map(|_| poisoned_vector(&bench.device, count + 1));
+    {
+        let Bench { device, batch, weights, .. } = &mut bench;
+        device.layer_norm(&mut y, &mut mean, &mut rstd, &r, weights, batch, rows, norm).unwrap();
+    }
+    assert_as_good::<E>(&written(&bench.device, &y, len, &what), &exact.y, &stored::<E>(&exact.y), &what);
+    assert_close(&written_vector(&bench.device, &mean, count, &what), &exact.mean, &what);
+    assert_close(&written_vector(&bench.device, &rstd, count, &what), &exact.rstd, &what);
+
+    let mut gradients = bench.gradients();
+    let poison = vec![f32::NAN; gradients.arena.len()];
+    bench.device.write_gradients(&mut gradients, &poison).unwrap();
+    let branch: Vec<f64> =
+        exact.d_r.iter().zip(factors(&bench.packed, rows, width, active)).map(|(d, f)| d * f).collect();
+    for (write, times) in [(Write::Overwrite, 1.0), (Write::Add, 2.0)] {
+        let (outputs, inputs, statistics) = ([&mut d_r, &mut d_branch], [&d_y, &r], [&mean, &rstd]);
+        bench.backward(outputs, &mut gradients, inputs, statistics, norm, dropout(active), write);
+        bench.device.end_backward(&mut gradients, &bench.batch).unwrap();
+        let found = written(&bench.device, &d_r, len, &what);
+        assert_as_good::<E>(&found, &exact.d_r, &stored::<E>(&exact.d_r), &what);
+        let found = written(&bench.device, &d_branch, len, &what);
+        assert_as_good::<E>(&found, &branch, &stored::<E>(&branch), &what);
+        let zeros = |values: &mut dyn Iterator<Item = bool>| values.collect::<Vec<_>>();
+        assert_eq!(
+            zeros(&mut found.iter().map(|&v| v == 0.0)),
+            zeros(&mut branch.iter().map(|&v| v == 0.0)),
+            "{what}: the mask"
+        );
+        let found = bench.device.read_gradients(&gradients).unwrap();
+        let scaled = |values: &[f64]| values.iter().map(|v| v * times).collect::<Vec<_>>();
+        assert_close(&found[norm.gamma.range()], &scaled(&exact.d_gamma), &what);
+        assert_close(&found[norm.beta.range()], &scaled(&exact.d_beta), &what);
+        let others = (0..found.len()).filter(|i| !norm.gamma.range().contains(i) && !norm.beta.range().contains(i));
+        assert!(others.into_iter().all(|i| found[i].is_nan()), "{what}: other gradients are left alone");
+    }
+}
+
+fn check_both(width: usize, lengths: &[usize], rows: Rows, active: bool) {
+    check::<f32>(width, lengths, rows, active);
+    check::<Bf16>(width, lengths, rows, active);
+}
+
+#[test]
+fn rows_at_every_tail_of_a_warp() {
+    for (lengths, width) in [
+        (vec![1], 8),
+        (vec![3, 4], 64),
+        (vec![8], 72),
+        (vec![2, 7], 200),
+        (vec![31], 256),
+        (vec![1, 30, 2], 264),
+        (vec![1, 5], 768),
+        (vec![9], 1024),
+    ] {
+        check_both(width, &lengths, Rows::Tokens, true);
+    }
+    check_both(72, &[5, 1, 12, 3, 2, 4, 7, 8, 300, 2, 6], Rows::Sequences, true);
+}
+
+#[test]
+fn rows_that_blocks_take_in_turn() {
+    // 1,024 rows are a round of the backward pass: the second has a few.
+    check_both(16, &[512, 1, 7, 511], Rows::Tokens, true);
+    check::<f32>(8, &[512, 512, 512, 512, 27], Rows::Tokens, false);
+}
+
+#[test]
+fn rows_wider_than_a_warp() {
+    for (lengths, width) in [(vec![1], 1032), (vec![2, 3], 2048), (vec![127, 2], 1096), (vec![1], 8192)] {
+        check_both(width, &lengths, Rows::Tokens, true);
+    }
+}
+
+#[test]
+fn a_row_wider_than_a_block_is_refused() {
+    let config = config(8200);
+    let error = CudaDevice::<f32>::new(0, Shape::new(&config), Capacity { tokens: 1, sequences: 1, length: 1 });
+    assert!(error.err().unwrap().to_string().contains("at most 8192"));
+}
+
+/// More norms than slots: the fold comes in between.
+#[test]
+fn many_norms_of_a_pass_are_folded_each_to_its_place() {
+    const NORMS: usize = 70;
+    let width = 24;
+    let mut bench = Bench::<f32>::new(width, &[5, 8], Rows::Tokens, NORMS, capacity);
+    let len = bench.count * width;
+    let (mean, rstd) =
+        (vector(&bench.device, &vec![0.25; bench.count]), vector(&bench.device, &vec![1.5; bench.count]));
+    let [mut d_r, mut d_branch] = [0; 2].map(|_| poisoned_matrix(&bench.device, len));
+    let mut gradients = bench.gradients();
+    let before = random::<f32>(8, gradients.arena.len(), 1.0, 0.0);
+    bench.device.write_gradients(&mut gradients, &before).unwrap();
+    let mut expected = support::double(&before);
+    for number in 0..NORMS {
+        let (r, d) =
+            (random::<f32>(100 + number as u32, len, 1.0, 0.0), random::<f32>(300 + number as u32, len, 1.0, 0.0));
+        let norm = norm(width, number);
+        let write = if number % 3 == 0 { Write::Add } else { Write::Overwrite };
+        if write == Write::Overwrite {
+            expected[norm.gamma.range()].fill(0.0);
+            expected[norm.beta.range()].fill(0.0);
+        }
+        for (i, (&r, &d)) in r.iter().zip(&d).enumerate() {
+            expected[norm.gamma.start + i % width] += f64::from(d) * (f64::from(r) - 0.25) * 1.5;
+            expected[norm.beta.start + i % width] += f64::from(d);
+        }
+        let (r, d) = (matrix(&bench.device, &r), matrix(&bench.device, &d));
+        bench.backward(
+            [&mut d_r, &mut d_branch],
+            &mut gradients,
+            [&d, &r],
+            [&mean, &rstd],
+            norm,
+            dropout(false),
+            write,
+        );
+    }
+    bench.device.end_backward(&mut gradients, &bench.batch).unwrap();
+    assert_close(&bench.device.read_gradients(&gradients).unwrap(), &expected, "all norms");
+    // Nothing is left in the slots.
+    bench.device.end_backward(&mut gradients, &bench.batch).unwrap();
+    assert_close(&bench.device.read_gradients(&gradients).unwrap(), &expected, "a second fold");
+}
+
+/// Deviations where ε matters, where squares are near the largest float, and denormals.
+#[test]
+fn extreme_rows_are_those_of_the_cpu() {
+    let (width, lengths) = (136, [4, 3]);
+    for (scale, shift) in [(1e-3f32, 0.0), (1e-6, 0.0), (1e-40, 0.0), (1e17, 0.0), (0.0, 5.0), (1e37, 0.0)] {
+        let mut bench = Bench::<f32>::new(width, &lengths, Rows::Tokens, 1, capacity);
+        let (norm, len, what) = (norm(width, 0), bench.count * width, format!("{scale:e} · x + {shift}"));
+        let (r, d) = (random::<f32>(5, len, scale, shift), random::<f32>(6, len, 1.0, 0.0));
+        let mut cpu = CpuDevice::new(Shape::new(&config(width)), capacity(&bench.packed));
+        let cpu_batch = support::upload(&mut cpu, &bench.packed, capacity(&bench.packed), &SCALARS);
+        let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| cpu.matrix(bench.count, width).unwrap());
+        let [mut mean, mut rstd] = [0; 2].map(|_| cpu.vector(bench.count).unwrap());
+        let weights = cpu.parameters(&bench.values).unwrap();
+        let mut gradients = cpu.gradients(bench.values.len(), &embeddings(bench.values.len())).unwrap();
+        cpu.layer_norm(&mut y, &mut mean, &mut rstd, &r, &weights, &cpu_batch, Rows::Tokens, norm).unwrap();
+        let none = dropout(false);
+        cpu.layer_norm_backward(
+            &mut d_r,
+            &mut d_branch,
+            &mut gradients,
+            &d,
+            &r,
+            &mean,
+            &rstd,
+            &weights,
+            &cpu_batch,
+            Rows::Tokens,
+            norm,
+            none,
+            Write::Overwrite,
+        )
+        .unwrap();
+
+        let (r, d) = (matrix(&bench.device, &r), matrix(&bench.device, &d));
+        let [mut found, mut found_r, mut found_branch] = [0; 3].map(|_| poisoned_matrix(&bench.device, len));
+        let [mut found_mean, mut found_rstd] = [0; 2].map(|_| poisoned_vector(&bench.device, bench.count));
+        {
+            let Bench { device, batch, weights, .. } = &mut bench;
+            device
+                .layer_norm(&mut found, &mut found_mean, &mut found_rstd, &r, weights, batch, Rows::Tokens, norm)
+                .unwrap();
+        }
+        // The statistics of the CPU: what is compared is one pass, not two.
+        let (mean_in, rstd_in) = (vector(&bench.device, &mean), vector(&bench.device, &rstd));
+        let mut found_gradients = bench.gradients();
+        let (outputs, inputs) = ([&mut found_r, &mut found_branch], [&d, &r]);
+        bench.backward(outputs, &mut found_gradients, inputs, [&mean_in, &rstd_in], norm, none, Write::Overwrite);
+        bench.device.end_backward(&mut found_gradients, &bench.batch).unwrap();
+        for (found, expected) in [(&found, &y), (&found_r, &d_r), (&found_branch, &d_branch)] {
+            let found = bench.device.read_matrix(found).unwrap();
+            let error = support::relative_error(&found, &support::double(expected));
+            assert!(error <= 1e-5, "{what}: {error:e}");
+        }
+    }
+}
+
+/// The same bits from a larger plan and from a recorded pass.
+#[test]
+fn bits_do_not_depend_on_the_plan_or_on_recording() {
+    let (width, lengths) = (40, [300, 1, 77]);
+    let run = |room: usize, record: bool| {
+        let mut bench = Bench::<Bf16>::new(width, &lengths, Rows::Tokens, 1, |packed| {
+            let Capacity { tokens, sequences, length } = capacity(packed);
+            Capacity { tokens: tokens + room, sequences: sequences + room, length }
+        });
+        let (norm, len) = (norm(width, 0), bench.count * width);
+        let r = matrix(&bench.device, &random::<Bf16>(5, len, 1.0, 0.0));
+        let d = matrix(&bench.device, &random::<Bf16>(6, len, 1.0, 0.0));
+        let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| poisoned_matrix(&bench.device, len));
+        let [mut mean, mut rstd] = [0; 2].map(|_| poisoned_vector(&bench.device, bench.count));
+        let mut gradients = bench.gradients();
+        let Bench { device, batch, weights, .. } = &mut bench;
+        device.record(record);
+        let times = 3;
+        for _ in 0..times {
+            let write = Write::Overwrite;
+            device
+                .replay(PassKey::Student { target: 0, write }, batch, |device| {
+                    device.layer_norm(&mut y, &mut mean, &mut rstd, &r, weights, batch, Rows::Tokens, norm)?;
+                    device.layer_norm_backward(
+                        &mut d_r,
+                        &mut d_branch,
+                        &mut gradients,
+                        &d,
+                        &r,
+                        &mean,
+                        &rstd,
+                        weights,
+                        batch,
+                        Rows::Tokens,
+                        norm,
+                        dropout(true),
+                        write,
+                    )?;
+                    device.end_backward(&mut gradients, batch)
+                })
+                .unwrap();
+        }
+        assert_eq!(device.recorded(), usize::from(record));
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        let gradients = device.read_gradients(&gradients).unwrap();
+        [
+            bits(&device.read_matrix(&y).unwrap()),
+            bits(&device.read_matrix(&d_branch).unwrap()),
+            bits(&gradients[norm.gamma.range()]),
+            bits(&gradients[norm.beta.range()]),
+        ]
+    };
+    let expected = run(0, false);
+    assert!(run(0, true) == expected, "recorded");
+    assert!(run(4000, false) == expected, "a larger plan");
+}

@@ -1,0 +1,155 @@
+//! A linear layer with its weights and a batch, on a device; and buffers with NaN wherever nothing may be read or has to be written.
+
+use bertsd_cuda::{
+    data::PackedBatch,
+    device::{
+        Capacity, Device, Shape, StepScalars,
+        cpu::CpuDevice,
+        cuda::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Element},
+    },
+    model::{Activation, BertConfig, Layout, View, layout::Linear},
+};
+use cudarc::driver::CudaSlice;
+
+use super::{
+    reference,
+    support::{self, double, relative_error},
+    tiny,
+};
+
+/// float32 against f64, relative to the norm of a result.
+pub const TOLERANCE: f64 = 1e-5;
+pub const STEP: u32 = 3;
+/// Rows of NaN behind the rows of a batch, in inputs and outputs.
+const SPARE: usize = 70;
+
+/// A layer of I inputs and O outputs on a device whose hidden and intermediate sizes these are.
+pub struct Fixture<E: Element> {
+    pub what: String,
+    pub device: CudaDevice<E>,
+    pub batch: CudaBatch,
+    pub packed: PackedBatch,
+    pub layer: Linear,
+    /// The arena of weights, as float32 and as the device's.
+    pub values: Vec<f32>,
+    pub weights: CudaParameters<E>,
+    pub shape: Shape,
+    pub rows: usize,
+    pub seed: u32,
+}
+
+pub fn packed(lengths: &[usize]) -> PackedBatch {
+    tiny::batch(&tiny::config(1, 16, 1), lengths, 9)
+}
+
+impl<E: Element> Fixture<E> {
+    pub fn new(lengths: &[usize], inputs: usize, outputs: usize, activation: Activation) -> Self {
+        Self::with_capacity(lengths, inputs, outputs, activation, 0)
+    }
+
+    /// `spare` more tokens of capacity than the batch has.
+    pub fn with_capacity(
+        lengths: &[usize],
+        inputs: usize,
+        outputs: usize,
+        activation: Activation,
+        spare: usize,
+    ) -> Self {
+        let packed = packed(lengths);
+        let (rows, sequences) = (packed.tokens(), packed.sequences());
+        let config = BertConfig { activation, ..tiny::config(1, 16, 1) };
+        let shape = Shape { hidden: inputs, intermediate: outputs, ..Shape::new(&config) };
+        let length = lengths.iter().copied().max().unwrap_or(1);
+        let capacity = Capacity { tokens: rows + spare, sequences, length };
+        let mut device = support::device::<E>(shape, capacity);
+        let scalars = StepScalars { step: STEP, ..StepScalars::default() };
+        let batch = support::upload(&mut device, &packed, capacity, &scalars);
+        // A layer behind another parameter, so that its place in the arena matters.
+        let (start, len) = (16, inputs * outputs);
+        let bias = start + len;
+        let layer = Linear { weight: View { start, len }, bias: View { start: bias, len: outputs } };
+        let values = random::<E>(1, (bias + outputs).next_multiple_of(16));
+        let weights = device.parameters(&values).unwrap();
+        let what = format!("{}: {rows} rows, {inputs} → {outputs}, {activation:?}", E::NAME);
+        Self { what, device, batch, packed, layer, values, weights, shape, rows, seed: 100 }
+    }
+
+    pub fn random(&mut self, len: usize) -> Vec<f32> {
+        self.seed += 1;
+        random::<E>(self.seed, len)
+    }
+
+    /// An arena of NaN.
+    pub fn gradients(&self) -> CudaGradients {
+        let embeddings = Layout::new(&tiny::config(1, 16, 1)).embeddings;
+        let mut gradients = self.device.gradients(self.values.len(), &embeddings).unwrap();
+        self.device.write_arena(&mut gradients.arena, &vec![f32::NAN; self.values.len()]).unwrap();
+        gradients
+    }
+
+    pub fn weight(&self) -> Vec<f64> {
+        double(&self.values[self.layer.weight.range()])
+    }
+
+    pub fn bias(&self) -> Vec<f64> {
+        double(&self.values[self.layer.bias.range()])
+    }
+
+    /// x · Wᵀ + b.
+    pub fn product(&self, x: &[f32]) -> Vec<f64> {
+        let (weight, bias) = (self.weight(), self.bias());
+        x.chunks(self.shape.hidden).flat_map(|row| reference::linear(&double(row), &weight, &bias)).collect()
+    }
+
+    /// d_y · W.
+    pub fn input_product(&self, d_y: &[f32]) -> Vec<f64> {
+        let (inputs, weight) = (self.shape.hidden, self.weight());
+        let row = |row: &[f32]| {
+            let mut sums = vec![0.0; inputs];
+            for (&d, w) in row.iter().zip(weight.chunks(inputs)) {
+                sums.iter_mut().zip(w).for_each(|(sum, w)| *sum += f64::from(d) * w);
+            }
+            sums
+        };
+        d_y.chunks(self.shape.intermediate).flat_map(row).collect()
+    }
+
+    pub fn cpu(&self) -> (CpuDevice, <CpuDevice as Device>::Batch) {
+        let capacity = tiny::capacity(std::slice::from_ref(&self.packed));
+        let mut device = CpuDevice::new(self.shape, capacity);
+        let scalars = StepScalars { step: STEP, ..StepScalars::default() };
+        let batch = support::upload(&mut device, &self.packed, capacity, &scalars);
+        (device, batch)
+    }
+
+    pub fn check(&self, name: &str, found: &[f32], exact: &[f64]) {
+        let plain: Vec<f32> = exact.iter().map(|&v| E::of(v as f32).value()).collect();
+        let limit = E::choose(2.0 * relative_error(&plain, exact), TOLERANCE);
+        let error = relative_error(found, exact);
+        assert!(error <= limit, "{}, {name}: {error:e}, limit {limit:e}", self.what);
+    }
+}
+
+pub fn random<E: Element>(name: u32, len: usize) -> Vec<f32> {
+    let mut stream = tiny::stream(5000 + name);
+    (0..len).map(|_| E::of(stream.normal() as f32).value()).collect()
+}
+
+pub fn matrix<E: Element>(device: &CudaDevice<E>, values: &[f32], cols: usize) -> CudaSlice<E> {
+    let padding = std::iter::repeat_n(f32::NAN, SPARE * cols);
+    let values: Vec<E> = values.iter().copied().chain(padding).map(E::of).collect();
+    let mut buffer = device.matrix(values.len(), 1).unwrap();
+    buffer.stream().clone().memcpy_htod(&values, &mut buffer).unwrap();
+    buffer
+}
+
+pub fn poisoned<E: Element>(device: &CudaDevice<E>, rows: usize, cols: usize) -> CudaSlice<E> {
+    matrix(device, &vec![f32::NAN; rows * cols], cols)
+}
+
+/// The first `len` numbers, all of them written; what lies behind is not.
+pub fn written<E: Element>(buffer: &CudaSlice<E>, len: usize) -> Vec<f32> {
+    let values: Vec<f32> = buffer.stream().clone_dtoh(buffer).unwrap().into_iter().map(E::value).collect();
+    assert!(values[len..].iter().all(|v| v.is_nan()), "rows beyond the batch are left alone");
+    values[..len].to_vec()
+}

@@ -1,0 +1,19 @@
+//! The CUDA device against the CPU device and f64, kernel by kernel and as a whole. Without a GPU the tests run on the simulator
+//! with all its checks; every test says which device it ran on.
+
+#[path = "../common/reference.rs"]
+mod reference;
+#[path = "../common/tiny.rs"]
+mod tiny;
+
+mod attention;
+mod buffers;
+mod embedding;
+mod head;
+mod layer_norm;
+mod linear;
+mod linear_fixture;
+mod loss;
+mod optimizer;
+mod support;
+mod training;

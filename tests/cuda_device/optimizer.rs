@@ -1,0 +1,190 @@
+//! Kernels of kernels/optimizer.cu: the norm, AdamW, and every way in which teacher and average follow.
+
+use bertsd_cuda::{
+    device::{
+        Capacity, Device, Mean, Shape, Teacher, TrainingState, Update,
+        cpu::CpuDevice,
+        cuda::{Bf16, CudaDevice, CudaParameters, Element},
+    },
+    distillation::{Method, Plan, SdvMode, TeacherKind},
+    model::{BertConfig, Layout},
+    training::LearningRates,
+};
+
+use super::{
+    support::{self, double, relative_error},
+    tiny,
+};
+
+const CAPACITY: Capacity = Capacity { tokens: 8, sequences: 1, length: 8 };
+const RATES: LearningRates =
+    LearningRates { encoder: 1e-2, head: 3e-2, layer_decay: 0.9, weight_decay: 0.1, warmup_steps: 0, total_steps: 100 };
+/// Arena by arena, relative to its norm. Moments are rounded alike; a mean of K iterates rounds up to 2K times.
+const TOLERANCE: f64 = 1e-6;
+
+/// Widths that are no multiple of a block, three classes: views that end between packs.
+fn config() -> BertConfig {
+    tiny::config(3, 24, 2)
+}
+
+/// Gradients that leave the padding between views alone.
+fn gradient(layout: &Layout, step: u64, size: f32) -> Vec<f32> {
+    let mut stream = tiny::stream(700 + step as u32);
+    let mut values = vec![0.0; layout.len];
+    for segment in &layout.segments {
+        values[segment.view.range()].iter_mut().for_each(|g| *g = size * stream.normal() as f32);
+    }
+    values
+}
+
+#[test]
+fn the_norm_is_that_of_the_whole_arena() {
+    let config = config();
+    let layout = Layout::new(&config);
+    let mut device = support::device::<f32>(Shape::new(&config), CAPACITY);
+    let mut gradients = device.gradients(layout.len, &layout.embeddings).unwrap();
+    for size in [1.0f32, 1e-30, 1e-42, 1e15] {
+        let values = gradient(&layout, 1, size);
+        device.write_gradients(&mut gradients, &values).unwrap();
+        let mut state = fine_tuning().initial_state(&device, &layout, &vec![0.0; layout.len]).unwrap();
+        step(&mut device, &mut state, &gradients, &layout, &fine_tuning(), 0, 1.0);
+        let found = device.read_gradient_norm().unwrap();
+        let expected = tiny::norm(double(&values));
+        // Squares below the least float vanish, as they do in torch.
+        if size == 1e-30 || size == 1e-42 {
+            assert_eq!(found, 0.0);
+        } else {
+            assert!((found - expected).abs() <= 1e-6 * expected, "{size}: {found} {expected}");
+        }
+    }
+}
+
+fn fine_tuning() -> Plan {
+    Plan::new(Method::Ft, TeacherKind::All, SdvMode::LookAhead, None, false)
+}
+
+fn step<D: Device>(
+    device: &mut D,
+    state: &mut TrainingState<D>,
+    gradients: &D::Gradients,
+    layout: &Layout,
+    plan: &Plan,
+    t: u64,
+    clip: f32,
+) {
+    let mut ranges = Vec::new();
+    RATES.fill_ranges(&mut ranges, layout, t);
+    let update = Update {
+        number: t + 1,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        clip,
+        teacher: plan.teacher_follow(t),
+        average: plan.average_follow(t),
+    };
+    device.gradient_norm(gradients).unwrap();
+    device.update(state, gradients, &ranges, &update).unwrap();
+}
+
+/// Every arena of a state by name.
+fn arenas<D: Device>(device: &D, state: &TrainingState<D>) -> Vec<(String, Vec<f32>)> {
+    let parameters = |p: &D::Parameters| device.read_parameters(p).unwrap().into_owned();
+    let arena = |a: &D::Arena| device.read_arena(a).unwrap().into_owned();
+    let mut all = vec![
+        ("student".to_owned(), parameters(&state.student)),
+        ("first moment".to_owned(), arena(&state.first_moment)),
+        ("second moment".to_owned(), arena(&state.second_moment)),
+    ];
+    match &state.teacher {
+        None => {}
+        Some(Teacher::Window { mean, ring }) => {
+            all.push(("mean".to_owned(), parameters(mean)));
+            all.extend(ring.iter().enumerate().map(|(k, slot)| (format!("slot {k}"), arena(slot))));
+        }
+        Some(Teacher::Mean(Mean { value, .. })) => all.push(("mean".to_owned(), parameters(value))),
+        Some(Teacher::Stored { ring }) => {
+            all.extend(ring.iter().enumerate().map(|(k, slot)| (format!("slot {k}"), parameters(slot))));
+        }
+    }
+    all.extend(state.average.iter().map(|mean| ("average".to_owned(), parameters(&mean.value))));
+    all
+}
+
+/// The copies in the working precision are the roundings of their originals.
+fn assert_copies<E: Element>(device: &CudaDevice<E>, state: &TrainingState<CudaDevice<E>>) {
+    let check = |what: &str, parameters: &CudaParameters<E>| {
+        let Some(working) = &parameters.working else { return };
+        let (copy, master) = (device.read_matrix(working).unwrap(), device.read_parameters(parameters).unwrap());
+        assert!(copy.iter().zip(master.iter()).all(|(&c, &m)| c == E::of(m).value()), "{what}");
+    };
+    check("student", &state.student);
+    match &state.teacher {
+        Some(Teacher::Window { mean, .. }) => check("mean", mean),
+        Some(Teacher::Mean(mean)) => check("mean", &mean.value),
+        Some(Teacher::Stored { ring }) => ring.iter().for_each(|slot| check("slot", slot)),
+        None => {}
+    }
+    state.average.iter().for_each(|mean| check("average", &mean.value));
+}
+
+fn follows<E: Element>(method: Method, teacher: TeacherKind, mode: SdvMode, steps: u64, clip: f32) {
+    let config = config();
+    let layout = Layout::new(&config);
+    let weights = tiny::weights(&config, 5);
+    let plan = Plan::new(method, teacher, mode, Some(2), true);
+    let mut gpu = support::device::<E>(Shape::new(&config), CAPACITY);
+    let mut cpu = CpuDevice::new(Shape::new(&config), CAPACITY);
+    let mut gpu_state = plan.initial_state(&gpu, &layout, &weights).unwrap();
+    let mut cpu_state = plan.initial_state(&cpu, &layout, &weights).unwrap();
+    let mut gpu_gradients = gpu.gradients(layout.len, &layout.embeddings).unwrap();
+    let mut cpu_gradients = cpu.gradients(layout.len, &layout.embeddings).unwrap();
+    for t in 0..steps {
+        let values = gradient(&layout, t, 0.1 + t as f32);
+        gpu.write_gradients(&mut gpu_gradients, &values).unwrap();
+        cpu.write_gradients(&mut cpu_gradients, &values).unwrap();
+        step(&mut gpu, &mut gpu_state, &gpu_gradients, &layout, &plan, t, clip);
+        step(&mut cpu, &mut cpu_state, &cpu_gradients, &layout, &plan, t, clip);
+        for ((name, found), (_, expected)) in arenas(&gpu, &gpu_state).iter().zip(&arenas(&cpu, &cpu_state)) {
+            let error = relative_error(found, &double(expected));
+            assert!(error <= TOLERANCE, "{method:?} {teacher} {mode:?}, step {t}, {name}: {error:e}");
+        }
+    }
+    assert_copies(&gpu, &gpu_state);
+}
+
+#[test]
+fn student_teacher_and_average_follow_as_on_the_cpu() {
+    for clip in [1.0, f32::INFINITY] {
+        follows::<f32>(Method::Ft, TeacherKind::All, SdvMode::LookAhead, 3, clip);
+    }
+    for size in [1, 2, 3, 5] {
+        follows::<f32>(Method::Sda, TeacherKind::Window(size), SdvMode::LookAhead, 2 * size as u64 + 2, 1.0);
+    }
+    follows::<Bf16>(Method::Sda, TeacherKind::Window(3), SdvMode::LookAhead, 8, 1.0);
+    for teacher in [TeacherKind::All, TeacherKind::Ema(0.9)] {
+        follows::<f32>(Method::Sda, teacher, SdvMode::LookAhead, 4, 1.0);
+        follows::<Bf16>(Method::Sda, teacher, SdvMode::LookAhead, 4, 1.0);
+    }
+    follows::<f32>(Method::Sdv, TeacherKind::Window(2), SdvMode::Stored, 4, 1.0);
+    follows::<Bf16>(Method::Sdv, TeacherKind::Window(2), SdvMode::Stored, 4, 1.0);
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_changes_nothing() {
+    let config = config();
+    let layout = Layout::new(&config);
+    let plan = Plan::new(Method::Sda, TeacherKind::Window(2), SdvMode::LookAhead, Some(1), true);
+    let mut device = support::device::<Bf16>(Shape::new(&config), CAPACITY);
+    let mut state = plan.initial_state(&device, &layout, &tiny::weights(&config, 5)).unwrap();
+    let mut gradients = device.gradients(layout.len, &layout.embeddings).unwrap();
+    let before = arenas(&device, &state);
+    for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
+        let mut values = gradient(&layout, 0, 1.0);
+        values[layout.classifier.bias.start] = bad;
+        device.write_gradients(&mut gradients, &values).unwrap();
+        step(&mut device, &mut state, &gradients, &layout, &plan, 0, 1.0);
+        assert!(!device.read_gradient_norm().unwrap().is_finite(), "{bad}");
+        assert_eq!(arenas(&device, &state), before, "{bad}");
+    }
+}

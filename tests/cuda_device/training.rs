@@ -1,0 +1,111 @@
+//! Whole steps on the CUDA device: next to the CPU device, and the same to the bit however they are launched.
+
+use std::fmt::Debug;
+
+use bertsd_cuda::{
+    data::PackedBatch,
+    device::{
+        Device,
+        cpu::CpuDevice,
+        cuda::{Bf16, CudaDevice, Element},
+    },
+    distillation::{Method, Plan, SdvMode, TeacherKind},
+    encoder::{Encoder, LastLayer},
+    model::BertConfig,
+    training::{Learner, StepReport, step::StepSettings},
+};
+
+use super::{support, tiny};
+
+/// Dropout on everywhere, a hidden size that is no multiple of a tile.
+fn config() -> BertConfig {
+    BertConfig { max_positions: 140, ..tiny::config(2, 32, 2) }
+}
+
+/// Batches of mixed lengths, the longest beyond one tile of attention.
+fn batches(config: &BertConfig, steps: usize) -> Vec<PackedBatch> {
+    (0..steps as u32).map(|t| tiny::batch(config, &[5, 17 + t as usize % 3, 1, 130, 64, 9], t)).collect()
+}
+
+fn settings(method: Method, teacher: TeacherKind) -> StepSettings {
+    let plan = Plan::new(method, teacher, SdvMode::LookAhead, Some(1), method == Method::Sda);
+    StepSettings { clip: 1.0, ..tiny::settings(plan) }
+}
+
+fn cuda_learner<E: Element>(
+    config: &BertConfig,
+    settings: StepSettings,
+    batches: &[PackedBatch],
+) -> Learner<CudaDevice<E>> {
+    let encoder = Encoder::new(config, LastLayer::FirstRows);
+    let capacity = tiny::capacity(batches);
+    let device = support::device::<E>(encoder.shape, capacity);
+    Learner::new(device, encoder, settings, capacity, capacity, &tiny::weights(config, 1)).unwrap()
+}
+
+fn step<D: Device>(learner: &mut Learner<D>, batches: &[PackedBatch], t: usize) -> StepReport {
+    let end = (t + 1 + learner.settings.plan.look_ahead()).min(batches.len());
+    let ahead: Vec<&[PackedBatch]> = batches[t + 1..end].chunks(1).collect();
+    learner.step(t as u64, &batches[t..=t], &ahead).unwrap()
+}
+
+/// Reports and final weights of a run.
+fn run<D: Device>(learner: &mut Learner<D>, batches: &[PackedBatch]) -> (Vec<StepReport>, Vec<f32>) {
+    let reports = (0..batches.len()).map(|t| step(learner, batches, t)).collect();
+    (reports, learner.device.read_parameters(&learner.state.student).unwrap().into_owned())
+}
+
+const METHODS: [(Method, TeacherKind); 4] = [
+    (Method::Ft, TeacherKind::All),
+    (Method::Sda, TeacherKind::Window(3)),
+    (Method::Sda, TeacherKind::Ema(0.9)),
+    (Method::Sdv, TeacherKind::Window(2)),
+];
+
+#[test]
+fn twenty_steps_with_dropout_stay_beside_the_cpu() {
+    let config = config();
+    let batches = batches(&config, 20);
+    for (method, teacher) in METHODS {
+        let mut cpu = tiny::learner(&config, settings(method, teacher), &batches, &tiny::weights(&config, 1));
+        let mut gpu = cuda_learner::<f32>(&config, settings(method, teacher), &batches);
+        for t in 0..batches.len() {
+            let (a, b): (StepReport, StepReport) =
+                (step::<CpuDevice>(&mut cpu, &batches, t), step(&mut gpu, &batches, t));
+            let error = (a.loss - b.loss).abs() / a.loss;
+            assert!(error <= 1e-3, "{method:?} {teacher}, step {t}: {} on the processor, {}", a.loss, b.loss);
+        }
+    }
+}
+
+fn assert_same<T: PartialEq + Debug>(a: &(T, Vec<f32>), b: &(T, Vec<f32>), what: &str) {
+    assert_eq!(a.0, b.0, "{what}");
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert!(bits(&a.1) == bits(&b.1), "{what}: the weights differ");
+}
+
+#[test]
+fn recorded_passes_give_the_bits_of_launched_ones() {
+    let config = config();
+    let batches = batches(&config, 4);
+    for (method, teacher) in METHODS {
+        let mut recorded = cuda_learner::<Bf16>(&config, settings(method, teacher), &batches);
+        let first = run(&mut recorded, &batches);
+        assert!(recorded.device.recorded() > 0, "nothing was recorded");
+        let mut launched = cuda_learner::<Bf16>(&config, settings(method, teacher), &batches);
+        launched.device.record(false);
+        assert_same(&first, &run(&mut launched, &batches), &format!("{method:?} {teacher}"));
+        assert_eq!(launched.device.recorded(), 0);
+    }
+}
+
+#[test]
+fn fifty_repeats_of_a_step_give_the_same_bits() {
+    let config = config();
+    let batches = batches(&config, 1);
+    let once = || run(&mut cuda_learner::<Bf16>(&config, settings(Method::Ft, TeacherKind::All), &batches), &batches);
+    let first = once();
+    for repeat in 1..50 {
+        assert_same(&first, &once(), &format!("repeat {repeat}"));
+    }
+}
