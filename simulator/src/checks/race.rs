@@ -232,5 +232,6 @@ mod tests {
             block.barrier();
             assert!(!block.races(1, Touch::Read, (0, 4, 4), FULL));
         }
+        assert!(block.races(0, Touch::Write, (0, 4, 4), FULL), "and races are found as before");
     }
 }
