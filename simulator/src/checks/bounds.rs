@@ -1,4 +1,4 @@
-//! Addresses against windows (always) and allocations (with the mem check).
+//! Addresses against windows (always) and allocations (with the mem check), and what to call the place of an address.
 
 use crate::error::{Fault, FaultKind};
 use crate::exec::params::Launch;
@@ -37,6 +37,18 @@ fn check_allocations(part: &Places, launch: &Launch, recent: &mut (u64, u64)) ->
         }
     }
     Ok(())
+}
+
+/// `0x… (byte 5 of the allocation 0x… of 400 bytes)`
+pub fn name_of(address: u64, launch: &Launch) -> String {
+    let live = &launch.snapshot.live;
+    let index = live.partition_point(|&(start, _)| start <= address);
+    match live[..index].last().filter(|(_, end)| address < *end) {
+        Some((start, end)) => {
+            format!("0x{address:x} (byte {} of the allocation 0x{start:x} of {} bytes)", address - start, end - start)
+        }
+        None => format!("0x{address:x}"),
+    }
 }
 
 /// Says what is near the address: a freed allocation, or the nearest live one.

@@ -6,6 +6,7 @@
 //! protocol: a block that has issued a device-wide fence or a strong access is trusted from then on.
 
 use super::Touch;
+use super::bounds::name_of;
 use super::clocks::{Clocks, View};
 use super::shadow::{Record, Shadow};
 use crate::error::{Fault, FaultKind};
@@ -71,7 +72,7 @@ impl GlobalRace {
         touch: Touch,
         warp: usize,
         clocks: &mut Clocks,
-        touched: Option<&Touched>,
+        launch: &Launch,
     ) -> Result<(), Fault> {
         if touch.strong() {
             part.active().for_each(|lane| clocks.synchronize(part.addresses[lane], touch, warp));
@@ -79,10 +80,8 @@ impl GlobalRace {
             self.fenced = true;
             return Ok(());
         }
-        match compare(self, part, touch, clocks.view(warp), touched) {
-            Ok(()) => Ok(()),
-            Err(found) => Err(found.fault(part)),
-        }
+        let touched = if self.blocks { launch.memory.touched() } else { None };
+        compare(self, part, touch, clocks.view(warp), touched).map_err(|found| found.fault(part, launch))
     }
 
     /// Where the table has a line.
@@ -159,12 +158,17 @@ struct Found {
 }
 
 impl Found {
-    fn fault(self, part: &Places) -> Fault {
+    fn fault(self, part: &Places, launch: &Launch) -> Fault {
         let hit = |&lane: &usize| {
             self.address + 4 > part.addresses[lane] && self.address < part.addresses[lane] + part.bytes as u64
         };
         let lane = part.active().find(hit).unwrap_or(0);
-        let message = format!("{} at 0x{:x}: {} before, with nothing to order them", self.what, self.address, self.who);
+        let message = format!(
+            "{} at {}: {} before, with nothing to order them",
+            self.what,
+            name_of(self.address, launch),
+            self.who
+        );
         Fault::new(FaultKind::Race, message).at_lane(lane)
     }
 }
@@ -177,7 +181,6 @@ vectorized! {
         view: View<'_>,
         touched: Option<&Touched>,
     ) -> Result<(), Found> {
-        let touched = touched.filter(|_| race.blocks);
         let access = Access { touch, view, record: Record::new(view, touch).mixed(), touched };
         let bytes = part.bytes as u64;
         if part.pattern == Pattern::Consecutive || part.uniform() {

@@ -170,7 +170,7 @@ impl BlockChecks {
         match &mut self.race {
             Some(race) => {
                 race.wind();
-                race.global.access(part, touch, warp, &mut race.clocks, launch.memory.touched())
+                race.global.access(part, touch, warp, &mut race.clocks, launch)
             }
             None => Ok(()),
         }
@@ -223,7 +223,7 @@ fn global_init(part: &Places, touch: Touch, launch: &Launch) -> Result<(), Fault
     }
     for lane in part.active() {
         if touch.reads() && !launch.memory.is_written(part.addresses[lane], bytes) {
-            let message = format!("{bytes} bytes at 0x{:x}", part.addresses[lane]);
+            let message = format!("{bytes} bytes at {}", bounds::name_of(part.addresses[lane], launch));
             return Err(Fault::new(FaultKind::Uninitialized, message).at_lane(lane));
         }
         if touch.writes() {

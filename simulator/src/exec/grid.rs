@@ -17,7 +17,7 @@ pub fn run(launch: &Launch) -> Result<Counters, Fault> {
     {
         touched.start(launch.grid_id);
     }
-    let workers = launch.workers.min(launch.blocks().min(1 << 16) as usize).max(1);
+    let workers = workers(launch);
     let work = |first: usize| {
         let mut counters = Counters::new(&launch.program);
         let fault = if launch.cooperative {
@@ -46,6 +46,15 @@ pub fn run(launch: &Launch) -> Result<Counters, Fault> {
         Some((_, fault)) => Err(fault),
         None => Ok(counters),
     }
+}
+
+/// At most one a block. Blocks that wait for each other spin, for how long depends on the workers; where that is counted,
+/// there is one, and it gives them their turns in order.
+fn workers(launch: &Launch) -> usize {
+    if launch.cooperative && launch.counting {
+        return 1;
+    }
+    launch.workers.min(launch.blocks().min(1 << 16) as usize).max(1)
 }
 
 fn run_in_order(launch: &Launch, next: &AtomicU64, counters: &mut Counters) -> Option<(u64, Fault)> {

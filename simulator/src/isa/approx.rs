@@ -137,3 +137,20 @@ fn tanh(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let (ftz, ty) = head(decode)?;
     emit(decode, ty, ftz, approximate!(ty, f64::tanh))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::exp2;
+
+    #[test]
+    fn powers_of_two_are_exact_to_f32() {
+        for i in -160_000..130_000 {
+            let x = f64::from(i) * 1e-3 + 1.1e-4;
+            let (got, want) = (exp2(x), x.exp2());
+            assert!((got / want - 1.0).abs() < 2f64.powi(-42), "{x}: {got:e} instead of {want:e}");
+        }
+        assert_eq!([exp2(3.0), exp2(0.0), exp2(-149.0)], [8.0, 1.0, 2f64.powi(-149)]);
+        assert_eq!([exp2(f64::INFINITY) as f32, exp2(f64::NEG_INFINITY) as f32], [f32::INFINITY, 0.0]);
+        assert!(exp2(f64::NAN).is_nan());
+    }
+}

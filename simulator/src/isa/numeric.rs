@@ -222,3 +222,29 @@ pub fn canonical(x: f32) -> f32 {
 pub fn saturate(x: f32) -> f32 {
     if x > 0.0 { x.min(1.0) } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{F32, Rounding, fma_odd, round_f32, round_to};
+
+    #[test]
+    fn lane_loops_round_as_the_plain_function() {
+        let edges =
+            [0.0, -0.0, 1.0, 1e-46, -1e-46, 1.4e-45, 1e-40, 3.5e38, -3.5e38, 1e300, f64::INFINITY, -f64::INFINITY];
+        let mut state = 1u64;
+        let mut next = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            f32::from_bits((state >> 32) as u32)
+        };
+        let sums = (0..200_000).map(|_| fma_odd(next().into(), next().into(), next().into()));
+        for x in edges.into_iter().chain(sums) {
+            for mode in [Rounding::Even, Rounding::Zero, Rounding::Down, Rounding::Up] {
+                let (got, want) = (round_f32(x, mode), round_to(x, F32, mode) as f32);
+                assert!(
+                    got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                    "{x:e} {mode:?}: {got:e} {want:e}"
+                );
+            }
+        }
+    }
+}

@@ -179,3 +179,16 @@ mod avx2 {
         _mm256_blendv_epi8(bits, magnitude, nan)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::widen_f16;
+
+    #[test]
+    fn every_half_is_widened_exactly() {
+        for bits in 0..=u16::MAX {
+            let (got, want) = (widen_f16(bits), half::f16::from_bits(bits).to_f32());
+            assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{bits:x}: {got} {want}");
+        }
+    }
+}

@@ -74,7 +74,7 @@ impl Touched {
     /// To be called before each launch: when the launches' numbers begin again, their records are forgotten.
     pub fn start(&self, launch: u64) {
         if launch.is_multiple_of(LAUNCHES) {
-            self.windows.iter().for_each(|lines| lines.records.discard(lines.records.base, lines.records.size));
+            self.windows.iter().for_each(|Lines { records, .. }| records.discard(records.base, records.size));
         }
     }
 
@@ -111,4 +111,46 @@ impl Touched {
 fn conflict(other: u64, now: u64, what: &'static str) -> Conflict {
     let word = (other & now & WORDS).trailing_zeros() as usize;
     Conflict { block: other >> BLOCK & BLOCK_MASK, word, what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LINE_BYTES, Touched, Visit};
+    use crate::memory::window::Window;
+
+    const VISIT: Visit = Visit { launch: 7, block: 3, words: 0b0011, trusted: false };
+
+    #[test]
+    fn blocks_conflict_on_common_words_of_one_launch() {
+        let window = Window::shared_with_host(1 << 16).expect("64 KB can be mapped");
+        let touched = Touched::new(&[&window]).expect("and their records");
+        let line = window.base / LINE_BYTES + 5;
+        assert!(touched.visit(line, VISIT, true).is_none());
+        // The same block again, other words, another launch, a block with a protocol of its own: nothing.
+        for free in [
+            VISIT,
+            Visit { block: 4, words: 0b1100, ..VISIT },
+            Visit { launch: 8, block: 4, ..VISIT },
+            Visit { block: 4, trusted: true, ..VISIT },
+        ] {
+            assert!(touched.visit(line, free, false).is_none());
+        }
+        let other = Visit { block: 4, words: 0b0110, ..VISIT };
+        let read = touched.visit(line, other, false).expect("a race");
+        assert_eq!((read.block, read.word, read.what), (3, 1, "read after write"));
+        assert_eq!(touched.visit(line, other, true).map(|c| c.what), Some("write after write"));
+        assert!(touched.visit(line + 1, other, true).is_none());
+    }
+
+    #[test]
+    fn a_write_conflicts_with_another_blocks_read() {
+        let window = Window::shared_with_host(1 << 16).expect("64 KB can be mapped");
+        let touched = Touched::new(&[&window]).expect("and their records");
+        let line = window.base / LINE_BYTES;
+        assert!(touched.visit(line, VISIT, false).is_none());
+        let other = Visit { block: 4, ..VISIT };
+        assert_eq!(touched.visit(line, other, true).map(|c| c.what), Some("write after read"));
+        touched.start(u64::from(u32::MAX >> 8));
+        assert!(touched.visit(line, other, true).is_none(), "forgotten when the numbers of launches begin again");
+    }
 }

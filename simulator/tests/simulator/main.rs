@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
 mod arithmetic;
 mod cooperation;
 mod counters;
