@@ -23,7 +23,10 @@ const SASS: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 /// The virtual architecture of the PTX: the baseline of every kernel.
 const PTX: &str = "80";
 /// Kernels that may spill, and why.
-const ALLOWED_SPILLS: [(&str, &str); 0] = [];
+const ALLOWED_SPILLS: [(&str, &str); 2] = [
+    ("attention_backward_key_value_bf16_d128", "all 255 registers hold sums: two more go to local memory on sm_100"),
+    ("embed_backward_words_bf16", "on sm_100 one register of those that the launch bounds leave goes to local memory"),
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=kernels");
@@ -92,7 +95,8 @@ fn compile_all(nvcc: &Path, kernels: &Path, out: &Path) -> Vec<Image> {
     files.sort();
     let headers: Vec<_> = files.iter().filter(|path| path.extension().is_some_and(|e| e == "cuh")).collect();
     let mut shared = DefaultHasher::new();
-    (nvcc, architectures(), env!("CARGO_PKG_VERSION")).hash(&mut shared);
+    let version = Command::new(nvcc).arg("--version").output().ok().map(|output| output.stdout);
+    (nvcc, version, architectures(), env!("CARGO_PKG_VERSION")).hash(&mut shared);
     fs::read(Path::new(&required("CARGO_MANIFEST_DIR")).join("build.rs")).ok().hash(&mut shared);
     headers.iter().for_each(|path| fs::read(path).ok().hash(&mut shared));
     let sources: Vec<_> = files.iter().filter(|path| path.extension().is_some_and(|e| e == "cu")).collect();

@@ -15,6 +15,9 @@
 template <int D>
 constexpr int FORWARD_KEYS = D <= 64 ? 64 : 32;
 constexpr int GROUP_KEYS = 32;
+// Blocks that share a multiprocessor: as many as have their registers without spilling.
+template <int D>
+constexpr int FORWARD_BLOCKS = D <= 64 ? 3 : 2;
 
 // The softmax of a warp's 16 rows as far as it has got; a thread has two of them, and its own keys' part of the sums.
 struct RunningSoftmax {
@@ -145,7 +148,7 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
         for (int half = 0; half < 2; half++) {
             if (query + 8 * half >= task.length) break;
             lse[(size_t)task.head * task.tokens + task.start + query + 8 * half] =
-                softmax.largest[half] * root + logf(softmax.sum[half]);
+                log_sum_exp(softmax.largest[half], root, softmax.sum[half]);
         }
     }
     store_result<D, InOrder>(ctx + (size_t)task.start * hidden + task.head * columns, shared + warp * FRAGMENT_ROWS * D, o,
@@ -153,11 +156,11 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
 }
 
 // Grid: (blocks of queries, sequences, heads).
-#define ATTENTION_FORWARD(D)                                                                                         \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                                  \
-        attention_forward_bf16_d##D(bf16* ctx, float* lse, const bf16* qkv, Sequences sequences, unsigned hidden,    \
-                                    unsigned columns, Dropout dropout) {                                             \
-        attention_forward<D>(ctx, lse, qkv, sequences, hidden, columns, dropout);                                    \
+#define ATTENTION_FORWARD(D)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, FORWARD_BLOCKS<D>)                            \
+        attention_forward_bf16_d##D(bf16* ctx, float* lse, const bf16* qkv, Sequences sequences, unsigned hidden, \
+                                    unsigned columns, Dropout dropout) {                                          \
+        attention_forward<D>(ctx, lse, qkv, sequences, hidden, columns, dropout);                                 \
     }
 ATTENTION_FORWARD(16)
 ATTENTION_FORWARD(32)

@@ -175,7 +175,7 @@ __device__ __forceinline__ void attention_backward_key_value(bf16* d_qkv, const 
     const size_t qkv_at = (size_t)task.start * stride + task.head * columns;
     const bf16* q = qkv + qkv_at;
     const bf16* d_out = d_ctx + (size_t)task.start * hidden + task.head * columns;
-    const float2* row_statistics = statistics + (size_t)task.head * task.tokens + task.start;
+    const unsigned own_rows = task.head * task.tokens + task.start; // of the statistics
     const auto load_queries = [&](unsigned tile) {
         const unsigned stage = stages + tile % 2 * (2 * Tiles::tile_bytes);
         load_tile<D, QUERIES, InOrder>(stage, q, stride, columns, tile * QUERIES, task.length);
@@ -183,8 +183,8 @@ __device__ __forceinline__ void attention_backward_key_value(bf16* d_qkv, const 
         if (threadIdx.x < QUERIES) {
             const unsigned query = tile * QUERIES + threadIdx.x;
             const bool there = query < task.length;
-            copy_async<sizeof(float2)>(shared_address(&rows[tile % 2][threadIdx.x]), row_statistics + (there ? query : 0),
-                                       there);
+            copy_async<sizeof(float2)>(shared_address(&rows[tile % 2][threadIdx.x]),
+                                       statistics + own_rows + (there ? query : 0), there);
         }
     };
     unsigned keys[D / 16][4], values[D / 16][4];
@@ -200,7 +200,7 @@ __device__ __forceinline__ void attention_backward_key_value(bf16* d_qkv, const 
         if (tile + 1 < tiles) load_queries(tile + 1);
         if (busy) {
             const unsigned stage = stages + tile % 2 * (2 * Tiles::tile_bytes), left = task.length - tile * QUERIES;
-#pragma unroll
+#pragma unroll Tiles::early ? QUERIES / FRAGMENT_ROWS : 1
             for (int group = 0; group < QUERIES / FRAGMENT_ROWS; group++) {
                 if (group * FRAGMENT_ROWS >= left) break;
                 const unsigned q_rows = stage + group * FRAGMENT_ROWS * TileRow<D>::bytes;

@@ -1,5 +1,6 @@
 // Attention of packed sequences in float32, forward and backward: the formulas, owners and outputs of attention.cu and
-// attention_backward.cu, on tiles of 32 rows in shared memory and one multiply-add a lane.
+// attention_backward.cu, on tiles of 32 rows in shared memory and one multiply-add a lane. From the query pass to the key-value
+// pass go (lse, δ): probabilities are made with the scores rounded as in the forward pass.
 //
 // Thread i has row i / 4 of a tile of probabilities [32 queries, 32 keys] and, of it, the eight neighbouring keys of quarter
 // i % 4: they share one Philox block. Of a result [32, D] it has row i / 4 and every fourth chunk of four columns. Keys lie in
@@ -169,7 +170,7 @@ __device__ __forceinline__ void attention_forward(float* ctx, float* lse, const 
     }
     sum = quad_sum(sum);
     if (query >= task.length) return;
-    if (quarter == 0) lse[(size_t)task.head * task.tokens + task.start + query] = largest * root + logf(sum);
+    if (quarter == 0) lse[(size_t)task.head * task.tokens + task.start + query] = log_sum_exp(largest, root, sum);
     store_row<D>(ctx + (size_t)(task.start + query) * hidden + task.head * columns, o, dropout.scale / sum, columns, quarter);
 }
 
@@ -194,19 +195,19 @@ __device__ __forceinline__ void attention_backward_query(float* d_qkv, float2* s
     load_tile<D, false>(queries, q, stride, columns, first, task.length);
     load_tile<D, false>(d_out, d_ctx + ctx_at, hidden, columns, first, task.length);
     __syncthreads();
-    float delta = 0, shift = 0;
+    float delta = 0, own_lse = 0;
     if (query < task.length) {
         const float* own = ctx + ctx_at + (size_t)query * hidden;
         for (unsigned column = quarter * CHUNK; column < columns; column += QUARTERS * CHUNK) {
             delta = dot_add(delta, chunk_at(own + column), chunk_at(d_out + row * ROW<D> + column));
         }
-        shift = -LOG2_E * lse[(size_t)task.head * task.tokens + task.start + query];
+        own_lse = lse[(size_t)task.head * task.tokens + task.start + query];
     }
     delta = quad_sum(delta);
     if (quarter == 0 && query < task.length) {
-        statistics[(size_t)task.head * task.tokens + task.start + query] = make_float2(shift, delta);
+        statistics[(size_t)task.head * task.tokens + task.start + query] = make_float2(own_lse, delta);
     }
-    const float root = score_scale(columns), scale = root * LOG2_E;
+    const float root = score_scale(columns);
     float4 d_q[D / 16] = {};
     for (unsigned tile = 0; tile < task.length; tile += TILE_ROWS) {
         load_tile<D, true>(keys, q + hidden, stride, columns, tile, task.length);
@@ -219,7 +220,7 @@ __device__ __forceinline__ void attention_backward_query(float* d_qkv, float2* s
         drop(d, dropout, task, query, first_key);
 #pragma unroll
         for (int i = 0; i < PACK; i++) {
-            d[i] = power_of_two(fmaf(s[i], scale, shift)) * fmaf(d[i], dropout.scale, -delta);
+            d[i] = probability(s[i], root, own_lse) * fmaf(d[i], dropout.scale, -delta);
             if (first_key + i >= task.length) d[i] = 0;
         }
         put(d_s, d, quarter);
@@ -249,7 +250,7 @@ __device__ __forceinline__ void attention_backward_key_value(float* d_qkv, const
     const float* own_d = d_ctx + (size_t)task.start * hidden + task.head * columns;
     load_tile<D, true>(keys, q + hidden, stride, columns, first, task.length);
     load_tile<D, true>(values, q + 2 * hidden, stride, columns, first, task.length);
-    const float root = score_scale(columns), scale = root * LOG2_E;
+    const float root = score_scale(columns);
     float4 d_k[D / 16] = {}, d_v[D / 16] = {};
     for (unsigned tile = 0; tile < task.length; tile += TILE_ROWS) {
         load_tile<D, false>(queries, q, stride, columns, tile, task.length);
@@ -265,7 +266,7 @@ __device__ __forceinline__ void attention_backward_key_value(float* d_qkv, const
         drop(d, dropout, task, query, first_key);
 #pragma unroll
         for (int i = 0; i < PACK; i++) {
-            s[i] = power_of_two(fmaf(s[i], scale, own.x));
+            s[i] = probability(s[i], root, own.x);
             d[i] = s[i] * fmaf(d[i], dropout.scale, -own.y);
         }
         drop(s, dropout, task, query, first_key);

@@ -99,8 +99,8 @@ __device__ __forceinline__ void attention_first_forward(T* ctx, float* lse, cons
     const Group group(lanes, columns);
     const size_t own = (size_t)task.sequence * hidden + task.head * columns;
     const T* keys = kv + (size_t)task.start * 2 * hidden + task.head * columns;
-    const float root = score_scale(columns);
-    const Pack query = scaled(root * LOG2_E, group.load(q + own, true));
+    const float root = score_scale(columns), scale = root * LOG2_E;
+    const Pack query = group.load(q + own, true);
     const unsigned blocks = (task.length + PACK - 1) / PACK;
     float top = -INFINITY, total = 0;
     Pack sum = {};
@@ -129,13 +129,13 @@ __device__ __forceinline__ void attention_first_forward(T* ctx, float* lse, cons
                 next = fmaxf(next, s[i]);
             }
             if (block * PACK + first >= task.length) continue; // no key: differences of infinities are no numbers
-            const float factor = power_of_two(top - next);
+            const float factor = power_of_two((top - next) * scale);
             top = next;
             total *= factor;
             sum = scaled(factor, sum);
 #pragma unroll
             for (unsigned i = 0; i < IN_FLIGHT; i++) {
-                const float p = power_of_two(s[i] - top);
+                const float p = power_of_two((s[i] - top) * scale);
                 total += p;
                 add_scaled(sum, kept >> (first + i) & 1 ? p : 0, values[i]);
             }
@@ -150,11 +150,11 @@ __device__ __forceinline__ void attention_first_forward(T* ctx, float* lse, cons
     const unsigned groups = min(group.count, blocks);
     float largest = -INFINITY, all = 0;
     for (unsigned i = 0; i < groups; i++) largest = fmaxf(largest, tops[i]);
-    for (unsigned i = 0; i < groups; i++) all = fmaf(power_of_two(tops[i] - largest), totals[i], all);
-    if (threadIdx.x < groups) weights[threadIdx.x] = power_of_two(tops[threadIdx.x] - largest) * dropout.scale / all;
+    for (unsigned i = 0; i < groups; i++) all = fmaf(power_of_two((tops[i] - largest) * scale), totals[i], all);
+    if (threadIdx.x < groups) weights[threadIdx.x] = power_of_two((tops[threadIdx.x] - largest) * scale) * dropout.scale / all;
     __syncthreads();
     if (threadIdx.x < columns) ctx[own + threadIdx.x] = from_float<T>(sums.fold(weights, threadIdx.x, groups, lanes));
-    if (threadIdx.x == 0) lse[task.sequence * gridDim.y + task.head] = largest / LOG2_E + logf(all);
+    if (threadIdx.x == 0) lse[task.sequence * gridDim.y + task.head] = log_sum_exp(largest, root, all);
 }
 
 template <class T>
@@ -168,7 +168,7 @@ __device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const 
     const Group group(lanes, columns);
     const size_t own = (size_t)task.sequence * hidden + task.head * columns;
     const size_t keys = (size_t)task.start * 2 * hidden + task.head * columns;
-    const float root = score_scale(columns), shift = -LOG2_E * lse[task.sequence * gridDim.y + task.head];
+    const float root = score_scale(columns), own_lse = lse[task.sequence * gridDim.y + task.head];
     const Pack query = group.load(q + own, true), d_out = group.load(d_ctx + own, true);
     float delta[1] = {dot(d_out, group.load(ctx + own, true))};
     group.sum(delta);
@@ -197,7 +197,7 @@ __device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const 
                 const unsigned key = block * PACK + first + i;
                 const float factor = kept >> (first + i) & 1 ? dropout.scale : 0;
                 if (key >= task.length || !group.there) continue;
-                const float p = power_of_two(fmaf(products[i], root * LOG2_E, shift));
+                const float p = probability(products[i], root, own_lse);
                 const float d_s = root * p * fmaf(factor, products[IN_FLIGHT + i], -delta[0]);
                 T* row = d_kv + keys + (size_t)key * 2 * hidden + group.column;
                 store_pack(row, scaled(d_s, query));

@@ -51,7 +51,8 @@ __device__ __forceinline__ unsigned shared_address(const void* p) {
     return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }
 
-// Copies BYTES to shared memory behind the program's back; writes zeros where there is nothing to copy.
+// Copies BYTES to shared memory behind the program's back; where there is nothing to copy it writes zeros and reads nothing,
+// wherever `from` may point.
 template <int BYTES>
 __device__ __forceinline__ void copy_async(unsigned to, const void* from, bool there) {
     const int size = there ? BYTES : 0;
@@ -67,18 +68,24 @@ __device__ __forceinline__ void copy_async(unsigned to, const void* from, bool t
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 // Rows first.. of a sequence of `length`, `columns` of D columns wide, `stride` elements apart; zeros beyond either.
+//
+// A thread has one chunk of every `pass`-th row. Orders move bits of a row's number to other places, and the bits of row and of
+// base do not meet: so everything but a literal a pass is made once.
 template <int D, int ROWS, class Order>
 __device__ __forceinline__ void load_tile(unsigned tile, const bf16* source, unsigned stride, unsigned columns,
                                           unsigned first, unsigned length) {
     using Row = TileRow<D>;
+    constexpr int aligned = ATTENTION_THREADS / Row::chunks / 8 * 8, pass = aligned < ROWS ? aligned : ROWS;
+    static_assert((pass & (pass - 1)) == 0 && ROWS % pass == 0, "passes end with the tile");
+    const unsigned row = threadIdx.x / Row::chunks, chunk = threadIdx.x % Row::chunks;
+    if (pass * Row::chunks < ATTENTION_THREADS && row >= pass) return;
+    const bool in_head = chunk * PACK < columns;
+    const unsigned position = first + Order::at(row), to = tile + Row::offset(row, chunk);
+    const bf16* from = source + position * stride + chunk * PACK;
 #pragma unroll
-    for (int base = 0; base < ROWS * Row::chunks; base += ATTENTION_THREADS) {
-        const unsigned i = base + threadIdx.x;
-        if (ROWS * Row::chunks % ATTENTION_THREADS != 0 && i >= ROWS * Row::chunks) break;
-        const unsigned row = i / Row::chunks, chunk = i % Row::chunks, position = first + Order::at(row);
-        const bool there = position < length && chunk * PACK < columns;
-        const unsigned from = there ? position * stride + chunk * PACK : 0;
-        copy_async<Row::chunk_bytes>(tile + Row::offset(row, chunk), source + from, there);
+    for (int base = 0; base < ROWS; base += pass) {
+        const bool there = in_head && position + Order::at(base) < length;
+        copy_async<Row::chunk_bytes>(to + base * Row::bytes, from + Order::at(base) * stride, there);
     }
 }
 

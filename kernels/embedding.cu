@@ -128,14 +128,19 @@ __device__ __forceinline__ void embed_backward_types(float* __restrict__ partial
     for (unsigned t = team.first_row; t < count; t += Team::stride()) {
         const unsigned which = types[t] - type;
         if (which > 1) continue;
-        team.each_pack(width, [&](int i, unsigned column) {
-            const Pack d = load_pack(d_sum + (size_t)t * width + column);
+        // One loop a type: a choice within the loop has made ptxas spill.
+        auto add_to = [&](Pack(&sums)[Team::PACKS]) {
+            team.each_pack(width, [&](int i, unsigned column) {
+                const Pack d = load_pack(d_sum + (size_t)t * width + column);
 #pragma unroll
-            for (int k = 0; k < PACK; k++) {
-                first[i].v[k] += which == 0 ? d.v[k] : 0.0f;
-                second[i].v[k] += which == 1 ? d.v[k] : 0.0f;
-            }
-        });
+                for (int k = 0; k < PACK; k++) sums[i].v[k] += d.v[k];
+            });
+        };
+        if (which == 0) {
+            add_to(first);
+        } else {
+            add_to(second);
+        }
     }
     store_partials(team, partial + (size_t)blockIdx.x * 2 * width, first, second, width);
 }

@@ -33,9 +33,11 @@ __device__ __forceinline__ Gelu gelu(float u, bool is_tanh) {
         const float2 cdf = normal_cdf(u);
         return {u * cdf.x, fmaf(u * DENSITY, cdf.y, cdf.x)};
     }
-    // Beyond 10 both are what they are at 10 to float32; clamped, no product of an infinity and a 0 comes up.
+    // Beyond 10 the value is u or 0 and the slope 1 or 0, to float32; clamped, no product of an infinity and a 0 comes up.
     constexpr float SATURATED = 10.0f;
     const float v = fminf(fmaxf(u, -SATURATED), SATURATED), square = CUBIC * v * v;
-    const float e = expf(2.0f * SQRT_2_OVER_PI * v * (square + 1.0f)), rest = __fdividef(1.0f, 1.0f + e), share = e * rest;
-    return {u * share, share + 2.0f * v * rest * share * SQRT_2_OVER_PI * (3.0f * square + 1.0f)};
+    const float e = expf(2.0f * SQRT_2_OVER_PI * v * (square + 1.0f));
+    const float rest = __fdividef(1.0f, 1.0f + e), share = e * rest;
+    const float slope = share + 2.0f * v * rest * share * SQRT_2_OVER_PI * (3.0f * square + 1.0f);
+    return {fabsf(u) > SATURATED ? fmaxf(u, 0.0f) : u * share, slope};
 }

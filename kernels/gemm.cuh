@@ -9,6 +9,10 @@
 #include "geometry.cuh"
 #include "numbers.cuh"
 
+// Blocks a multiprocessor for which registers are shared out. Told nothing, ptxas makes room for more than shared memory has (sm_120),
+// and spills for it.
+constexpr int GEMM_LEAST_BLOCKS = 1;
+
 // How the rows of an operand lie in memory: along the reduction (both in x · Wᵀ) or across it (W in d_y · W, both in d_yᵀ · x).
 enum class Run { ALONG, ACROSS };
 

@@ -51,6 +51,11 @@ __device__ __forceinline__ void mma(float* c, const unsigned (&a)[4], unsigned b
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// Two neighbours in one access, which the compiler takes apart here and there.
+__device__ __forceinline__ void store_pair(unsigned shared, float low, float high) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(shared), "f"(low), "f"(high) : "memory");
+}
+
 // One operand's tile: OUTER rows (or columns) of it by DEPTH of the reduction.
 template <Run RUN, int OUTER, int DEPTH>
 struct OperandTile {
@@ -251,9 +256,9 @@ struct TensorTile<M_, N_, K_, STAGES_, WARPS_M_>::Product {
 #pragma unroll
             for (int j = 0; j < BLOCKS_N; j++) {
                 const float* c = sums + (i * BLOCKS_N + j) * 4;
-                float* to = slab + (first ^ j * 8);
-                *reinterpret_cast<float2*>(to) = make_float2(c[0], c[1]);
-                *reinterpret_cast<float2*>(to + 8 * ROW_FLOATS) = make_float2(c[2], c[3]);
+                const unsigned to = shared_address(slab) + (first ^ j * 8) * 4;
+                store_pair(to, c[0], c[1]);
+                store_pair(to + 8 * ROW_FLOATS * 4, c[2], c[3]);
             }
             __syncwarp();
 #pragma unroll

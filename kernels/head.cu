@@ -1,8 +1,7 @@
-// Pooler and classifier on B rows: pooled = tanh(first · Wpᵀ + b), dropped = dropout(pooled), logits = dropped · Wᵀ + b, and the
-// classifier's backward pass. Any number of classes N; B and N are small or skewed, so no tensor cores: every weight is read once
-// for HEAD_ROWS rows, which is what bounds it (2NC bytes in bf16, 2BNC FLOPs; the pooler's 2C² and 2BC²).
+// The classifier on B rows, logits = dropped · Wᵀ + b, and its backward pass through to the pooler's tanh; the pooler is a linear
+// layer (linear.cu). Any number of classes N; B and N are small or skewed, so no tensor cores: every weight is read once for
+// HEAD_ROWS rows, which is what bounds it (2NC bytes in bf16, 2BNC FLOPs).
 //
-//   pooled, dropped [B, C]   a warp owns (HEAD_ROWS rows, one column), its lanes share the sum; overwrites
 //   logits [B, N]   a warp owns (HEAD_ROWS rows, one class), its lanes share the columns; overwrites
 //   d_pre [B, C]    = (d_logits · W) ∘ dropout ∘ (1 − pooled²), the gradient before the pooler's tanh; a block owns
 //                   (HEAD_BACKWARD_ROWS rows, WARP packs of columns), its warps share the classes; overwrites
@@ -39,25 +38,6 @@ __device__ __forceinline__ float rows_product(const T* x, const T* weight, unsig
         if (lane == i) own = sum;
     }
     return own;
-}
-
-template <class T>
-__device__ __forceinline__ void pool(T* __restrict__ pooled,         // [B, C]
-                                     T* __restrict__ dropped,        // [B, C]
-                                     const T* __restrict__ x,        // [B, C]
-                                     const T* __restrict__ weight,   // [C, C]
-                                     const float* __restrict__ bias, // [C]
-                                     const BatchHeader* __restrict__ header, const Rows& rows, unsigned width,
-                                     const Dropout& dropout) {
-    const unsigned column = blockIdx.x * HEAD_WARPS + threadIdx.x / WARP, count = *rows.count;
-    const unsigned first = blockIdx.y * HEAD_ROWS, row = first + threadIdx.x % WARP;
-    if (column >= width || first >= count) return;
-    const float product = rows_product(x, weight + (size_t)column * width, first, count, width);
-    if (row >= count || row >= first + HEAD_ROWS) return;
-    const float y = rounded<T>(tanhf(product + bias[column]));
-    const size_t at = (size_t)row * width + column;
-    pooled[at] = from_float<T>(y);
-    dropped[at] = from_float<T>(y * dropout_factor_at(dropout, column, rows.slots[row], header->step));
 }
 
 template <class T>
@@ -156,12 +136,7 @@ __device__ __forceinline__ void classify_backward_weight(float* __restrict__ d_w
     }
 }
 
-#define HEAD(POOLER, FORWARD, BACKWARD, BACKWARD_WEIGHT, T)                                                              \
-    extern "C" __global__ void __launch_bounds__(HEAD_THREADS)                                                        \
-        POOLER(T* pooled, T* dropped, const T* x, const T* weight, const float* bias, const BatchHeader* header,      \
-               Rows rows, unsigned width, Dropout dropout) {                                                          \
-        pool(pooled, dropped, x, weight, bias, header, rows, width, dropout);                                         \
-    }                                                                                                                 \
+#define HEAD(FORWARD, BACKWARD, BACKWARD_WEIGHT, T)                                                                   \
     extern "C" __global__ void __launch_bounds__(HEAD_THREADS)                                                        \
         FORWARD(float* logits, const T* x, const T* weight, const float* bias, const BatchHeader* header,             \
                 unsigned classes, unsigned width) {                                                                   \
@@ -177,5 +152,5 @@ __device__ __forceinline__ void classify_backward_weight(float* __restrict__ d_w
                         const BatchHeader* header, unsigned classes, unsigned width, int add) {                       \
         classify_backward_weight(d_weight, d_bias, d_logits, dropped, header, classes, width, add);                   \
     }
-HEAD(pooler_forward_f32, classify_forward_f32, classify_backward_f32, classify_backward_weight_f32, float)
-HEAD(pooler_forward_bf16, classify_forward_bf16, classify_backward_bf16, classify_backward_weight_bf16, bf16)
+HEAD(classify_forward_f32, classify_backward_f32, classify_backward_weight_f32, float)
+HEAD(classify_forward_bf16, classify_backward_bf16, classify_backward_weight_bf16, bf16)

@@ -15,11 +15,10 @@ extern __shared__ __align__(128) unsigned char dynamic_shared[];
 // Whether this block is the last of `parts` to arrive. What all of them wrote before is then visible to all its threads. The counter
 // ends at 0 again.
 __device__ __forceinline__ bool arrives_last(unsigned* arrivals, unsigned parts) {
-    __shared__ bool last;
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) last = atomicInc(arrivals, parts - 1) == parts - 1;
-    __syncthreads();
+    const bool is_last = threadIdx.x == 0 && atomicInc(arrivals, parts - 1) == parts - 1;
+    const bool last = __syncthreads_or(is_last);
     __threadfence();
     return last;
 }
@@ -74,7 +73,7 @@ __device__ __forceinline__ void linear_backward_weight(float* d_weight, float* d
 }
 
 #define LINEAR_BACKWARD_WEIGHT(NAME, TILE, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(GEMM_THREADS)                                                             \
+    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                           \
         NAME(float* d_weight, float* d_bias, float* partials, unsigned* arrivals, const T* d_y, const T* x, unsigned inputs, \
              unsigned outputs, Rows rows, int adds) {                                                                       \
         linear_backward_weight<TILE>(d_weight, d_bias, partials, arrivals, d_y, x, inputs, outputs, rows, adds);            \

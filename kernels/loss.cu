@@ -53,7 +53,8 @@ __device__ __forceinline__ double log_sum_exp(const float* z, unsigned classes, 
     return shift + log(sum_over_block(sum));
 }
 
-extern "C" __global__ void __launch_bounds__(LOSS_THREADS)
+// One block a processor at least: with more asked for by default, ptxas spills for sm_90.
+extern "C" __global__ void __launch_bounds__(LOSS_THREADS, 1)
     distillation_loss(float* __restrict__ losses,              // [2, E]
                       float* __restrict__ d_logits,            // [B, N]
                       const float* __restrict__ logits,        // [B, N]

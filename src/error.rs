@@ -87,7 +87,11 @@ impl Error {
         match self {
             Self::Setting { .. } => Fault::Usage,
             Self::Table { .. } | Self::Model { .. } | Self::Hub { .. } | Self::Run { .. } => Fault::Data,
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Fault::Data,
+            Self::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) =>
+            {
+                Fault::Data
+            }
             Self::Io { .. } | Self::NotFinite { .. } | Self::Device { .. } => Fault::Runtime,
             Self::Interrupted { .. } => Fault::Interrupted,
         }

@@ -130,10 +130,15 @@ fn a_step_allocates_no_large_buffers() {
             let (small, packing, others) = measure(step);
             eprintln!("{name:21} step {t}: packing {packing} bytes, small {small}, others {}", others.len());
             assert!(others.is_empty(), "{name}, step {t}: {}", others.join("\n"));
-            assert!(small <= SMALL_ALLOWED, "{name}, step {t}: {small} bytes in small allocations");
+            // The student's passes forward and backward, which is as much as two, and those of its teachers.
+            let passes = 3 + match mode {
+                SdvMode::LookAhead => plan.look_ahead().max(usize::from(method == Method::Sda)),
+                SdvMode::Stored => plan.window(),
+            };
+            assert!(small <= passes * SMALL_ALLOWED, "{name}, step {t}: {small} bytes in small allocations");
         }
     }
 }
 
-/// Bytes of a step.
-const SMALL_ALLOWED: usize = 64 << 10;
+/// Bytes of a pass: job queues of rayon and lists of gemm, whose number depends on the cores.
+const SMALL_ALLOWED: usize = 16 << 10;

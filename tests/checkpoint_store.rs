@@ -207,6 +207,10 @@ fn a_directory_holds_one_run() {
     drop(lock);
 
     let error = RunLock::for_new_run(&run, false).unwrap_err().to_string();
+    assert!(error.contains("--out") && error.contains("--overwrite"), "{error}");
+    assert!(!error.contains("--resume"), "without its settings it is no run to go on with: {error}");
+    fs::write(run.join("run.toml"), "").unwrap();
+    let error = RunLock::for_new_run(&run, false).unwrap_err().to_string();
     for word in ["--resume", "--out", "--overwrite"] {
         assert!(error.contains(word), "{error}");
     }

@@ -177,6 +177,23 @@ fn seeds_are_trained_and_combined() {
     assert_eq!((changed("seed-3") == before[0], changed("seed-4") > before[1]), (true, true));
     fail(3, &["seed-3", "other settings", "lr is", "--overwrite"], &[&args[..], &["--lr", "1e-4"]].concat(), "");
 
+    // Finished runs are tried on their own test set, a mean of their weights where that is still there.
+    let [three, four] = ["seed-3", "seed-4"].map(|run| out.join(run));
+    let output = run(&["ensemble", "--method", "vote", str(&three), str(&four.join("model"))], "");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("test.csv, the test set of"));
+    let mean = ["ensemble", "--method", "avg", str(&three), str(&four), "--out"];
+    assert!(succeed(&[&mean[..], &[str(&home.path().join("mean"))]].concat(), "").contains("20 examples"));
+    let before = load(&three.join("model")).weights;
+    fail(3, &["seed-3/model", "one of the members"], &[&mean[..], &[str(&three), "--overwrite"]].concat(), "");
+    assert_eq!(load(&three.join("model")).weights, before);
+    let hidden = home.path().join("hidden.csv");
+    fs::rename(&data, &hidden).unwrap();
+    let alone = succeed(&[&mean[..], &[str(&home.path().join("alone"))]].concat(), "");
+    assert!(alone.contains("mean of 2") && !alone.contains("examples"), "{alone}");
+    fail(3, &["test.csv"], &["ensemble", "--method", "vote", str(&three), str(&four)], "");
+    fs::rename(&hidden, &data).unwrap();
+
     // The options of train may come from a file: a member's own, here.
     let config = out.join("seed-3/run.toml");
     let short = ["ensemble", "--method", "vote", "--seeds", "3,4", "--config", str(&config), "--out", str(&out)];

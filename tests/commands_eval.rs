@@ -126,6 +126,10 @@ fn data_that_cannot_be_used_is_named_with_its_place() {
     check("header.csv", b"text,label\n", &["no rows"]);
     check("bytes.csv", b"text,label\nw1,LABEL_0\nw\xE9,LABEL_0\n", &["line 3", "UTF-8"]);
     check("short.csv", b"text,label\nw1,LABEL_0\nw2\n", &["line 3"]);
+    let data = write(home.path(), "data.csv", "text,label\nw1,LABEL_0\n");
+    let args = ["eval", "--model", &model, "--data", &data, "--predictions", &data];
+    fail(2, &["data.csv", "what is read"], &args, "");
+    fail(3, &["Is a directory"], &["eval", "--model", &model, "--data", str(home.path()), "--format", "csv"], "");
     let gone = home.path().join("gone.csv");
     fail(3, &["gone.csv"], &["eval", "--model", &model, "--data", str(&gone)], "");
     let good = write(home.path(), "good.csv", "text,label\nw1,LABEL_0\n");

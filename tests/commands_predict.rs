@@ -150,6 +150,8 @@ fn an_output_file_appears_only_when_it_is_complete() {
     fail(3, &["standard input, line 3", "UTF-8"], &args, b"w1\nw2\n\xFF\xC3\n".to_vec());
     assert_eq!(fs::read_to_string(&output).unwrap(), "what was there");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing is left over");
+    fail(2, &["out.csv", "what is read"], &[&args[..], &["--input", &output]].concat(), "");
+    assert_eq!(fs::read_to_string(&output).unwrap(), "what was there");
     succeed(&args, "w1\nw2\n");
     assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), 3);
 }

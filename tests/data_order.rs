@@ -165,7 +165,7 @@ proptest! {
                 prop_assert!(range.len() == 1 || max_tokens.is_none_or(|most| tokens <= most));
                 prop_assert!(tokens <= plan.token_capacity() && range.len() <= plan.sequence_capacity());
             }
-            prop_assert_eq!(end, examples.len());
+            prop_assert!(end == examples.len() && end <= plan.example_capacity() && end <= settings.step_size());
         }
     }
 }

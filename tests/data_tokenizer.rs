@@ -74,30 +74,6 @@ fn saved_truncation_and_padding_do_not_leak() {
     let mut encoder = SequenceEncoder::new(&tokenizer, UNTRUNCATED);
     assert_eq!(encode(&mut encoder, &text, None).0.len(), 302);
     assert_eq!(encode(&mut encoder, "good", None).0.len(), 3);
-    let saved = TempDir::new().unwrap();
-    tokenizer.save(saved.path()).unwrap();
-    let written: Value = serde_json::from_slice(&std::fs::read(saved.path().join("tokenizer.json")).unwrap()).unwrap();
-    assert_eq!((&written["truncation"], &written["padding"]), (&Value::Null, &Value::Null));
-    let again = load(&saved);
-    assert_eq!(encode(&mut SequenceEncoder::new(&again, UNTRUNCATED), &text, None).0.len(), 302);
-}
-
-#[test]
-fn saving_keeps_the_tokenizer_and_its_companions() {
-    let config = json!({"do_lower_case": false, "model_max_length": 512});
-    let directory = vocabulary_directory(&vocabulary(), &config);
-    let tokenizer = load(&directory);
-    let saved = TempDir::new().unwrap();
-    tokenizer.save(saved.path()).unwrap();
-    for name in ["vocab.txt", "tokenizer_config.json"] {
-        let read = |directory: &TempDir| std::fs::read(directory.path().join(name)).unwrap();
-        assert_eq!(read(&saved), read(&directory));
-    }
-    let plain = Tokenizer::from_file(saved.path().join("tokenizer.json")).unwrap();
-    let mut encoder = SequenceEncoder::new(&tokenizer, UNTRUNCATED);
-    for text in ["A Good film, isn't it? [MASK] café 中国", "", "GOOD good"] {
-        assert_eq!(encode(&mut encoder, text, Some("And this")), expect(&plain, text, Some("And this")));
-    }
 }
 
 #[test]

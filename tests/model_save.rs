@@ -123,6 +123,19 @@ fn the_tokenizer_survives_its_source() {
 }
 
 #[test]
+fn truncation_and_padding_of_a_past_run_are_not_handed_on() {
+    let home = tempfile::tempdir().unwrap();
+    let source = Checkpoint::head64().write();
+    let json = r#"{"version":"1.0","truncation":{"max_length":128},"padding":{"strategy":{"Fixed":128}},"model":{"b":1,"a":2.5}}"#;
+    fs::write(source.path().join("tokenizer.json"), json).unwrap();
+    let (model, _) = Model::load(source.path(), Purpose::Inference).unwrap();
+    model.save(&home.path().join("m"), &model.weights).unwrap();
+    let written = fs::read_to_string(home.path().join("m/tokenizer.json")).unwrap();
+    let compact: String = written.split_whitespace().collect();
+    assert_eq!(compact, r#"{"version":"1.0","truncation":null,"padding":null,"model":{"b":1,"a":2.5}}"#);
+}
+
+#[test]
 fn a_directory_with_other_files_is_not_replaced() {
     let home = tempfile::tempdir().unwrap();
     let target = home.path().join("m");

@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 use runs::{Run, Toy, refuse, stderr, succeed};
 use serde_json::Value;
 
-const BASE: &str = "--dev dev.csv --max-steps 12";
+const BASE: &str = "--dev dev.csv";
+const CHECKS: &str = "mem,race,init,sync,leak";
 /// Encoder layers of the model.
 const LAYERS: usize = 3;
 
@@ -17,7 +18,7 @@ const LAYERS: usize = 3;
 fn on_cuda(mut command: Command) -> Command {
     command.args(["--device", "cuda"]);
     if !Path::new("/dev/nvidiactl").exists() {
-        command.env("CUDASIM", "1").env("CUDASIM_CHECK", "mem,race,init,sync,leak");
+        command.env("CUDASIM", "1").env("CUDASIM_CHECK", CHECKS);
     }
     command
 }
@@ -33,7 +34,7 @@ fn mean(values: &[f64]) -> f64 {
 #[test]
 fn the_loss_falls_as_on_the_processor() {
     let toy = Toy::new();
-    let options = format!("{BASE} --method sda --teacher window:3");
+    let options = format!("{BASE} --max-steps 12 --method sda --teacher window:3");
     let cpu = losses(&toy.run("cpu", &options));
     assert!(mean(&cpu[8..]) < 0.8 * mean(&cpu[..4]), "the toy task is learnt: {cpu:?}");
     for (precision, tolerance) in [("f32", 1e-3), ("bf16", 0.05)] {
@@ -166,8 +167,8 @@ fn what_does_not_fit_is_refused_with_the_batch_that_would() {
         command.env("CUDASIM_MEMORY_MIB", memory);
         command
     };
-    let text = refuse(&mut start("8", "96"), 1, &["cuda:0", "MiB are free", "--batch-size of", "--grad-accum"]);
+    let text = refuse(&mut start("12", "96"), 1, &["cuda:0", "MiB are free", "--batch-size of", "--grad-accum"]);
     let fits = text.split("--batch-size of ").nth(1).unwrap().split(' ').next().unwrap();
-    succeed(&mut start("8", fits));
+    succeed(&mut start("12", fits));
     refuse(&mut start("1", "1"), 1, &["cuda:0"]);
 }

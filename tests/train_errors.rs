@@ -70,6 +70,12 @@ fn tables() {
     bad(&toy, "--dev bad.csv", 3, &["bad.csv, line 3", "'odd' does not occur in training", "'neg', 'pos'"]);
     bad(&toy, "--dev none.csv", 3, &["cannot open none.csv"]);
     bad(&toy, "--text body", 3, &["train.csv, column 'body'", "'text', 'label'"]);
+    toy.write("bad.csv", "text,text,label\nw1,w2,pos\n");
+    bad(&toy, "--dev bad.csv", 3, &["bad.csv, column 'text': columns 0 and 1 both have this name", "number"]);
+    toy.write("bad.csv", "text,label\rw1,pos\rw2,neg\r");
+    bad(&toy, "--dev bad.csv", 3, &["bad.csv, line 1: lines end with a carriage return alone"]);
+    bad(&toy, "--dev kept", 3, &["kept: is a directory"]);
+    bad(&toy, "--dev /dev/null", 3, &["/dev/null: is no regular file", "copy it to a file"]);
     toy.write("train.csv", "text,label\nw1,a\nw2,a\n");
     refuse(&mut toy.start("--out new"), 3, &["train.csv: every row has the label 'a'"]);
 }
@@ -153,11 +159,18 @@ fn a_full_disk_costs_no_checkpoint() {
     let script = "trap '' XFSZ; ulimit -f 512; exec \"$0\" train --resume cut";
     let mut command = Command::new("bash");
     command.current_dir(toy.home.path()).args(["-c", script, env!("CARGO_BIN_EXE_bertsd-cuda")]);
-    refuse(&mut command, 1, &["cannot write cut/checkpoints/step-00000004.ckpt", "File too large"]);
+    let goes_on = "the run goes on with: bertsd-cuda train --resume cut\n";
+    refuse(&mut command, 1, &["cannot write cut/checkpoints/step-00000004.ckpt", "File too large", goes_on]);
     assert!(!toy.path("cut/checkpoints/.step-00000004.ckpt.partial").exists());
     let text = stderr(&succeed(&mut toy.command("--resume cut")));
     assert!(text.contains("going on after step 3"), "{text}");
     toy.result("cut").assert_same(&whole, "after a full disk");
+    // Not a byte to write: nothing is left of the run that never began.
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" train --train train.csv --out none --model \"$1\"";
+    let mut command = Command::new("bash");
+    command.current_dir(toy.home.path()).args(["-c", script, env!("CARGO_BIN_EXE_bertsd-cuda")]).arg(golden_model());
+    refuse(&mut command, 1, &["cannot write none/.lock"]);
+    assert!(!toy.path("none").exists());
 }
 
 #[test]

@@ -202,3 +202,22 @@ fn resume_takes_no_options_and_works_from_anywhere() {
     succeed(command.arg(toy.path("cut")).current_dir(elsewhere.path()));
     toy.result("cut").assert_same(&whole, "from another directory");
 }
+
+#[test]
+fn other_training_examples_are_not_gone_on_with() {
+    let toy = Toy::new();
+    let whole = toy.run("whole", BASE);
+    refuse(&mut toy.start(&format!("{BASE} --out cut --stop-after 9")), 130, &[]);
+    let before = fs::read_to_string(toy.path("train.csv")).unwrap();
+    let lines: Vec<&str> = before.lines().collect();
+    let mut swapped = lines.clone();
+    swapped.swap(1, 2);
+    let relabelled = before.replacen(",neg", ",pos", 1);
+    for changed in [swapped.join("\n"), relabelled, lines[..90].join("\n")] {
+        toy.write("train.csv", &changed);
+        refuse(&mut toy.command("--resume cut"), 3, &["step-00000009.ckpt", "other training examples", "--overwrite"]);
+    }
+    toy.write("train.csv", &before);
+    succeed(&mut toy.command("--resume cut"));
+    toy.result("cut").assert_same(&whole, "with the examples put back");
+}

@@ -13,8 +13,8 @@ use std::{
 use crate::{Error, Result};
 
 const LOCK: &str = ".lock";
-/// Holding one of these makes a directory a run.
-const MARKS: [&str; 3] = ["run.toml", "metrics.jsonl", "checkpoints"];
+/// Holding one of these makes a directory a run, or at least one that a run would damage: it replaces `model` when it ends.
+const MARKS: [&str; 4] = ["run.toml", "metrics.jsonl", "checkpoints", "model"];
 /// What a run writes into its directory, and all that overwriting removes from it.
 pub const RUN_FILES: [&str; 5] = ["run.toml", "metrics.jsonl", "checkpoints", "tensorboard", "model"];
 
@@ -36,9 +36,7 @@ impl RunLock {
         let lock = Self::for_overwriting(directory)?;
         if holds_run(&lock.directory)? {
             if !overwrite {
-                let message = "already holds a run; continue it with --resume, give another --out, or add --overwrite to \
-                               delete it";
-                return Err(Error::run(&lock.directory, message));
+                return Err(Error::run(&lock.directory, refusal(&lock.directory)));
             }
             lock.clear()?;
         }
@@ -51,9 +49,16 @@ impl RunLock {
         let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
         let made = directory.ancestors().take_while(missing).map(Path::to_path_buf).collect();
         fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
-        let mut lock = Self::acquire(directory)?;
-        lock.made = made;
-        Ok(lock)
+        match Self::acquire(directory.clone()) {
+            Ok(mut lock) => {
+                lock.made = made;
+                Ok(lock)
+            }
+            Err(error) => {
+                remove_made(&directory, &made);
+                Err(error)
+            }
+        }
     }
 
     /// Removes [`RUN_FILES`].
@@ -101,9 +106,26 @@ impl Drop for RunLock {
         if self.made.is_empty() || holds_run(&self.directory).unwrap_or(true) {
             return;
         }
-        // What cannot be removed holds something of somebody else's, and stays.
-        let _ = fs::remove_file(self.directory.join(LOCK));
-        let _ = self.made.iter().try_for_each(fs::remove_dir);
+        remove_made(&self.directory, &self.made);
+    }
+}
+
+/// What cannot be removed holds something of somebody else's, and stays.
+fn remove_made(directory: &Path, made: &[PathBuf]) {
+    if !made.is_empty() {
+        let _ = fs::remove_file(directory.join(LOCK));
+        let _ = made.iter().try_for_each(fs::remove_dir);
+    }
+}
+
+/// Why a new run cannot be here, and what can be done about it.
+fn refusal(directory: &Path) -> &'static str {
+    match directory.join("run.toml").exists() {
+        true => "already holds a run; continue it with --resume, give another --out, or add --overwrite to delete it",
+        false => {
+            "already holds files of a run or a model, which the new run would replace; give another --out, or add --overwrite \
+             to delete them"
+        }
     }
 }
 

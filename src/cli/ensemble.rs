@@ -39,7 +39,7 @@ pub struct EnsembleArgs {
     #[arg(long, value_name = "FILE", requires = "seeds", help_heading = "Ensemble")]
     pub config: Option<PathBuf>,
 
-    /// Examples that the ensemble classifies: .csv, .tsv, .jsonl or .parquet [default: that of --test]
+    /// Examples that the ensemble classifies: .csv, .tsv, .jsonl or .parquet [default: that of --test, else the first run's test set]
     #[arg(long, value_name = "FILE", help_heading = "Ensemble")]
     pub data: Option<PathBuf>,
 

@@ -31,9 +31,9 @@ pub struct ColumnOptions {
     #[arg(long, value_name = "COL", help_heading = "Data")]
     pub text_pair: Option<String>,
 
-    /// The file has no header; columns are numbers from 0 [default: its first row is one]
-    #[arg(long, help_heading = "Data")]
-    pub no_header: bool,
+    /// The file has no header; columns are numbers from 0 [default: as trained where --text is, else its first row is one]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Data")]
+    pub no_header: Option<bool>,
 }
 
 /// Labelled examples.

@@ -92,8 +92,12 @@ pub struct TrainOptions {
     #[arg(long, value_name = "COL", help_heading = "Data")]
     pub label: Option<String>,
 
+    /// Format of the files: csv, tsv, tsv-quoted, jsonl, parquet [default: by each file's extension]
+    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
+    pub format: Option<String>,
+
     /// The files have no header; columns are numbers from 0
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Data")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Data")]
     pub no_header: Option<bool>,
 
     /// Directory for tokenized data, reused by later runs; "none" keeps no file [default: the user's cache directory]
@@ -133,7 +137,7 @@ pub struct TrainOptions {
     pub sdv_mode: Option<String>,
 
     /// Keep the mean of the iterates beside any method (se always does)
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Method")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Method")]
     pub average: Option<bool>,
 
     /// First optimizer step whose result enters the mean, from 1 [default: 1]

@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use super::{
     console, score_table,
     scoring::{self, Compute, Loaded},
+    threads::set_threads,
     train,
 };
 use crate::cli::{
@@ -49,13 +50,15 @@ enum Data {
 }
 
 pub fn run(mut args: EnsembleArgs) -> anyhow::Result<()> {
-    if !args.seeds.is_empty() {
+    if args.seeds.is_empty() {
+        adopt_test_set(&mut args)?;
+    } else {
         let config = args.config.take();
         args.options = train::resolve(TrainArgs { config, options: args.options, ..TrainArgs::default() })?;
     }
     let data = data(&args)?;
     require_purpose(&args, data.is_some())?;
-    scoring::set_threads(args.options.threads);
+    set_threads(args.options.threads)?;
     let compute = compute(&args)?;
     let members = if args.seeds.is_empty() {
         let named = if args.members.is_empty() { &args.models } else { &args.members };
@@ -64,8 +67,9 @@ pub fn run(mut args: EnsembleArgs) -> anyhow::Result<()> {
         train_seeds(&args)?
     };
     let labels = ConfigFile::read(&members[0])?.labels;
-    let output = args.output.predictions.as_deref().map(|path| OutputFile::create(path).map(|file| (path, file)));
-    let output = output.transpose()?;
+    let read: Vec<&Path> = args.data.as_deref().or(args.options.test.as_deref()).into_iter().collect();
+    let create = |path| OutputFile::create(path, &read).map(|file| (path, file));
+    let output = args.output.predictions.as_deref().map(create).transpose()?;
     let mut saved = None;
     let examined = match (args.method, data.as_ref()) {
         (Combine::Vote, Some(data)) => Some(vote(&args, &members, &labels, data, compute)?),
@@ -84,6 +88,26 @@ pub fn run(mut args: EnsembleArgs) -> anyhow::Result<()> {
         write_predictions(path, file, vote, examples, &labels, args.unlabelled)?;
     }
     Ok(console::print(&report(&args, &members, &labels, examined.as_ref().map(|(outcome, ..)| outcome), saved))?)
+}
+
+/// Without data of its own an ensemble of runs classifies what the first of them was tested on. A vote needs it; a mean of
+/// weights does without where it is no longer there.
+fn adopt_test_set(args: &mut EnsembleArgs) -> Result<()> {
+    if args.data.is_some() || args.options.test.is_some() || args.options.preset.is_some() {
+        return Ok(());
+    }
+    let Some(first) = args.members.first().or(args.models.first()) else { return Ok(()) };
+    let Some((run, of_run)) = train::options_of_run(Path::new(first))? else { return Ok(()) };
+    let Some(place) = of_run.test.as_ref().or(of_run.data_dir.as_ref()) else { return Ok(()) };
+    if args.method == Combine::Avg && !place.exists() {
+        return Ok(());
+    }
+    console::note(format_args!("classifying {}, the test set of {}", place.display(), run.display()));
+    let options = &mut args.options;
+    (options.test, options.preset, options.data_dir) = (of_run.test, of_run.preset, of_run.data_dir);
+    options.format = options.format.take().or(of_run.format);
+    options.no_header = options.no_header.or(of_run.no_header);
+    Ok(())
 }
 
 fn data(args: &EnsembleArgs) -> Result<Option<Data>> {
@@ -110,7 +134,10 @@ fn require_purpose(args: &EnsembleArgs, data: bool) -> Result<()> {
         return Err(Error::setting("seeds", format!("{} comes twice; the same seed gives the same run", pair[0])));
     }
     if !data && args.method == Combine::Vote {
-        return Err(Error::setting("data", "a vote classifies examples; give them with --data FILE"));
+        return Err(Error::setting(
+            "data",
+            "a vote classifies examples, and the runs have no test set; give a file with --data",
+        ));
     }
     if !data && args.output.predictions.is_some() {
         return Err(Error::setting("predictions", "there are no examples to classify; give them with --data FILE"));
@@ -162,6 +189,12 @@ fn train_seeds(args: &EnsembleArgs) -> anyhow::Result<Vec<PathBuf>> {
 
 fn save_average(args: &EnsembleArgs, members: &[PathBuf]) -> Result<PathBuf> {
     let directory = out(args)?.join("model");
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    if let Some(member) =
+        members.iter().find(|member| real(member).is_some_and(|there| real(&directory) == Some(there)))
+    {
+        return Err(Error::run(member, "is one of the members, which their mean would replace; choose another --out"));
+    }
     if directory.exists() && !args.overwrite {
         let message = "is there already; choose another --out, or replace it with --overwrite";
         return Err(Error::run(&directory, message));
@@ -189,7 +222,7 @@ fn vote(
         let mut loaded = Loaded::open(&member.display().to_string())?;
         let order = ClassOrder::new(labels, &loaded.model.labels, member)?;
         let source = match data {
-            Data::File(file) => loaded.source(file.clone(), &data_options(args), !args.unlabelled)?,
+            Data::File(file) => loaded.source(file.clone(), &data_options(args)?, !args.unlabelled)?,
             Data::Preset(source) => source.clone(),
         };
         let examples = loaded.examples(&source, &encode_options(args)?, (!args.unlabelled).then_some(&known))?;
@@ -224,14 +257,15 @@ fn vote(
     Ok((outcome, vote, examples))
 }
 
-fn data_options(args: &EnsembleArgs) -> DataOptions {
+fn data_options(args: &EnsembleArgs) -> Result<DataOptions> {
     let options = &args.options;
     let columns = ColumnOptions {
         text: options.text.clone(),
         text_pair: options.text_pair.clone(),
-        no_header: options.no_header.unwrap_or(false),
+        no_header: options.no_header,
     };
-    DataOptions { columns, label: options.label.clone(), format: None }
+    let format = options.format.as_deref().map(str::parse).transpose()?;
+    Ok(DataOptions { columns, label: options.label.clone(), format })
 }
 
 fn encode_options(args: &EnsembleArgs) -> Result<EncodeOptions> {

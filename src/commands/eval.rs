@@ -10,19 +10,21 @@ use serde_json::{Map, Value};
 
 use super::{
     console, score_table,
-    scoring::{self, Compute, Loaded},
+    scoring::{Compute, Loaded},
+    threads::set_threads,
 };
 use crate::cli::EvalArgs;
 
 pub fn run(args: EvalArgs) -> anyhow::Result<()> {
-    scoring::set_threads(args.compute.threads);
+    set_threads(args.compute.threads)?;
     let compute = Compute::from(&args.compute);
     compute.device.resolve(compute.precision)?;
     let mut loaded = Loaded::open(&args.model)?;
     let labels = LabelMap::from_names(loaded.model.labels.clone())?;
     let source = source(&args, &loaded)?;
     // Before the work: a place that cannot be written is better known now.
-    let predictions = args.output.predictions.as_deref().map(|path| OutputFile::create(path).map(|file| (path, file)));
+    let create = |path| OutputFile::create(path, &[args.data.as_path()]).map(|file| (path, file));
+    let predictions = args.output.predictions.as_deref().map(create);
     let predictions = predictions.transpose()?;
     let examples = loaded.examples(&source, &args.encode, Some(&labels))?;
 

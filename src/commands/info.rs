@@ -14,14 +14,14 @@ use bertsd_cuda::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{console, score_table::aligned, scoring};
+use super::{console, score_table::aligned, scoring, threads::set_threads};
 use crate::cli::InfoArgs;
 
 /// Longest sequence of training where the user says none.
 const MAX_LENGTH: usize = 512;
 
 pub fn run(args: InfoArgs) -> anyhow::Result<()> {
-    scoring::set_threads(args.threads);
+    set_threads(args.threads)?;
     let mut text = String::new();
     let mut object = Map::new();
     if let Some(name) = &args.model {

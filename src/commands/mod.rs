@@ -10,6 +10,7 @@ mod predict;
 mod report;
 mod score_table;
 mod scoring;
+mod threads;
 pub mod train;
 
 use std::process::ExitCode;

@@ -19,7 +19,8 @@ use indicatif::ProgressBar;
 use super::{
     console,
     on_device::on_device,
-    scoring::{self, Compute, Loaded},
+    scoring::{Compute, Loaded},
+    threads::set_threads,
 };
 use crate::cli::{
     PredictArgs,
@@ -30,7 +31,7 @@ use crate::cli::{
 const CHUNK: usize = 4096;
 
 pub fn run(args: PredictArgs) -> anyhow::Result<()> {
-    scoring::set_threads(args.compute.threads);
+    set_threads(args.compute.threads)?;
     let backend = args.compute.device.resolve(args.compute.precision)?;
     let mut loaded = Loaded::open(&args.model)?;
     let input = input(&args, &loaded)?;
@@ -46,7 +47,7 @@ pub fn run(args: PredictArgs) -> anyhow::Result<()> {
         input_ids: args.input_ids,
     };
     let format = args.output_format.unwrap_or_else(|| PredictionFormat::of(&args.output));
-    let file = OutputFile::create(&args.output)?;
+    let file = OutputFile::create(&args.output, &[args.input.as_path()])?;
     let settings = settings(&args, encode);
     // A bar between the answers would spoil both.
     let talks = args.output.as_os_str() == "-" && io::stdout().is_terminal();
@@ -108,7 +109,7 @@ fn input(args: &PredictArgs, loaded: &Loaded) -> Result<TextInput> {
     Ok(match format {
         InputFormat::Lines => TextInput::Lines { path, paired: columns.pair.is_some(), stdin },
         InputFormat::Table(format) => {
-            let header = !args.columns.no_header;
+            let header = loaded.header(&args.columns);
             TextInput::Table {
                 table: Table { path, format, header, columns, conventions: Conventions::default() },
                 stdin,

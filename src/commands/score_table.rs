@@ -44,12 +44,18 @@ pub fn comparison<'a>(rows: impl IntoIterator<Item = (&'a str, &'a Scores)>) -> 
     aligned(&table)
 }
 
+/// A label as one cell of one line.
+fn cell(label: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    label.chars().map(escaped).collect()
+}
+
 /// Precision, recall, F1 and support by class; and for few classes who was taken for whom.
 pub fn by_class(scored: &Accumulator, labels: &[String]) -> String {
     let confusion = scored.confusion();
     let mut table = vec![["label", "precision", "recall", "f1", "support"].map(str::to_owned).to_vec()];
     for (label, class) in labels.iter().zip(confusion.per_class()) {
-        let mut row = vec![label.clone()];
+        let mut row = vec![cell(label)];
         row.extend([class.precision, class.recall, class.f1].map(|score| format!("{score:.4}")));
         row.push(class.support.to_string());
         table.push(row);
@@ -57,9 +63,9 @@ pub fn by_class(scored: &Accumulator, labels: &[String]) -> String {
     let mut text = aligned(&table);
     if labels.len() <= MOST_CLASSES_PRINTED {
         let mut table = vec![vec!["true \\ predicted".to_owned()]];
-        table[0].extend(labels.iter().cloned());
+        table[0].extend(labels.iter().map(|label| cell(label)));
         for (truth, label) in labels.iter().enumerate() {
-            let mut row = vec![label.clone()];
+            let mut row = vec![cell(label)];
             row.extend((0..labels.len()).map(|predicted| confusion.count(truth, predicted).to_string()));
             table.push(row);
         }
@@ -91,5 +97,15 @@ pub fn scores_json(scores: &Scores) -> Map<String, Value> {
     match serde_json::to_value(scores) {
         Ok(Value::Object(object)) => object,
         _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_takes_one_line() {
+        assert_eq!(cell("a\nb\t\u{7}é"), "a\\nb\\t\\u{7}é");
     }
 }

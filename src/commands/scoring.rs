@@ -25,14 +25,6 @@ const MAX_LENGTH: usize = 512;
 /// The value of `--text-pair` that says that there is no second text.
 const NO_PAIR: &str = "none";
 
-/// Rayon's threads, from which the device takes its own. A second call in one process leaves the first one's.
-pub fn set_threads(threads: Option<usize>) {
-    if let Some(threads) = threads {
-        // Fails only where the threads are there already.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    }
-}
-
 /// The directory of a model by any of its names.
 pub fn find(name: &str) -> Result<PathBuf> {
     let mut bar = DownloadBar::default();
@@ -95,6 +87,12 @@ impl Loaded {
         }
     }
 
+    /// Whether the first row of a file names its columns: as the user says, else as in training, whose numbers of columns
+    /// go with it.
+    pub fn header(&self, options: &ColumnOptions) -> bool {
+        !options.no_header.unwrap_or(self.trained.no_header && options.text.is_empty())
+    }
+
     /// One file of labelled examples, or of unlabelled ones.
     pub fn source(&self, data: PathBuf, options: &DataOptions, labelled: bool) -> Result<Source> {
         let mut columns = self.columns(&options.columns);
@@ -104,7 +102,7 @@ impl Loaded {
             Some(format) => Table { path: data, format, header: true, columns, conventions: Default::default() },
             None => Table::new(data, columns)?,
         };
-        table.header = !options.columns.no_header;
+        table.header = self.header(&options.columns);
         Ok(Source::Table(table))
     }
 

@@ -98,7 +98,13 @@ fn numbered(width: usize) -> String {
 
 fn resolve_name(column: &ColumnRef, names: &[&str], path: &Path) -> Result<usize> {
     let wanted = column.to_string();
-    let named = names.iter().position(|name| *name == wanted);
+    let mut named = (0..names.len()).filter(|&i| names[i] == wanted);
+    let (named, again) = (named.next(), named.next());
+    if let (Some(first), Some(second)) = (named, again) {
+        let message =
+            format!("columns {first} and {second} both have this name; give the number of the one that is meant");
+        return Err(Error::Table { path: path.into(), line: None, column: Some(wanted), message });
+    }
     let found = match *column {
         ColumnRef::Index(index) => named.or(Some(index).filter(|index| *index < names.len())),
         ColumnRef::Name(_) => named,

@@ -39,6 +39,10 @@ pub(super) fn read(
         let names = (0..width)
             .map(|i| utf8(records.field(i), path, records.line, None).map(str::trim))
             .collect::<Result<Vec<_>>>()?;
+        if names.iter().any(|name| name.replace("\r\n", "").contains('\r')) {
+            let message = "lines end with a carriage return alone, as on old Macs; convert them to line feeds";
+            return Err(table.fault(records.line, None, message));
+        }
         table.columns.resolve_names(&names, path)?
     } else {
         table.columns.resolve_indexes(width, path)?

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::{PackedBatch, TokenizedSet};
 use crate::Result;
 
@@ -73,6 +75,17 @@ impl Examples {
     /// Tokens of all examples together.
     pub fn tokens(&self) -> u64 {
         (0..self.len()).map(|i| u64::from(self.set.length(self.in_set(i)))).sum()
+    }
+
+    /// A hash of all sequences and labels in their order: equal for equal data, wherever it lies.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        for i in (0..self.len()).map(|i| self.in_set(i)) {
+            let ids = self.set.ids(i);
+            hash.update(bytemuck::cast_slice(&[ids.len() as u32, self.set.second_start(i), self.set.label(i)]));
+            hash.update(bytemuck::cast_slice(ids));
+        }
+        hash.digest()
     }
 
     /// Overwrites `batch` with these examples, the first of which is sequence number `first_slot` of its optimizer step.

@@ -132,6 +132,11 @@ impl StepPlan {
         micro_batches(examples, &self.lengths, self.settings.grad_accum, self.settings.max_tokens)
     }
 
+    /// No step of the run has more examples.
+    pub fn example_capacity(&self) -> usize {
+        self.settings.step_size().min(self.lengths.len())
+    }
+
     /// No micro-batch of the run has more tokens. Reached where the longest examples can meet, which without bucketing
     /// and `max_tokens` they can.
     pub fn token_capacity(&self) -> usize {

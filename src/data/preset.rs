@@ -52,6 +52,11 @@ impl Preset {
         ("mnli", Self::Mnli),
     ];
 
+    /// Whether it is distributed with a development set.
+    pub fn has_dev(self) -> bool {
+        matches!(self, Self::Snli | Self::Mnli)
+    }
+
     /// Finds the splits under `directory`.
     pub fn open(self, directory: &Path) -> Result<Splits> {
         match self {

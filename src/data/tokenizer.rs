@@ -1,9 +1,9 @@
 //! The tokenizer of a model directory, by the `tokenizers` crate.
 //!
 //! Read from `tokenizer.json`, or built from `vocab.txt` and `tokenizer_config.json` as `BertTokenizerFast` does. Truncation
-//! and padding saved in `tokenizer.json` are settings of somebody's past run and are removed, also from what
-//! [`BertTokenizer::save`] writes. Special tokens are added by [`SequenceEncoder`](super::SequenceEncoder), not by the
-//! post-processor; loading checks that both agree, so that another scheme than BERT's is refused and not misread.
+//! and padding saved in `tokenizer.json` are settings of somebody's past run and do not count. Special tokens are added by
+//! [`SequenceEncoder`](super::SequenceEncoder), not by the post-processor; loading checks that both agree, so that another
+//! scheme than BERT's is refused and not misread.
 
 use std::{
     fs,
@@ -23,8 +23,6 @@ use crate::{Error, Result};
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
 const CONFIG: &str = "tokenizer_config.json";
-/// Files beside `tokenizer.json` that `transformers` reads.
-const COMPANIONS: [&str; 4] = [VOCABULARY, CONFIG, "special_tokens_map.json", "added_tokens.json"];
 
 pub struct BertTokenizer {
     directory: PathBuf,
@@ -33,19 +31,15 @@ pub struct BertTokenizer {
     sep: u32,
     vocab_size: usize,
     by_word: bool,
-    /// Names and contents of the files it was read from, cleaned.
-    files: Vec<(&'static str, Vec<u8>)>,
+    /// All of it as a tokenizer.json, whatever it was read from.
+    json: String,
 }
 
 impl BertTokenizer {
     /// Reads the tokenizer of a model whose embedding has `vocab_size` rows.
     pub fn from_dir(directory: &Path, vocab_size: usize) -> Result<Self> {
-        let mut files = Vec::new();
-        for name in COMPANIONS {
-            files.extend(read_if_present(&directory.join(name))?.map(|bytes| (name, bytes)));
-        }
-        let file = |name| files.iter().find(|(file, _)| *file == name).map(|(_, bytes)| bytes.as_slice());
-        let config = file(CONFIG).map_or(Ok(Value::Null), |bytes| parse(&directory.join(CONFIG), bytes))?;
+        let config = directory.join(CONFIG);
+        let config = read_if_present(&config)?.map_or(Ok(Value::Null), |bytes| parse(&config, &bytes))?;
         let path = directory.join(TOKENIZER);
         let tokenizer = match read_if_present(&path)? {
             Some(bytes) => {
@@ -57,23 +51,16 @@ impl BertTokenizer {
                 }
                 Tokenizer::from_bytes(json.to_string()).map_err(|fault| Error::model(&path, fault.to_string()))?
             }
-            None => match file(VOCABULARY) {
-                Some(bytes) => from_vocabulary(&directory.join(VOCABULARY), bytes, &config)?,
+            None => match read_if_present(&directory.join(VOCABULARY))? {
+                Some(bytes) => from_vocabulary(&directory.join(VOCABULARY), &bytes, &config)?,
                 None => return Err(Error::model(directory, "there is neither tokenizer.json nor vocab.txt")),
             },
         };
         let json = tokenizer.to_string(true).map_err(|fault| Error::model(&path, fault.to_string()))?;
-        files.push((TOKENIZER, json.into_bytes()));
-        Self::check(directory, tokenizer, &config, vocab_size, files)
+        Self::check(directory, tokenizer, &config, vocab_size, json)
     }
 
-    fn check(
-        directory: &Path,
-        tokenizer: Tokenizer,
-        config: &Value,
-        vocab_size: usize,
-        files: Vec<(&'static str, Vec<u8>)>,
-    ) -> Result<Self> {
+    fn check(directory: &Path, tokenizer: Tokenizer, config: &Value, vocab_size: usize, json: String) -> Result<Self> {
         let fault = |message| Error::model(directory, message);
         let special = |key, default| {
             let token = special_token(config, key, default);
@@ -98,7 +85,7 @@ impl BertTokenizer {
         }
         let by_word = is_by_word(&tokenizer);
         let directory = directory.to_path_buf();
-        let tokenizer = Self { directory, tokenizer, cls, sep, vocab_size, by_word, files };
+        let tokenizer = Self { directory, tokenizer, cls, sep, vocab_size, by_word, json };
         tokenizer.check_scheme()?;
         Ok(tokenizer)
     }
@@ -124,15 +111,6 @@ impl BertTokenizer {
         Err(Error::model(&self.directory, message))
     }
 
-    /// Writes the tokenizer's files into a model directory, for `transformers` and for [`BertTokenizer::from_dir`].
-    pub fn save(&self, directory: &Path) -> Result<()> {
-        for (name, bytes) in &self.files {
-            let path = directory.join(name);
-            fs::write(&path, bytes).map_err(Error::io("write", path))?;
-        }
-        Ok(())
-    }
-
     /// Id of the token that begins every sequence.
     pub fn cls(&self) -> u32 {
         self.cls
@@ -156,10 +134,7 @@ impl BertTokenizer {
     /// A hash of everything that decides which ids a text gets.
     pub(super) fn digest(&self) -> u128 {
         let mut hash = Xxh3::new();
-        for (name, bytes) in self.files.iter().filter(|(name, _)| *name == TOKENIZER) {
-            hash.update(name.as_bytes());
-            hash.update(bytes);
-        }
+        hash.update(self.json.as_bytes());
         hash.update(&self.cls.to_le_bytes());
         hash.update(&self.sep.to_le_bytes());
         hash.digest128()

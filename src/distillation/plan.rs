@@ -99,6 +99,11 @@ impl Plan {
         self.average_from.is_some()
     }
 
+    /// Whether the average has taken in an iterate after `steps` updates; until then it is θ_0.
+    pub fn average_has_begun(&self, steps: u64) -> bool {
+        self.average_from.is_some_and(|from| steps >= from)
+    }
+
     /// What the average does in update t, whose result is iterate t + 1.
     pub fn average_follow(&self, step: u64) -> Follow {
         match self.average_from {

@@ -24,14 +24,22 @@ enum Sink {
 }
 
 impl OutputFile {
-    /// `-` is standard output.
+    /// `-` is standard output. `inputs` are what the answers are made from.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be made, before anything is computed for it.
-    pub fn create(path: &Path) -> Result<Self> {
+    /// [`Error::Io`] when the file cannot be made, before anything is computed for it; [`Error::Setting`] when it is one of the
+    /// inputs, which it would replace.
+    pub fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
         if path == Path::new("-") {
             let sink = Sink::Stream(BufWriter::new(Box::new(io::stdout())));
             return Ok(Self { path: STANDARD_OUTPUT.into(), sink });
+        }
+        let real = |path: &Path| std::fs::canonicalize(path).ok().filter(|real| real.is_file());
+        if let Some(target) = real(path)
+            && inputs.iter().any(|input| real(input).as_ref() == Some(&target))
+        {
+            let message = "is what is read, and the answers would replace it; name another file";
+            return Err(Error::setting(path.display().to_string(), message));
         }
         let special = std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
         let sink = match special {

@@ -18,6 +18,9 @@ pub struct TrainedWith {
     /// Column of the label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The files had no header, and their columns went by number.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_header: bool,
     /// Tokens of the longest sequence, special tokens included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,

@@ -1,19 +1,27 @@
 //! The files that make a model's tokenizer, carried as bytes from where the model was loaded to where it is saved.
 //!
-//! They are read when the model is: hours later, when training ends, the directory it came from may be gone.
+//! They are read when the model is: hours later, when training ends, the directory it came from may be gone. Truncation and padding
+//! in tokenizer.json are left behind: they are settings of somebody's past run, and would cut the texts of whoever uses the file.
 
 use std::path::Path;
+
+use serde_json::Value;
 
 use super::shards::read_limited;
 use crate::Result;
 
+const TOKENIZER: &str = "tokenizer.json";
+
 /// Everything that `transformers` may look for. Any of them may be absent.
 pub(super) const NAMES: [&str; 5] =
-    ["tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+    [TOKENIZER, "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 
 const FILE_MAX_BYTES: u64 = 256 << 20;
 
-/// Name and content of each file, byte for byte.
+/// Settings of tokenizer.json that say nothing of the tokens.
+const PAST_SETTINGS: [&str; 2] = ["truncation", "padding"];
+
+/// Name and content of each file, byte for byte but for the settings of a past run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenizerFiles {
     files: Vec<(&'static str, Vec<u8>)>,
@@ -26,7 +34,10 @@ impl TokenizerFiles {
     /// [`crate::Error::Io`] when one is there and cannot be read.
     pub fn read(directory: &Path) -> Result<Self> {
         let present = NAMES.into_iter().filter(|name| directory.join(name).exists());
-        let files = present.map(|name| Ok((name, read_limited(&directory.join(name), FILE_MAX_BYTES)?)));
+        let files = present.map(|name| {
+            let bytes = read_limited(&directory.join(name), FILE_MAX_BYTES)?;
+            Ok((name, if name == TOKENIZER { without_past_settings(bytes) } else { bytes }))
+        });
         Ok(Self { files: files.collect::<Result<_>>()? })
     }
 
@@ -38,4 +49,20 @@ impl TokenizerFiles {
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter().find_map(|(own, bytes)| (own == name).then_some(bytes))
     }
+}
+
+/// tokenizer.json with truncation and padding off. What is no JSON stays as it is: whoever reads it says so.
+fn without_past_settings(bytes: Vec<u8>) -> Vec<u8> {
+    let Ok(mut json) = serde_json::from_slice::<Value>(&bytes) else { return bytes };
+    let mut changed = false;
+    for setting in PAST_SETTINGS {
+        if let Some(value) = json.get_mut(setting).filter(|value| !value.is_null()) {
+            *value = Value::Null;
+            changed = true;
+        }
+    }
+    if !changed {
+        return bytes;
+    }
+    serde_json::to_vec_pretty(&json).unwrap_or(bytes)
 }

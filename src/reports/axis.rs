@@ -30,10 +30,14 @@ impl Axis {
         Self { low, high, ticks, decimals }
     }
 
-    /// Covers the data with a margin of `margin` of its extent on both sides, but never beyond `limits`.
+    /// Covers the data with a margin of `margin` of its extent on both sides, but never beyond `limits`. A flat curve gets more
+    /// room, so that its ticks are numbers that one would say.
     pub fn around(low: f64, high: f64, margin: f64, limits: (f64, f64), target: usize) -> Self {
-        let extent = (high - low).max(high.abs().max(low.abs()) * 1e-3).max(1e-9);
-        Self::covering((low - margin * extent).max(limits.0), (high + margin * extent).min(limits.1), target)
+        const LEAST_EXTENT: f64 = 0.01;
+        let extent = high - low;
+        let least = (high.abs().max(low.abs()) * LEAST_EXTENT).max(1e-9);
+        let room = (margin * extent).max(least - extent);
+        Self::covering((low - room).max(limits.0), (high + room).min(limits.1), target)
     }
 
     pub fn clamp(&self, value: f64) -> f64 {
@@ -133,5 +137,7 @@ mod tests {
     fn a_margin_stops_at_the_limits() {
         let axis = Axis::around(0.5, 0.99, 0.05, (0.0, 1.0), 5);
         assert!(axis.high == 1.0 && axis.low > 0.47 && axis.low < 0.5, "{axis:?}");
+        let flat = Axis::around(1.0, 1.0, 0.05, (0.0, 1.0), 5);
+        assert_eq!(labels(&flat), ["0.990", "0.992", "0.994", "0.996", "0.998", "1.000"]);
     }
 }

@@ -55,35 +55,30 @@ impl MemoryPlan {
         self.rows.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// What does not depend on the size of a batch.
-    fn fixed_bytes(&self) -> usize {
-        let varies = |name: &str| name.contains("activations") || name == "scratch";
-        self.rows.iter().filter(|(name, _)| !varies(name)).map(|(_, bytes)| bytes).sum()
-    }
-
     /// # Errors
-    /// [`Error::Device`] where the plan does not fit into what is free, with the micro-batch that would.
-    pub fn check(&self, device: &str, free_bytes: usize, sequences: usize) -> Result<()> {
+    /// [`Error::Device`] where the plan for micro-batches of `sequences` does not fit into what is free, with the micro-batch that
+    /// would; `needs` gives the bytes for fewer sequences.
+    pub fn check(
+        &self,
+        device: &str,
+        free_bytes: usize,
+        sequences: usize,
+        needs: impl Fn(usize) -> usize,
+    ) -> Result<()> {
         let total = self.total_bytes();
         if total <= free_bytes {
             return Ok(());
         }
-        let fixed = self.fixed_bytes();
-        // Activations grow in step with the sequences of a micro-batch.
-        let fits = free_bytes.saturating_sub(fixed) as u128 * sequences as u128 / (total - fixed).max(1) as u128;
-        let advice = match fits {
-            0 => "no batch fits beside the weights, moments and teacher: take a smaller --teacher window, another method or a \
-                  smaller model"
+        let advice = match (1..sequences).rev().find(|&fewer| needs(fewer) <= free_bytes) {
+            None => "no batch fits beside the weights, moments and teacher: take a smaller --teacher window, another method, \
+                     --recompute layer, or a smaller model"
                 .to_owned(),
-            fits => format!("a --batch-size of {fits} would fit; --grad-accum keeps the step as large as it is"),
+            Some(fits) => format!("a --batch-size of {fits} would fit; --grad-accum keeps the step as large as it is"),
         };
         let mib = |bytes: usize| bytes.div_ceil(1 << 20);
-        let message = format!(
-            "this run needs {} MiB ({} of them for batches of {sequences} sequences) and {} MiB are free; {advice}",
-            mib(total),
-            mib(total - fixed),
-            mib(free_bytes)
-        );
+        let (needed, free) = (mib(total), mib(free_bytes));
+        let message =
+            format!("batches of {sequences} sequences need {needed} MiB in all and {free} MiB are free; {advice}");
         Err(Error::Device { device: device.to_owned(), message })
     }
 }
@@ -92,20 +87,19 @@ impl MemoryPlan {
 mod tests {
     use super::*;
 
-    fn plan(fixed: usize, activations: usize) -> MemoryPlan {
-        MemoryPlan { rows: vec![("weights", fixed), ("activations", activations)] }
-    }
-
     #[test]
     fn what_does_not_fit_is_refused_with_what_would() {
         let mib = 1 << 20;
-        assert!(plan(100 * mib, 320 * mib).check("cuda:0", 420 * mib, 32).is_ok());
-        let error = plan(100 * mib, 320 * mib).check("cuda:0", 419 * mib, 32).unwrap_err().to_string();
+        let needs = |sequences: usize| (100 + 10 * sequences) * mib;
+        let plan = MemoryPlan { rows: vec![("weights", 100 * mib), ("activations", 320 * mib)] };
+        let check = |free: usize| plan.check("cuda:0", free * mib, 32, needs);
+        assert!(check(420).is_ok());
+        let error = check(419).unwrap_err().to_string();
         assert!(
             error.contains("420 MiB") && error.contains("419 MiB") && error.contains("--batch-size of 31"),
             "{error}"
         );
-        let error = plan(100 * mib, 320 * mib).check("cuda:0", 99 * mib, 32).unwrap_err().to_string();
-        assert!(error.contains("no batch fits"), "{error}");
+        assert!(check(109).unwrap_err().to_string().contains("no batch fits"));
+        assert!(check(110).unwrap_err().to_string().contains("--batch-size of 1 "));
     }
 }

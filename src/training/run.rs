@@ -59,6 +59,8 @@ pub struct Run<D: Device> {
     pub learner: Learner<D>,
     pub steps: StepPlan,
     pub train: Examples,
+    /// [`Examples::fingerprint`] of `train`.
+    pub fingerprint: u64,
     pub dev: Option<EvaluationSet>,
     pub tests: Vec<(String, EvaluationSet)>,
     pub settings: LoopSettings,
@@ -175,7 +177,7 @@ impl<D: Device> Run<D> {
         let interrupted = asked && step < self.settings.total_steps && !self.position.stopped;
         if self.settings.save && (interrupted || self.position.stopped || self.is_due(self.settings.save_every)) {
             self.log.sync()?;
-            state::save(&self.store, &self.learner, &self.position)?;
+            state::save(&self.store, &self.learner, &self.position, self.fingerprint)?;
             observe(Observation::Saved { step });
         }
         if !interrupted {
@@ -192,33 +194,28 @@ impl<D: Device> Run<D> {
     fn evaluate_dev(&mut self, observe: &mut dyn FnMut(Observation)) -> Result<()> {
         let Some(dev) = &self.dev else { return Ok(()) };
         let step = self.position.step;
+        let average_has_begun = self.learner.settings.plan.average_has_begun(step);
+        let (primary, metric) = (self.settings.evaluate[0], self.settings.best_metric);
+        let mut value = None;
         let mut events = Vec::new();
-        for &weights in &self.settings.evaluate {
+        // A mean of nothing yet has no scores.
+        for &weights in self.settings.evaluate.iter().filter(|&&of| of != Weights::Average || average_has_begun) {
             let scores = evaluate(&mut self.learner, dev, weights)?;
+            value = if weights == primary { Some(metric.of(&scores)) } else { value };
             events.push(EvalEvent::new(Split::Dev, weights, step, scores));
         }
-        let (primary, metric) = (events[0].weights, self.settings.best_metric);
-        let value = metric.of(&events[0].scores);
         for event in events {
             observe(Observation::Evaluation(&event));
             self.record(Event::Eval(event))?;
         }
-        if self.position.best.is_none_or(|best| metric.improves(value, best.value)) {
-            let best = Best { step, value };
+        let Some(value) = value else { return Ok(()) };
+        let is_best = self.position.judge(step, value, metric, self.settings.patience);
+        let Some(best) = self.position.best else { return Ok(()) };
+        if is_best && self.settings.export_best {
             let weights = self.learner.device.read_parameters(pick(&self.learner.state, primary))?;
-            if self.settings.export_best {
-                state::save_best(&self.store, best, &weights)?;
-            }
-            self.position.best = Some(best);
-            self.position.stale = 0;
-        } else {
-            self.position.stale += 1;
+            state::save_best(&self.store, best, &weights)?;
         }
-        if let Some(best) = self.position.best
-            && self.settings.patience > 0
-            && self.position.stale >= self.settings.patience
-        {
-            self.position.stopped = true;
+        if self.position.stopped {
             observe(Observation::StoppedEarly { step, best });
         }
         Ok(())

@@ -10,6 +10,7 @@ use crate::{
     checkpoint::{CheckpointReader, CheckpointStore, Plan},
     device::{Device, Mean, Teacher},
     distillation::look_ahead::{Pending, Votes},
+    metrics::Metric,
 };
 
 /// Where a run stands after `step` updates.
@@ -23,6 +24,22 @@ pub struct Position {
     pub stopped: bool,
 }
 
+impl Position {
+    /// Takes in an evaluation after `step` updates; whether it is the best so far. `patience` evaluations that are not end the run, 0:
+    /// none do.
+    pub fn judge(&mut self, step: u64, value: f64, metric: Metric, patience: u64) -> bool {
+        let is_best = self.best.is_none_or(|best| metric.improves(value, best.value));
+        if is_best {
+            self.best = Some(Best { step, value });
+            self.stale = 0;
+        } else {
+            self.stale += 1;
+        }
+        self.stopped = patience > 0 && self.stale >= patience;
+        is_best
+    }
+}
+
 /// The best evaluation so far.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Best {
@@ -33,6 +50,8 @@ pub struct Best {
 #[derive(Deserialize, Serialize)]
 struct Metadata {
     position: Position,
+    /// The training examples' fingerprint in hex: JSON numbers of that size are not portable.
+    examples: String,
     votes: Vec<Waiting>,
 }
 
@@ -85,10 +104,16 @@ macro_rules! arenas {
     }};
 }
 
-/// Writes a checkpoint and removes those that are too old.
-pub fn save<D: Device>(store: &CheckpointStore, learner: &Learner<D>, position: &Position) -> Result<()> {
+/// Writes a checkpoint and removes those that are too old. `fingerprint` is that of the training examples.
+pub fn save<D: Device>(
+    store: &CheckpointStore,
+    learner: &Learner<D>,
+    position: &Position,
+    fingerprint: u64,
+) -> Result<()> {
     let votes = learner.votes.iter().map(|pending| Waiting { step: pending.step, votes: pending.votes }).collect();
-    let mut plan = Plan::new(&Metadata { position: position.clone(), votes })?;
+    let examples = format!("{fingerprint:016x}");
+    let mut plan = Plan::new(&Metadata { position: position.clone(), examples, votes })?;
     let arenas: Vec<(String, Arena<D>)> = arenas!(Arena, &learner.state, iter,);
     for (name, _) in &arenas {
         plan = plan.section::<f32>(name, learner.encoder.layout.len);
@@ -111,9 +136,22 @@ pub fn save<D: Device>(store: &CheckpointStore, learner: &Learner<D>, position: 
     store.prune()
 }
 
-/// Restores a state of the same settings; the learner was made as for a new run.
-pub fn restore<D: Device>(reader: &mut CheckpointReader, learner: &mut Learner<D>) -> Result<Position> {
-    let Metadata { position, votes } = reader.metadata()?;
+/// Restores a state of the same settings and examples; the learner was made as for a new run.
+///
+/// # Errors
+/// [`Error::Run`] when the state is of other settings, or of other training examples: their order would go on, but not with the
+/// examples that it was made for.
+pub fn restore<D: Device>(
+    reader: &mut CheckpointReader,
+    learner: &mut Learner<D>,
+    fingerprint: u64,
+) -> Result<Position> {
+    let Metadata { position, examples, votes } = reader.metadata()?;
+    if examples != format!("{fingerprint:016x}") {
+        let message = "was written by a run over other training examples than there are now; put back the data, the tokenizer or \
+                       the settings of the run, or begin anew with --overwrite";
+        return Err(Error::run(reader.path(), message));
+    }
     let mut values = vec![0.0f32; learner.encoder.layout.len];
     let device = &learner.device;
     let arenas: Vec<(String, ArenaMut<D>)> = arenas!(ArenaMut, &mut learner.state, iter_mut, mut);
@@ -158,4 +196,26 @@ pub fn load_best(store: &CheckpointStore, len: usize) -> Result<Option<(Best, Ve
         let advice = "the best weights cannot be exported; remove it, and --resume exports the last weights";
         Error::run(store.best_path(), format!("{advice} ({error})"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_counts_evaluations_in_a_row() {
+        let mut position = Position::default();
+        let mut judge = |step, loss| (position.judge(step, loss, Metric::Loss, 2), position.stale, position.stopped);
+        assert_eq!(judge(1, 0.9), (true, 0, false));
+        assert_eq!(judge(2, 0.9), (false, 1, false));
+        assert_eq!(judge(3, 0.8), (true, 0, false));
+        assert_eq!(judge(4, 0.85), (false, 1, false));
+        assert_eq!(judge(5, f64::NAN), (false, 2, true));
+        assert_eq!(position.best, Some(Best { step: 3, value: 0.8 }));
+        let mut patient = Position::default();
+        for step in 1..100 {
+            assert_eq!(patient.judge(step, 0.5, Metric::Accuracy, 0), step == 1);
+            assert!(!patient.stopped, "0: patience without end");
+        }
+    }
 }

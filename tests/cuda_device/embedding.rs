@@ -28,6 +28,7 @@ fn config(width: usize, types: usize) -> BertConfig {
     BertConfig {
         vocab_size: 40,
         hidden_size: width,
+        heads: width / 8,
         max_positions: 70,
         type_vocab_size: types,
         ..tiny::config(1, 8, 1)
@@ -138,7 +139,8 @@ fn check<E: Element>(width: usize, types: usize, lengths: &[usize]) {
     let config = config(width, types);
     let (layout, weights) = (Layout::new(&config), tiny::weights(&config, 1));
     let tables = layout.embeddings;
-    let batches = [repeating(&config, lengths, 1), repeating(&config, &[lengths[0], 3], 2), repeating(&config, &[2], 3)];
+    let batches =
+        [repeating(&config, lengths, 1), repeating(&config, &[lengths[0], 3], 2), repeating(&config, &[2], 3)];
     let capacity = capacity(&batches);
     let mut device = support::device::<E>(Shape::new(&config), capacity);
     let parameters = device.parameters(&weights).unwrap();
@@ -169,9 +171,7 @@ fn check<E: Element>(width: usize, types: usize, lengths: &[usize]) {
             assert_close(&written_vector(&device, &mean, packed.tokens(), &what), &exact.mean, &what);
             assert_close(&written_vector(&device, &rstd, packed.tokens(), &what), &exact.rstd, &what);
             let d_x = matrix(&device, &d_values);
-            device
-                .embed_backward(&mut gradients, &d_x, &mean, &rstd, &parameters, &batch, &tables, dropout())
-                .unwrap();
+            device.embed_backward(&mut gradients, &d_x, &mean, &rstd, &parameters, &batch, &tables, dropout()).unwrap();
             device.end_backward(&mut gradients, &batch).unwrap();
             exact.scatter(&mut exact_sums, &config, packed, &exact.d_sum);
             exact.scatter(&mut plain_sums, &config, packed, &stored::<E>(&exact.d_sum));

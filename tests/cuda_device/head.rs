@@ -31,7 +31,7 @@ struct Sizes {
 }
 
 fn config(sizes: &Sizes) -> BertConfig {
-    BertConfig { hidden_size: sizes.width, labels: sizes.classes, ..tiny::config(1, 8, 1) }
+    BertConfig { hidden_size: sizes.width, heads: sizes.width / 8, labels: sizes.classes, ..tiny::config(1, 8, 1) }
 }
 
 /// Pooler and classifier behind other parameters, as in a model's arena.
@@ -142,7 +142,8 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
         d_dropped.iter().zip(&factors).zip(&given_pooled).map(|((d, f), y)| d * f * (1.0 - y * y)).collect();
     let plain_d_pre = stored::<E>(&d_pre);
     let pooler_columns = columns(&pooler_weight, width);
-    let (d_first, plain_d_first) = (through(&d_pre, width, &pooler_columns), through(&plain_d_pre, width, &pooler_columns));
+    let (d_first, plain_d_first) =
+        (through(&d_pre, width, &pooler_columns), through(&plain_d_pre, width, &pooler_columns));
     let outer = |d: &[f64], outputs: usize, x: &[f64]| -> Vec<f64> {
         let xs = columns(x, width);
         columns(d, outputs).iter().flat_map(|d| xs.iter().map(move |x| dot(d, x))).collect()
@@ -189,23 +190,18 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
             }
         }
         let padding = [0..8, classifier.bias.range().end..gradients.arena.len()];
-        assert!(padding.into_iter().flatten().all(|i| found[i].is_nan()), "{what}: what is not the head's is left alone");
+        assert!(
+            padding.into_iter().flatten().all(|i| found[i].is_nan()),
+            "{what}: what is not the head's is left alone"
+        );
     }
 }
 
 #[test]
 fn forward_and_backward_at_every_tail() {
-    for (width, classes, sequences) in [
-        (64, 2, 1),
-        (72, 3, 7),
-        (200, 7, 8),
-        (264, 33, 9),
-        (384, 129, 17),
-        (1024, 9, 3),
-        (1032, 2, 2),
-        (64, 5000, 5),
-        (8, 31, 67),
-    ] {
+    for (width, classes, sequences) in
+        [(64, 2, 1), (72, 3, 7), (200, 7, 8), (264, 33, 9), (136, 129, 17), (1024, 2, 3), (64, 5000, 5), (8, 31, 67)]
+    {
         check::<f32>(width, classes, sequences);
         check::<Bf16>(width, classes, sequences);
     }

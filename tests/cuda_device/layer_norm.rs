@@ -29,7 +29,7 @@ const DROP_PROB: f32 = 0.3;
 const EPS: f64 = 1e-12;
 
 fn config(width: usize) -> BertConfig {
-    BertConfig { hidden_size: width, max_positions: 512, ..tiny::config(1, 8, 1) }
+    BertConfig { hidden_size: width, heads: width / 8, max_positions: 512, ..tiny::config(1, 8, 1) }
 }
 
 /// Room for more than the batch, so that blocks and rows without work are there.
@@ -68,9 +68,7 @@ fn factors(packed: &PackedBatch, rows: Rows, width: usize, active: bool) -> Vec<
     });
     places
         .flat_map(|(slot, position)| (0..width).map(move |j| (slot, position * width + j)))
-        .map(|(slot, element)| {
-            if active { masks.factor(reference::output(1), DROP_PROB, slot, element) } else { 1.0 }
-        })
+        .map(|(slot, element)| if active { masks.factor(reference::output(1), DROP_PROB, slot, element) } else { 1.0 })
         .collect()
 }
 
@@ -122,7 +120,13 @@ struct Bench<E: Element> {
 }
 
 impl<E: Element> Bench<E> {
-    fn new(width: usize, lengths: &[usize], rows: Rows, norms: usize, capacity: impl Fn(&PackedBatch) -> Capacity) -> Self {
+    fn new(
+        width: usize,
+        lengths: &[usize],
+        rows: Rows,
+        norms: usize,
+        capacity: impl Fn(&PackedBatch) -> Capacity,
+    ) -> Self {
         let config = config(width);
         let mut packed = tiny::batch(&config, lengths, 2);
         let sequences = packed.sequences() as u32;
@@ -167,8 +171,7 @@ fn check<E: Element>(width: usize, lengths: &[usize], rows: Rows, active: bool) 
     let (norm, len) = (norm(width, 1), count * width);
     // A mean far from 0 shows a variance computed in one pass.
     let (r_values, d_values) = (random::<E>(2, len, 1.0, 20.0), random::<E>(3, len, 1.0, 0.0));
-    let exact =
-        Exact::new(&r_values, &d_values, &bench.values[norm.gamma.range()], &bench.values[norm.beta.range()]);
+    let exact = Exact::new(&r_values, &d_values, &bench.values[norm.gamma.range()], &bench.values[norm.beta.range()]);
     let (r, d_y) = (matrix(&bench.device, &r_values), matrix(&bench.device, &d_values));
     let room = len + width;
     let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| poisoned_matrix(&bench.device, room));
@@ -259,14 +262,16 @@ fn many_norms_of_a_pass_are_folded_each_to_its_place() {
     let width = 24;
     let mut bench = Bench::<f32>::new(width, &[5, 8], Rows::Tokens, NORMS, capacity);
     let len = bench.count * width;
-    let (mean, rstd) = (vector(&bench.device, &vec![0.25; bench.count]), vector(&bench.device, &vec![1.5; bench.count]));
+    let (mean, rstd) =
+        (vector(&bench.device, &vec![0.25; bench.count]), vector(&bench.device, &vec![1.5; bench.count]));
     let [mut d_r, mut d_branch] = [0; 2].map(|_| poisoned_matrix(&bench.device, len));
     let mut gradients = bench.gradients();
     let before = random::<f32>(8, gradients.arena.len(), 1.0, 0.0);
     bench.device.write_gradients(&mut gradients, &before).unwrap();
     let mut expected = support::double(&before);
     for number in 0..NORMS {
-        let (r, d) = (random::<f32>(100 + number as u32, len, 1.0, 0.0), random::<f32>(300 + number as u32, len, 1.0, 0.0));
+        let (r, d) =
+            (random::<f32>(100 + number as u32, len, 1.0, 0.0), random::<f32>(300 + number as u32, len, 1.0, 0.0));
         let norm = norm(width, number);
         let write = if number % 3 == 0 { Write::Add } else { Write::Overwrite };
         if write == Write::Overwrite {
@@ -278,7 +283,15 @@ fn many_norms_of_a_pass_are_folded_each_to_its_place() {
             expected[norm.beta.start + i % width] += f64::from(d);
         }
         let (r, d) = (matrix(&bench.device, &r), matrix(&bench.device, &d));
-        bench.backward([&mut d_r, &mut d_branch], &mut gradients, [&d, &r], [&mean, &rstd], norm, dropout(false), write);
+        bench.backward(
+            [&mut d_r, &mut d_branch],
+            &mut gradients,
+            [&d, &r],
+            [&mean, &rstd],
+            norm,
+            dropout(false),
+            write,
+        );
     }
     bench.device.end_backward(&mut gradients, &bench.batch).unwrap();
     assert_close(&bench.device.read_gradients(&gradients).unwrap(), &expected, "all norms");
@@ -304,7 +317,18 @@ fn extreme_rows_are_those_of_the_cpu() {
         cpu.layer_norm(&mut y, &mut mean, &mut rstd, &r, &weights, &cpu_batch, Rows::Tokens, norm).unwrap();
         let none = dropout(false);
         cpu.layer_norm_backward(
-            &mut d_r, &mut d_branch, &mut gradients, &d, &r, &mean, &rstd, &weights, &cpu_batch, Rows::Tokens, norm, none,
+            &mut d_r,
+            &mut d_branch,
+            &mut gradients,
+            &d,
+            &r,
+            &mean,
+            &rstd,
+            &weights,
+            &cpu_batch,
+            Rows::Tokens,
+            norm,
+            none,
             Write::Overwrite,
         )
         .unwrap();
@@ -356,8 +380,19 @@ fn bits_do_not_depend_on_the_plan_or_on_recording() {
                 .replay(PassKey::Student { target: 0, write }, batch, |device| {
                     device.layer_norm(&mut y, &mut mean, &mut rstd, &r, weights, batch, Rows::Tokens, norm)?;
                     device.layer_norm_backward(
-                        &mut d_r, &mut d_branch, &mut gradients, &d, &r, &mean, &rstd, weights, batch, Rows::Tokens, norm,
-                        dropout(true), write,
+                        &mut d_r,
+                        &mut d_branch,
+                        &mut gradients,
+                        &d,
+                        &r,
+                        &mean,
+                        &rstd,
+                        weights,
+                        batch,
+                        Rows::Tokens,
+                        norm,
+                        dropout(true),
+                        write,
                     )?;
                     device.end_backward(&mut gradients, batch)
                 })
@@ -366,13 +401,12 @@ fn bits_do_not_depend_on_the_plan_or_on_recording() {
         assert_eq!(device.recorded(), usize::from(record));
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         let gradients = device.read_gradients(&gradients).unwrap();
-        let found = [
+        [
             bits(&device.read_matrix(&y).unwrap()),
             bits(&device.read_matrix(&d_branch).unwrap()),
             bits(&gradients[norm.gamma.range()]),
             bits(&gradients[norm.beta.range()]),
-        ];
-        found
+        ]
     };
     let expected = run(0, false);
     assert!(run(0, true) == expected, "recorded");

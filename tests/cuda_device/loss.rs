@@ -84,9 +84,7 @@ impl Input {
         let batch = support::upload(&mut device, &self.packed, self.capacity(), &SCALARS);
         let (mut losses, mut d_logits) = (vec![f32::NAN; 2 * self.slots], vec![f32::NAN; self.logits.len()]);
         let (target, weights) = (self.target.as_ref(), self.weights.as_ref());
-        device
-            .distillation_loss(&mut losses, &mut d_logits, &self.logits, target, weights, &batch, case.kind)
-            .unwrap();
+        device.distillation_loss(&mut losses, &mut d_logits, &self.logits, target, weights, &batch, case.kind).unwrap();
         (losses, d_logits)
     }
 }
@@ -113,9 +111,8 @@ fn exact(case: Case, input: &Input) -> (Vec<[f64; 2]>, Vec<f64>) {
         // The reference divides by the weight of the label, as a mean over one example does.
         let ce = loss.cross_entropy(std::slice::from_ref(&z), &[label]) * weight(label as usize);
         let teacher = input.target.as_ref().map(|t| double(&t[b * n..(b + 1) * n]));
-        let distill = teacher
-            .as_ref()
-            .map_or(0.0, |t| loss.distillation(std::slice::from_ref(&z), std::slice::from_ref(t)));
+        let distill =
+            teacher.as_ref().map_or(0.0, |t| loss.distillation(std::slice::from_ref(&z), std::slice::from_ref(t)));
         losses.push([ce, distill]);
         let share = |c: usize| {
             let own = if c == label as usize { 1.0 - smoothing } else { 0.0 };
@@ -169,9 +166,7 @@ fn check(case: Case) {
 
 fn kinds() -> impl Iterator<Item = LossKind> {
     let distances = [Distance::Mse, Distance::Kl { temperature: 1.0 }, Distance::Kl { temperature: 3.5 }];
-    distances
-        .into_iter()
-        .flat_map(|distance| [0.0, 0.1].map(|label_smoothing| LossKind { distance, label_smoothing }))
+    distances.into_iter().flat_map(|distance| [0.0, 0.1].map(|label_smoothing| LossKind { distance, label_smoothing }))
 }
 
 #[test]
@@ -187,10 +182,26 @@ fn every_kind_of_loss() {
 fn any_number_of_classes_and_examples() {
     let kinds: Vec<LossKind> = kinds().collect();
     for (i, (classes, sequences)) in
-        [(2, 1), (2, 67), (3, 8), (31, 2), (33, 5), (127, 1), (128, 2), (129, 3), (1000, 2), (5000, 3)].into_iter().enumerate()
+        [(2, 1), (2, 67), (3, 8), (31, 2), (33, 5), (127, 1), (128, 2), (129, 3), (1000, 2), (5000, 3)]
+            .into_iter()
+            .enumerate()
     {
-        check(Case { classes, sequences, taught: true, weighted: i % 2 == 0, kind: kinds[i % kinds.len()], scale: 3.0 });
-        check(Case { classes, sequences, taught: true, weighted: true, kind: kinds[(i + 3) % kinds.len()], scale: 3.0 });
+        check(Case {
+            classes,
+            sequences,
+            taught: true,
+            weighted: i % 2 == 0,
+            kind: kinds[i % kinds.len()],
+            scale: 3.0,
+        });
+        check(Case {
+            classes,
+            sequences,
+            taught: true,
+            weighted: true,
+            kind: kinds[(i + 3) % kinds.len()],
+            scale: 3.0,
+        });
     }
 }
 

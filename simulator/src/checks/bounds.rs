@@ -5,26 +5,18 @@ use crate::exec::params::Launch;
 use crate::exec::places::Places;
 
 pub fn check(part: &Places, launch: &Launch, recent: &mut (u64, u64)) -> Result<(), Fault> {
-    let bytes = part.bytes as u64;
-    let (mut low, mut high) = (u64::MAX, 0);
-    for i in 0..32 {
-        if part.mask >> i & 1 == 1 {
-            low = low.min(part.addresses[i]);
-            high = high.max(part.addresses[i]);
-        }
-    }
-    let inside = |(start, end): (u64, u64)| low >= start && high < end && bytes <= end - high;
+    let inside = |start: u64, end: u64| part.low >= start && part.within(end);
     if launch.checks.mem {
-        if inside(*recent) {
+        if inside(recent.0, recent.1) {
             return Ok(());
         }
         return check_allocations(part, launch, recent);
     }
     let memory = &launch.memory;
-    if [&memory.device, &memory.host].iter().any(|w| inside((w.base, w.base + w.size))) {
+    if [&memory.device, &memory.host].iter().any(|w| inside(w.base, w.base + w.size)) {
         return Ok(());
     }
-    match part.active().find(|&i| memory.window(part.addresses[i], bytes).is_none()) {
+    match part.active().find(|&i| memory.window(part.addresses[i], part.bytes as u64).is_none()) {
         Some(lane) => Err(illegal(part, lane, launch)),
         None => Ok(()),
     }

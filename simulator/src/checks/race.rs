@@ -39,7 +39,7 @@ impl SharedRace {
 vectorized! {
     /// A conflict is given with its word and lane.
     fn compare(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
-        let whole = part.pattern == Pattern::Consecutive && part.low % (4 * LINE as u64) == 0;
+        let whole = part.pattern == Pattern::Consecutive && part.low.is_multiple_of(4 * LINE as u64);
         match (part.bytes, whole) {
             (4, true) => lines::<1>(shadow, part, touch, view),
             (8, true) => lines::<2>(shadow, part, touch, view),

@@ -137,11 +137,11 @@ impl Bounds {
     /// Whether no record needs a closer look.
     #[inline(always)]
     fn pass<const N: usize>(self, records: &[u32; N], now: &[Record; N]) -> bool {
-        let mut newest = 0;
+        let mut any = 0;
         for &record in records {
-            newest = newest.max(record);
+            any |= u32::from(record >= self.old);
         }
-        newest < self.old || self.are_own(records, now)
+        any == 0 || self.are_own(records, now)
     }
 
     fn are_own<const N: usize>(self, records: &[u32; N], now: &[Record; N]) -> bool {

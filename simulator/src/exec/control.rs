@@ -200,8 +200,10 @@ impl Warp {
     fn exit(&mut self, strand: &mut Strand, mask: u32) -> Step {
         self.live &= !mask;
         strand.mask &= !mask;
-        let free = self.joins.leave(mask);
-        self.strands.extend(free);
+        if !self.joins.is_empty() {
+            let free = self.joins.leave(mask);
+            self.strands.extend(free);
+        }
         if strand.mask == 0 { Step::Gone } else { Step::Next }
     }
 

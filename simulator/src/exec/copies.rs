@@ -14,17 +14,22 @@ use super::warp::Warp;
 use crate::checks::Touch;
 use crate::error::Fault;
 use crate::memory::Memory;
+use crate::memory::window::Window;
 use crate::program::{CopyAsync, Inst, NONE};
 use crate::ptx::types::Space;
 
 const WIDEST: usize = 16;
 
 /// One instruction's copies, lane by lane.
+#[derive(Default)]
 struct Pending {
     mask: u32,
     bytes: usize,
     /// Every lane takes all its bytes from the source.
     whole: bool,
+    /// Where the source begins and how long it is.
+    low: u64,
+    span: u64,
     /// Bytes taken from the source; the rest of `bytes` are zeros.
     taken: [u8; LANES],
     /// The group of each lane: its number of commits when the copy was issued.
@@ -35,13 +40,16 @@ struct Pending {
 
 #[derive(Default)]
 pub struct Copies {
-    pending: VecDeque<Pending>,
+    pending: VecDeque<Box<Pending>>,
+    /// Completed ones, to be used again.
+    #[expect(clippy::vec_box, reason = "they come from the queue and go back to it without being moved")]
+    spare: Vec<Box<Pending>>,
     commits: [u32; LANES],
 }
 
 impl Copies {
     pub fn clear(&mut self) {
-        self.pending.clear();
+        self.spare.extend(self.pending.drain(..));
         self.commits = [0; LANES];
     }
 
@@ -77,6 +85,7 @@ vectorized! {
         for i in 0..LANES {
             reading &= !(u32::from(taken[i] == 0) << i);
         }
+        let (mut low, mut span) = (0, 0);
         if reading != 0 {
             let source = Places::new(Space::Global, from, reading, bytes);
             source.check_alignment()?;
@@ -85,10 +94,13 @@ vectorized! {
             } else {
                 access_partly(warp, &source, &taken, launch, state)?;
             }
+            (low, span) = (source.low, source.high - source.low + bytes as u64);
         }
         state.shared_access(&target, Touch::BeginCopy, warp.index, launch)?;
-        let group = warp.copies.commits;
-        warp.copies.pending.push_back(Pending { mask, bytes, whole, taken, group, to, from });
+        let copies = &mut warp.copies;
+        let mut copy = copies.spare.pop().unwrap_or_default();
+        *copy = Pending { mask, bytes, whole, low, span, taken, group: copies.commits, to, from };
+        copies.pending.push_back(copy);
         Ok(())
     }
 
@@ -114,13 +126,15 @@ vectorized! {
                 let target = Places::new(Space::Shared, copy.to, due, copy.bytes);
                 state.shared_access(&target, Touch::EndCopy, warp.index, launch)?;
             }
-            match (copy.whole, copy.bytes, due) {
-                (true, WIDEST, FULL) => move_lines(copy, &launch.memory, state.shared_bytes_mut()),
-                _ => move_bytes(copy, due, &launch.memory, state.shared_bytes_mut()),
+            let source = launch.memory.window(copy.low, copy.span);
+            match source.filter(|_| copy.whole && copy.bytes == WIDEST && due == FULL) {
+                Some(window) => move_lines(copy, window, state.shared_bytes_mut()),
+                None => move_bytes(copy, due, &launch.memory, state.shared_bytes_mut()),
             }
         }
-        while warp.copies.pending.front().is_some_and(|copy| copy.mask == 0) {
-            warp.copies.pending.pop_front();
+        let copies = &mut warp.copies;
+        while copies.pending.front().is_some_and(|copy| copy.mask == 0) {
+            copies.spare.extend(copies.pending.pop_front());
         }
         Ok(())
     }
@@ -143,13 +157,9 @@ fn access_partly(
 
 /// What tile loads are made of: every lane moves 16 bytes. Addresses were checked when the copy was issued.
 #[inline(always)]
-fn move_lines(copy: &Pending, memory: &Memory, shared: &mut [u8]) {
+fn move_lines(copy: &Pending, window: &Window, shared: &mut [u8]) {
     for lane in 0..LANES {
-        let mut line = [0u8; WIDEST];
-        if let Some(window) = memory.window(copy.from[lane], WIDEST as u64) {
-            window.copy_out(copy.from[lane], &mut line);
-        }
-        shared[copy.to[lane] as usize..][..WIDEST].copy_from_slice(&line);
+        window.copy_out(copy.from[lane], &mut shared[copy.to[lane] as usize..][..WIDEST]);
     }
 }
 

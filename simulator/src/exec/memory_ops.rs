@@ -1,11 +1,13 @@
 //! Loads and stores: addresses of the active lanes, the checks on them, and registers to bytes and back.
 
+use bytemuck::Pod;
+
 use super::block::BlockState;
 use super::lanes::{LANES, Lanes, Word, vectorized};
 use super::params::Launch;
 use super::places::{Places, effective};
 use super::strand::Strand;
-use super::transfer::{Buffer, fetch, put};
+use super::transfer::{fetch, put};
 use super::warp::Warp;
 use crate::checks::Touch;
 use crate::error::{Fault, FaultKind};
@@ -20,6 +22,57 @@ pub fn next_places(addresses: &[u64; LANES], access: &Access, rest: &mut u32) ->
         return Places::of_one_space(*addresses, rest, bytes);
     }
     Places::new(access.space, *addresses, std::mem::take(rest), bytes)
+}
+
+/// What a lane's vector in memory is made of.
+trait Element: Pod {
+    type Word: Word;
+    /// Extended to the register's bits by the type's sign.
+    fn word(self, access: &Access) -> Self::Word;
+    fn of(word: Self::Word) -> Self;
+}
+
+macro_rules! element {
+    ($($ty:ty, $signed:ty, $word:ty;)*) => {$(
+        impl Element for $ty {
+            type Word = $word;
+            #[inline(always)]
+            fn word(self, access: &Access) -> $word {
+                let word = if access.ty.is_signed() { self as $signed as $word } else { self as $word };
+                if access.extend == 16 { word & 0xffff } else { word }
+            }
+            #[inline(always)]
+            fn of(word: $word) -> Self {
+                word as Self
+            }
+        }
+    )*};
+}
+
+element! {
+    u8, i8, u32;
+    u16, i16, u32;
+    u32, i32, u32;
+    u64, i64, u64;
+}
+
+/// Calls `f::<element, vector length>(…)` for an access.
+macro_rules! by_element {
+    ($access:expr, $f:ident($($argument:expr),* $(,)?)) => {
+        match ($access.ty.bytes(), $access.vector) {
+            (8, 1) => $f::<u64, 1>($($argument),*),
+            (8, _) => $f::<u64, 2>($($argument),*),
+            (4, 1) => $f::<u32, 1>($($argument),*),
+            (4, 2) => $f::<u32, 2>($($argument),*),
+            (4, _) => $f::<u32, 4>($($argument),*),
+            (2, 1) => $f::<u16, 1>($($argument),*),
+            (2, 2) => $f::<u16, 2>($($argument),*),
+            (2, _) => $f::<u16, 4>($($argument),*),
+            (_, 1) => $f::<u8, 1>($($argument),*),
+            (_, 2) => $f::<u8, 2>($($argument),*),
+            (..) => $f::<u8, 4>($($argument),*),
+        }
+    };
 }
 
 /// The address of each lane, as the instruction names it.
@@ -49,9 +102,7 @@ vectorized! {
             part.check_alignment()?;
             let touch = if access.order == Order::Weak { Touch::Read } else { Touch::StrongRead(access.order) };
             inspect(warp, &part, touch, launch, state)?;
-            let mut bytes = Buffer::ZERO;
-            fetch(warp, &part, &mut bytes, launch, state);
-            deliver(&mut warp.lanes(strand, launch), inst, access, &bytes, part.mask);
+            by_element!(access, load_elements(warp, strand, inst, access, &part, launch, state));
         }
         Ok(())
     }
@@ -72,9 +123,7 @@ vectorized! {
             part.check_alignment()?;
             let touch = if access.order == Order::Weak { Touch::Write } else { Touch::StrongWrite(access.order) };
             inspect(warp, &part, touch, launch, state)?;
-            let mut bytes = Buffer::ZERO;
-            collect(&warp.lanes(strand, launch), inst, access, &mut bytes);
-            put(warp, &part, &bytes, launch, state);
+            by_element!(access, store_elements(warp, strand, inst, &part, launch, state));
         }
         Ok(())
     }
@@ -90,27 +139,25 @@ fn load_parameter(
     mask: u32,
     launch: &Launch,
 ) -> Result<(), Fault> {
-    let mut lanes = warp.lanes(strand, launch);
-    let at = u64::read(&lanes, inst.s[0])[0].wrapping_add(access.offset as u64);
-    let size = access.ty.bytes();
-    let Some(bytes) = launch.params.get(at as usize..).and_then(|rest| rest.get(..size * access.vector as usize)) else {
+    let at = u64::read(&warp.lanes(strand, launch), inst.s[0])[0].wrapping_add(access.offset as u64);
+    let bytes = access.ty.bytes() * access.vector as usize;
+    let vector = launch.params.get(at as usize..).and_then(|rest| rest.get(..bytes));
+    let Some(vector) = vector else {
         return Err(beyond_parameters().at_lane(mask.trailing_zeros() as usize));
     };
-    for (&d, bytes) in inst.d.iter().zip(bytes.chunks_exact(size)).filter(|(d, _)| **d != NONE) {
-        let mut word = [0; 8];
-        word[..size].copy_from_slice(bytes);
-        let word = u64::from_le_bytes(word);
-        match size {
-            8 => u64::write(&mut lanes, d, &[word; LANES], mask),
-            4 => u32::write(&mut lanes, d, &[word as u32; LANES], mask),
-            _ => {
-                let unused = u64::BITS - 8 * size as u32;
-                let word = if access.ty.is_signed() { ((word << unused) as i64 >> unused) as u32 } else { word as u32 };
-                narrow(&mut lanes, d, access, &[word; LANES], mask);
-            }
-        }
-    }
+    by_element!(access, broadcast(&mut warp.lanes(strand, launch), inst, access, vector, mask));
     Ok(())
+}
+
+#[inline(always)]
+fn broadcast<T: Element, const V: usize>(lanes: &mut Lanes<'_>, inst: &Inst, access: &Access, from: &[u8], mask: u32)
+where
+    [T; V]: Pod,
+{
+    let vector: [T; V] = bytemuck::pod_read_unaligned(from);
+    for (&d, element) in inst.d.iter().zip(vector).filter(|(d, _)| **d != NONE) {
+        T::Word::write(lanes, d, &[element.word(access); LANES], mask);
+    }
 }
 
 fn beyond_parameters() -> Fault {
@@ -141,108 +188,52 @@ fn beyond(warp: &Warp, part: &Places, launch: &Launch) -> Fault {
     Fault::new(FaultKind::IllegalAddress, message).at_lane(lane)
 }
 
-/// Runs an expression with the access's vector length as the constant `$v`.
-macro_rules! by_vector {
-    ($vector:expr, $v:ident => $e:expr) => {
-        match $vector {
-            1 => by_vector!(@ $v, 1, $e),
-            2 => by_vector!(@ $v, 2, $e),
-            _ => by_vector!(@ $v, 4, $e),
-        }
-    };
-    (@ $v:ident, $value:literal, $e:expr) => {{
-        const $v: usize = $value;
-        $e
-    }};
-}
-
 /// Element `k` of each lane's vector to register `d[k]`.
 #[inline(always)]
-fn deliver(lanes: &mut Lanes<'_>, inst: &Inst, access: &Access, from: &Buffer, mask: u32) {
-    match access.ty.bytes() {
-        8 => by_vector!(access.vector.min(2), V => {
-            for (k, &d) in inst.d[..V].iter().enumerate().filter(|(_, d)| **d != NONE) {
-                let from = from.elements::<[u64; V], LANES>();
-                u64::write(lanes, d, &std::array::from_fn(|i| from[i][k]), mask);
-            }
-        }),
-        4 => by_vector!(access.vector, V => {
-            let from = from.elements::<[u32; V], LANES>();
-            for k in 0..V {
-                let mut values = [0; LANES];
-                for i in 0..LANES {
-                    values[i] = from[i][k];
-                }
-                if inst.d[k] != NONE {
-                    u32::write(lanes, inst.d[k], &values, mask);
-                }
-            }
-        }),
-        2 => by_vector!(access.vector, V => {
-            let from = from.elements::<[u16; V], LANES>();
-            for (k, &d) in inst.d[..V].iter().enumerate() {
-                let signed = access.ty.is_signed();
-                let word = |x: u16| if signed { i32::from(x as i16) as u32 } else { x.into() };
-                narrow(lanes, d, access, &std::array::from_fn(|i| word(from[i][k])), mask);
-            }
-        }),
-        _ => by_vector!(access.vector, V => {
-            let from = from.elements::<[u8; V], LANES>();
-            for (k, &d) in inst.d[..V].iter().enumerate() {
-                let signed = access.ty.is_signed();
-                let word = |x: u8| if signed { i32::from(x as i8) as u32 } else { x.into() };
-                narrow(lanes, d, access, &std::array::from_fn(|i| word(from[i][k])), mask);
-            }
-        }),
-    }
-}
-
-/// Elements of 8 or 16 bits, extended to 32, to a register of 16 or 32.
-#[inline(always)]
-fn narrow(lanes: &mut Lanes<'_>, d: Reg, access: &Access, values: &[u32; LANES], mask: u32) {
-    if d != NONE {
-        let keep = if access.extend == 16 { 0xffff } else { u32::MAX };
-        u32::write(lanes, d, &values.map(|value| value & keep), mask);
+fn load_elements<T: Element, const V: usize>(
+    warp: &mut Warp,
+    strand: &Strand,
+    inst: &Inst,
+    access: &Access,
+    part: &Places,
+    launch: &Launch,
+    state: &BlockState,
+) where
+    [T; V]: Pod,
+{
+    let mut elements = [[T::zeroed(); V]; LANES];
+    fetch(warp, part, &mut elements, launch, state);
+    let mut lanes = warp.lanes(strand, launch);
+    for k in 0..V {
+        let mut words = [T::Word::default(); LANES];
+        for i in 0..LANES {
+            words[i] = elements[i][k].word(access);
+        }
+        if inst.d[k] != NONE {
+            T::Word::write(&mut lanes, inst.d[k], &words, part.mask);
+        }
     }
 }
 
 /// Registers `s[1..]` to each lane's vector.
 #[inline(always)]
-fn collect(lanes: &Lanes<'_>, inst: &Inst, access: &Access, to: &mut Buffer) {
-    match access.ty.bytes() {
-        8 => by_vector!(access.vector.min(2), V => {
-            let to = to.elements_mut::<[u64; V], LANES>();
-            for k in 0..V {
-                let values = u64::read(lanes, inst.s[1 + k]);
-                for i in 0..LANES {
-                    to[i][k] = values[i];
-                }
-            }
-        }),
-        4 => by_vector!(access.vector, V => {
-            let to = to.elements_mut::<[u32; V], LANES>();
-            let rows: [&[u32; LANES]; V] = std::array::from_fn(|k| u32::read(lanes, inst.s[1 + k]));
-            for i in 0..LANES {
-                to[i] = std::array::from_fn(|k| rows[k][i]);
-            }
-        }),
-        2 => by_vector!(access.vector, V => {
-            let to = to.elements_mut::<[u16; V], LANES>();
-            for k in 0..V {
-                let values = u32::read(lanes, inst.s[1 + k]);
-                for i in 0..LANES {
-                    to[i][k] = values[i] as u16;
-                }
-            }
-        }),
-        _ => by_vector!(access.vector, V => {
-            let to = to.elements_mut::<[u8; V], LANES>();
-            for k in 0..V {
-                let values = u32::read(lanes, inst.s[1 + k]);
-                for i in 0..LANES {
-                    to[i][k] = values[i] as u8;
-                }
-            }
-        }),
+fn store_elements<T: Element, const V: usize>(
+    warp: &mut Warp,
+    strand: &Strand,
+    inst: &Inst,
+    part: &Places,
+    launch: &Launch,
+    state: &mut BlockState,
+) where
+    [T; V]: Pod,
+{
+    let mut elements = [[T::zeroed(); V]; LANES];
+    let lanes = warp.lanes(strand, launch);
+    for k in 0..V {
+        let words = T::Word::read(&lanes, inst.s[1 + k]);
+        for i in 0..LANES {
+            elements[i][k] = T::of(words[i]);
+        }
     }
+    put(warp, part, &elements, launch, state);
 }

@@ -17,13 +17,27 @@ impl Warp {
         launch: &Launch,
         state: &BlockState,
     ) {
-        let values = match special {
-            Special::Tid(axis) => self.thread_indices(axis, launch),
-            Special::LaneId => std::array::from_fn(|lane| lane as u64),
-            Special::LaneMask(kind) => std::array::from_fn(|lane| lane_mask(kind, lane)),
-            special => [self.of_warp(strand, inst, special, launch, state); LANES],
-        };
-        self.write_values(strand, inst.d[0], &values, mask, launch);
+        let lane = |index: usize| index as u64;
+        match special {
+            Special::Tid(axis) => {
+                let values = self.thread_indices(axis, launch);
+                self.write_values(strand, inst.d[0], &values, mask, launch);
+            }
+            Special::LaneId => self.write_values(strand, inst.d[0], &std::array::from_fn(lane), mask, launch),
+            Special::LaneMask(kind) => {
+                let values = std::array::from_fn(|lane| lane_mask(kind, lane));
+                self.write_values(strand, inst.d[0], &values, mask, launch);
+            }
+            special => {
+                let value = self.of_warp(strand, inst, special, launch, state);
+                let mut lanes = self.lanes(strand, launch);
+                if inst.d[0].class() == RegClass::Double {
+                    u64::write(&mut lanes, inst.d[0], &[value; LANES], mask);
+                } else {
+                    u32::write(&mut lanes, inst.d[0], &[value as u32; LANES], mask);
+                }
+            }
+        }
     }
 
     /// `%tid` of each lane, counted up from the first's.

@@ -62,10 +62,12 @@ pub struct Join {
 #[derive(Debug, Default)]
 pub struct Joins {
     slots: Vec<Option<Join>>,
+    open: usize,
 }
 
 impl Joins {
     pub fn insert(&mut self, join: Join) -> usize {
+        self.open += 1;
         match self.slots.iter().position(Option::is_none) {
             Some(index) => {
                 self.slots[index] = Some(join);
@@ -96,6 +98,7 @@ impl Joins {
             return None;
         }
         let join = slot.take()?;
+        self.open -= 1;
         if join.arrived == 0 {
             return None;
         }
@@ -115,6 +118,6 @@ impl Joins {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.slots.iter().all(Option::is_none)
+        self.open == 0
     }
 }

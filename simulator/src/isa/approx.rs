@@ -98,7 +98,39 @@ fn lg2(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
 
 fn ex2(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let (ftz, ty) = head(decode)?;
-    emit(decode, ty, ftz, approximate!(ty, f64::exp2))
+    emit(decode, ty, ftz, approximate!(ty, exp2))
+}
+
+/// 1 / k! for k from 0 on.
+const INVERSE_FACTORIALS: [f64; 12] = {
+    let mut terms = [1.0; 12];
+    let mut k = 1;
+    while k < terms.len() {
+        terms[k] = terms[k - 1] / k as f64;
+        k += 1;
+    }
+    terms
+};
+
+/// 2^x as vectors compute it: 2^n of the nearest integer n by its bits, times the series of 2^r to the eleventh term. With
+/// |r| ≤ 1/2 what follows is below 2^-45, far beyond what f32 keeps.
+#[inline(always)]
+fn exp2(x: f64) -> f64 {
+    /// Where f64 has no fraction bits left: adding it rounds to an integer, which is then in the low bits.
+    const INTEGERS: f64 = 6755399441055744.0;
+    /// Beyond any result of f32, and within what exponent bits hold.
+    const RANGE: f64 = 1000.0;
+    use std::f64::consts::LN_2;
+    let clamped = if x > RANGE { RANGE } else { x };
+    let clamped = if clamped < -RANGE { -RANGE } else { clamped };
+    let shifted = clamped + INTEGERS;
+    let t = (clamped - (shifted - INTEGERS)) * LN_2;
+    let mut series = 0.0;
+    for term in INVERSE_FACTORIALS.iter().rev() {
+        series = series * t + term;
+    }
+    let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
+    if x.is_nan() { x } else { series * power }
 }
 
 fn tanh(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {

@@ -85,6 +85,9 @@ fn cvt(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
 /// Loops for conversions without options that appear everywhere.
 fn quick(c: &Conversion) -> Option<AluFn> {
     use Type::*;
+    if (c.to, c.from) == (F32, F32) && !c.ftz && !c.relu && !c.ties_away {
+        return float_to_float(c);
+    }
     if c.ftz || c.sat || c.relu || c.ties_away {
         return None;
     }
@@ -113,6 +116,20 @@ fn quick(c: &Conversion) -> Option<AluFn> {
         (U16 | S16, U32 | S32, _) => each1!(u32 => u16, |a| a as u16),
         (U32 | S32 | U16 | S16, U8, _) => each1!(u8 => u32, u32::from),
         _ => return None,
+    })
+}
+
+/// f32 to itself: saturated, or to an integral value.
+fn float_to_float(c: &Conversion) -> Option<AluFn> {
+    use super::numeric::{canonical, saturate};
+    Some(match (c.sat, c.integral, c.rounding) {
+        (true, false, _) => each1!(f32 => f32, saturate),
+        (false, false, _) => each1!(f32 => f32, canonical),
+        (false, true, Rounding::Even) => each1!(f32 => f32, |a| canonical(a.round_ties_even())),
+        (false, true, Rounding::Zero) => each1!(f32 => f32, |a| canonical(a.trunc())),
+        (false, true, Rounding::Down) => each1!(f32 => f32, |a| canonical(a.floor())),
+        (false, true, Rounding::Up) => each1!(f32 => f32, |a| canonical(a.ceil())),
+        (true, true, _) => return None,
     })
 }
 

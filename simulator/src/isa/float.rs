@@ -1,10 +1,10 @@
 //! Floating-point arithmetic in f32 and f64 (PTX ISA 9.7.3), handing half formats on (9.7.4).
 //!
-//! Round-to-nearest without modifiers is the machine's own instruction. Other roundings go through a result rounded to odd;
-//! `.ftz` and `.sat` are options that one slower loop tests, since compilers rarely ask for them.
+//! Round-to-nearest is the machine's own instruction. Other roundings go through a result rounded to odd, in a loop for each
+//! mode; `.ftz` and `.sat` are options that these loops test.
 
 use super::numeric::{
-    F32, ROUNDINGS, Rounding, add_odd, canonical, div_odd, div64, flush, fma_odd, fma64, round_to, saturate, sqrt_odd,
+    ROUNDINGS, Rounding, add_odd, canonical, div_odd, div64, flush, fma_odd, fma64, round_f32, saturate, sqrt_odd,
     sqrt64, zero_sign,
 };
 use super::{Row, half_float, row};
@@ -39,16 +39,21 @@ fn rounding(options: u32) -> Rounding {
     [Rounding::Even, Rounding::Zero, Rounding::Down, Rounding::Up][(options >> 2 & 3) as usize]
 }
 
-/// Rounds an exact or odd-rounded f64 to f32.
-fn narrow(x: f64, options: u32) -> f32 {
-    round_to(x, F32, rounding(options)) as f32
-}
-
-/// The plain loop when there are no options, the general one otherwise.
+/// The plain loop when there are no options; otherwise one for the rounding mode, which is the constant `$mode` in it.
 macro_rules! pick {
-    ($options:expr, $plain:expr, $general:expr) => {
-        if $options == 0 { $plain } else { $general }
+    ($options:expr, $plain:expr, $mode:ident => $general:expr) => {
+        match rounding($options) {
+            _ if $options == 0 => $plain,
+            Rounding::Even => pick!(@ Even, $mode, $general),
+            Rounding::Zero => pick!(@ Zero, $mode, $general),
+            Rounding::Down => pick!(@ Down, $mode, $general),
+            Rounding::Up => pick!(@ Up, $mode, $general),
+        }
     };
+    (@ $variant:ident, $mode:ident, $general:expr) => {{
+        const $mode: Rounding = Rounding::$variant;
+        $general
+    }};
 }
 
 pub fn emit(
@@ -82,35 +87,29 @@ pub fn add(decode: &mut Decode<'_, '_, '_>, ty: Type, sat: bool, subtract: bool)
         (Type::F32, false) => pick!(
             options,
             each2!(f32, f32 => f32, |a, b| canonical(a + b)),
-            lane_loop!(|lanes, inst, mask| {
+            MODE => lane_loop!(|lanes, inst, mask| {
                 let o = inst.imm;
-                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| output(sum(input(a, o), input(b, o), o), o))
+                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| output(sum(input(a, o), input(b, o), MODE), o))
             })
         ),
         (Type::F32, true) => pick!(
             options,
             each2!(f32, f32 => f32, |a, b| canonical(a - b)),
-            lane_loop!(|lanes, inst, mask| {
+            MODE => lane_loop!(|lanes, inst, mask| {
                 let o = inst.imm;
-                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| output(sum(input(a, o), -input(b, o), o), o))
+                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| output(sum(input(a, o), -input(b, o), MODE), o))
             })
         ),
         (Type::F64, _) if ftz || sat => return decode.unsupported(ty),
         (Type::F64, false) => pick!(
             options,
             each2!(f64, f64 => f64, |a, b| a + b),
-            lane_loop!(|lanes, inst, mask| {
-                let mode = rounding(inst.imm);
-                map2::<f64, f64, f64>(lanes, inst, mask, |a, b| fma64(a, 1.0, b, mode))
-            })
+            MODE => each2!(f64, f64 => f64, |a, b| fma64(a, 1.0, b, MODE))
         ),
         (Type::F64, true) => pick!(
             options,
             each2!(f64, f64 => f64, |a, b| a - b),
-            lane_loop!(|lanes, inst, mask| {
-                let mode = rounding(inst.imm);
-                map2::<f64, f64, f64>(lanes, inst, mask, |a, b| fma64(a, 1.0, -b, mode))
-            })
+            MODE => each2!(f64, f64 => f64, |a, b| fma64(a, 1.0, -b, MODE))
         ),
         _ => return decode.unsupported(ty),
     };
@@ -119,29 +118,45 @@ pub fn add(decode: &mut Decode<'_, '_, '_>, ty: Type, sat: bool, subtract: bool)
 }
 
 #[inline(always)]
-fn sum(a: f32, b: f32, options: u32) -> f32 {
-    match rounding(options) {
+fn sum(a: f32, b: f32, mode: Rounding) -> f32 {
+    match mode {
         Rounding::Even => a + b,
-        mode => narrow(zero_sign(add_odd(a.into(), b.into()), a.into(), b.into(), mode), options),
+        mode => round_f32(zero_sign(add_odd(a.into(), b.into()), a.into(), b.into(), mode), mode),
     }
 }
 
 #[inline(always)]
-fn product(a: f32, b: f32, options: u32) -> f32 {
-    match rounding(options) {
+fn product(a: f32, b: f32, mode: Rounding) -> f32 {
+    match mode {
         Rounding::Even => a * b,
-        _ => narrow(f64::from(a) * f64::from(b), options),
+        mode => round_f32(f64::from(a) * f64::from(b), mode),
     }
 }
 
 #[inline(always)]
-fn fused(a: f32, b: f32, c: f32, options: u32) -> f32 {
-    match rounding(options) {
+fn fused(a: f32, b: f32, c: f32, mode: Rounding) -> f32 {
+    match mode {
         Rounding::Even => a.mul_add(b, c),
         mode => {
             let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
-            narrow(zero_sign(fma_odd(a, b, c), a * b, c, mode), options)
+            round_f32(zero_sign(fma_odd(a, b, c), a * b, c, mode), mode)
         }
+    }
+}
+
+#[inline(always)]
+fn root(a: f32, mode: Rounding) -> f32 {
+    match mode {
+        Rounding::Even => a.sqrt(),
+        mode => round_f32(sqrt_odd(a.into()), mode),
+    }
+}
+
+#[inline(always)]
+fn quotient(a: f32, b: f32, mode: Rounding) -> f32 {
+    match mode {
+        Rounding::Even => a / b,
+        mode => round_f32(div_odd(a.into(), b.into()), mode),
     }
 }
 
@@ -157,18 +172,17 @@ pub fn mul(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
         Type::F32 => pick!(
             options,
             each2!(f32, f32 => f32, |a, b| canonical(a * b)),
-            lane_loop!(|lanes, inst, mask| {
+            MODE => lane_loop!(|lanes, inst, mask| {
                 let o = inst.imm;
-                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| output(product(input(a, o), input(b, o), o), o))
+                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| output(product(input(a, o), input(b, o), MODE), o))
             })
         ),
         Type::F64 if !ftz && !sat => pick!(
             options,
             each2!(f64, f64 => f64, |a, b| a * b),
-            lane_loop!(|lanes, inst, mask| {
-                let mode = rounding(inst.imm);
-                let zero = |a: f64, b: f64| if a.is_sign_negative() != b.is_sign_negative() { -0.0 } else { 0.0 };
-                map2::<f64, f64, f64>(lanes, inst, mask, |a, b| fma64(a, b, zero(a, b), mode))
+            MODE => each2!(f64, f64 => f64, |a, b| {
+                let zero = if a.is_sign_negative() != b.is_sign_negative() { -0.0 } else { 0.0 };
+                fma64(a, b, zero, MODE)
             })
         ),
         _ => return decode.unsupported(ty),
@@ -190,20 +204,17 @@ pub fn fma(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
         Type::F32 => pick!(
             options,
             each3!(f32, f32, f32 => f32, |a, b, c| canonical(a.mul_add(b, c))),
-            lane_loop!(|lanes, inst, mask| {
+            MODE => lane_loop!(|lanes, inst, mask| {
                 let o = inst.imm;
                 map3::<f32, f32, f32, f32>(lanes, inst, mask, |a, b, c| {
-                    output(fused(input(a, o), input(b, o), input(c, o), o), o)
+                    output(fused(input(a, o), input(b, o), input(c, o), MODE), o)
                 })
             })
         ),
         Type::F64 if !ftz && !sat => pick!(
             options,
             each3!(f64, f64, f64 => f64, |a, b, c| a.mul_add(b, c)),
-            lane_loop!(|lanes, inst, mask| {
-                let mode = rounding(inst.imm);
-                map3::<f64, f64, f64, f64>(lanes, inst, mask, |a, b, c| fma64(a, b, c, mode))
-            })
+            MODE => each3!(f64, f64, f64 => f64, |a, b, c| fma64(a, b, c, MODE))
         ),
         _ => return decode.unsupported(ty),
     };
@@ -239,12 +250,9 @@ fn float_div(decode: &mut Decode<'_, '_, '_>, approximate: bool, mode: Rounding)
         Type::F32 => pick!(
             options,
             each2!(f32, f32 => f32, |a, b| canonical(a / b)),
-            lane_loop!(|lanes, inst, mask| {
+            MODE => lane_loop!(|lanes, inst, mask| {
                 let o = inst.imm;
-                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| {
-                    let (a, b) = (input(a, o), input(b, o));
-                    output(narrow(div_odd(a.into(), b.into()), o), o)
-                })
+                map2::<f32, f32, f32>(lanes, inst, mask, |a, b| output(quotient(input(a, o), input(b, o), MODE), o))
             })
         ),
         Type::F64 if !ftz && !approximate => lane_loop!(|lanes, inst, mask| {
@@ -267,10 +275,14 @@ fn rcp(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let ty = decode.ty()?;
     let options = options(ftz && ty == Type::F32, false, mode.unwrap_or(Rounding::Even));
     let run = match (ty, approximate) {
-        (Type::F32, _) => lane_loop!(|lanes, inst, mask| {
-            let o = inst.imm;
-            map1::<f32, f32>(lanes, inst, mask, |a| output(narrow(div_odd(1.0, input(a, o).into()), o), o))
-        }),
+        (Type::F32, _) => pick!(
+            options,
+            each1!(f32 => f32, |a| canonical(1.0 / a)),
+            MODE => lane_loop!(|lanes, inst, mask| {
+                let o = inst.imm;
+                map1::<f32, f32>(lanes, inst, mask, |a| output(quotient(1.0, input(a, o), MODE), o))
+            })
+        ),
         // `rcp.approx.ftz.f64` sees and gives only the upper half of its operand (9.7.3.14).
         (Type::F64, true) if ftz => each1!(f64 => f64, |a| {
             let upper = |x: f64| f64::from_bits(x.to_bits() & 0xffff_ffff_0000_0000);
@@ -300,9 +312,9 @@ fn sqrt(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
         Type::F32 => pick!(
             options,
             each1!(f32 => f32, |a| canonical(a.sqrt())),
-            lane_loop!(|lanes, inst, mask| {
+            MODE => lane_loop!(|lanes, inst, mask| {
                 let o = inst.imm;
-                map1::<f32, f32>(lanes, inst, mask, |a| output(narrow(sqrt_odd(input(a, o).into()), o), o))
+                map1::<f32, f32>(lanes, inst, mask, |a| output(root(input(a, o), MODE), o))
             })
         ),
         Type::F64 if !ftz && !approximate => lane_loop!(|lanes, inst, mask| {

@@ -188,7 +188,8 @@ fn isspacep(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let run = lane_loop!(|lanes, inst, mask| {
         let addresses = *u64::read(lanes, inst.s[0]);
         let wanted = inst.imm;
-        let bits = (0..32).fold(0, |bits, i| bits | u32::from(spaces::code(spaces::window(addresses[i]).0) == wanted) << i);
+        let bits =
+            (0..32).fold(0, |bits, i| bits | u32::from(spaces::code(spaces::window(addresses[i]).0) == wanted) << i);
         lanes.set_predicate(inst.d[0], bits, mask);
     });
     let mut inst = Inst::new(Op::Alu(run), Class::Integer);

@@ -69,31 +69,56 @@ pub fn round_to(x: f64, format: Format, rounding: Rounding) -> f64 {
     result.copysign(x)
 }
 
-/// The value next to `rounded` towards `error`'s sign, if `rounded` is not exact and its last bit is even.
+/// The value next to `rounded` towards `error`'s sign, if `rounded` is not exact and its last bit is even. Without branches,
+/// as this is part of lane loops; a zero is never inexact.
+#[inline(always)]
 fn to_odd(rounded: f64, error: f64) -> f64 {
-    if error == 0.0 || !rounded.is_finite() || rounded.to_bits() & 1 == 1 {
-        return rounded;
-    }
-    if error > 0.0 { rounded.next_up() } else { rounded.next_down() }
+    let bits = rounded.to_bits();
+    let inexact = error != 0.0 && rounded.is_finite() && bits & 1 == 0;
+    let away_from_zero = (error > 0.0) == (rounded > 0.0);
+    let step = if away_from_zero { 1 } else { u64::MAX };
+    f64::from_bits(bits.wrapping_add(if inexact { step } else { 0 }))
 }
 
+#[inline(always)]
 fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let from_b = sum - a;
     (sum, (a - (sum - from_b)) + (b - from_b))
 }
 
+/// An f64 that is exact or rounded to odd to f32: the nearest, or its neighbour where the mode wants that. As
+/// [`round_to`], but fit for lane loops.
+#[inline(always)]
+pub fn round_f32(x: f64, rounding: Rounding) -> f32 {
+    let nearest = x as f32;
+    let (back, bits) = (f64::from(nearest), nearest.to_bits());
+    let down = back > x && (rounding == Rounding::Down || rounding == Rounding::Zero && x > 0.0);
+    let up = back < x && (rounding == Rounding::Up || rounding == Rounding::Zero && x < 0.0);
+    let negative = bits >> 31 == 1;
+    let step = if down == negative { 1 } else { u32::MAX };
+    let moved = match (bits & 0x7fff_ffff, down) {
+        (0, true) => 0x8000_0001,
+        (0, false) => 1,
+        _ => bits.wrapping_add(step),
+    };
+    f32::from_bits(if down || up { moved } else { bits })
+}
+
 /// `a + b` rounded to odd; exact signs of zero and infinities as addition has them.
+#[inline(always)]
 pub fn add_odd(a: f64, b: f64) -> f64 {
     let (sum, error) = two_sum(a, b);
     to_odd(sum, error)
 }
 
 /// `a·b + c` rounded to odd, for operands of at most 24 bits: their product is exact in f64.
+#[inline(always)]
 pub fn fma_odd(a: f64, b: f64, c: f64) -> f64 {
     add_odd(a * b, c)
 }
 
+#[inline(always)]
 pub fn div_odd(a: f64, b: f64) -> f64 {
     let quotient = a / b;
     if !quotient.is_finite() || quotient == 0.0 {
@@ -103,6 +128,7 @@ pub fn div_odd(a: f64, b: f64) -> f64 {
     to_odd(quotient, if b < 0.0 { -error } else { error })
 }
 
+#[inline(always)]
 pub fn sqrt_odd(a: f64) -> f64 {
     let root = a.sqrt();
     if !root.is_finite() || root == 0.0 {
@@ -112,6 +138,7 @@ pub fn sqrt_odd(a: f64) -> f64 {
 }
 
 /// A sum that is exactly zero has the sign of its mode: −0 only when rounding down.
+#[inline(always)]
 pub fn zero_sign(sum: f64, a: f64, b: f64, rounding: Rounding) -> f64 {
     let cancels = sum == 0.0 && !(a == 0.0 && b == 0.0 && a.is_sign_negative() == b.is_sign_negative());
     if cancels && rounding == Rounding::Down { -0.0 } else { sum }

@@ -1,6 +1,8 @@
 //! Matrix instructions (PTX ISA 9.7.14.5): `mma.sync`, `ldmatrix`, `stmatrix`, `movmatrix`.
 
-use super::tile::{Bf16, Element, F16, M, N, S8, Tf32, U8, accumulate, multiply_add, unpack_columns, unpack_rows, widen_f16};
+use super::tile::{
+    Bf16, Element, F16, M, N, S8, Tf32, U8, accumulate, multiply_add, unpack_columns, unpack_rows, widen_f16,
+};
 use super::{Row, row};
 use crate::error::{Fault, LoadResult};
 use crate::exec::lanes::{LANES, Lanes, Word, lane_loop};

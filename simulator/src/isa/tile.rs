@@ -98,12 +98,7 @@ fn columns(words: &Words) -> [[u32; N]; 4] {
 
 /// `C + A·B` with f32 accumulators in four registers: columns 2t of the upper rows, 2t + 1, and the same of the lower rows.
 #[inline(always)]
-pub fn multiply_add<const K: usize>(
-    a: &[[f32; K]; M],
-    b: &[[f32; N]; K],
-    c: [&Words; 4],
-    out: &mut [Words; 4],
-) {
+pub fn multiply_add<const K: usize>(a: &[[f32; K]; M], b: &[[f32; N]; K], c: [&Words; 4], out: &mut [Words; 4]) {
     #[cfg(target_arch = "x86_64")]
     if level() != Level::Baseline {
         // SAFETY: the level says that this machine has AVX2 and FMA.
@@ -154,14 +149,9 @@ mod avx2 {
 
     #[target_feature(enable = "avx2,fma")]
     #[inline]
-    pub fn multiply_add<const K: usize>(
-        a: &[[f32; K]; M],
-        b: &[[f32; N]; K],
-        c: [&Words; 4],
-        out: &mut [Words; 4],
-    ) {
+    pub fn multiply_add<const K: usize>(a: &[[f32; K]; M], b: &[[f32; N]; K], c: [&Words; 4], out: &mut [Words; 4]) {
         let out: &mut [[[u32; 4]; LANES / 4]; 4] = bytemuck::cast_mut(out);
-        let c: [&[__m128; LANES / 4]; 4] = c.map(|words| bytemuck::cast_ref(words));
+        let c: [&[__m128; LANES / 4]; 4] = c.map(bytemuck::cast_ref);
         for half in 0..2 {
             let mut sums: [__m256; 8] = [_mm256_setzero_ps(); 8];
             for g in 0..8 {

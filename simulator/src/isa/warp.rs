@@ -5,7 +5,7 @@
 
 use super::{Row, row};
 use crate::error::{Fault, FaultKind, LoadResult};
-use crate::exec::lanes::{Lanes, Word, lane_loop};
+use crate::exec::lanes::{FULL, Lanes, Word, lane_loop};
 use crate::lower::decode::Decode;
 use crate::program::{Class, Collective, CollectiveFn, Inst, Members, NONE, Op};
 use crate::ptx::types::Type;
@@ -54,8 +54,27 @@ pub fn source_lane(lane: u32, b: u32, c: u32, mode: u32) -> (u32, bool) {
     if valid { (j as u32 & 31, true) } else { (lane, false) }
 }
 
+/// Butterflies of whole segments by a constant, which reductions are made of: every source takes part, and what may stand
+/// in `b` and `c` is known.
+#[inline(always)]
+fn butterfly(lanes: &mut Lanes<'_>, inst: &Inst, distance: usize) {
+    let a = u32::read(lanes, inst.s[0]);
+    let mut out = [0; 32];
+    for i in 0..32 {
+        out[i] = a[(i ^ distance) & 31];
+    }
+    u32::write(lanes, inst.d[0], &out, FULL);
+    lanes.set_predicate(inst.d[1], FULL, FULL);
+}
+
+#[inline(always)]
 fn shuffle(lanes: &mut Lanes<'_>, inst: &Inst, mask: u32) -> Outcome {
     let (a, b, c) = (u32::read(lanes, inst.s[0]), u32::read(lanes, inst.s[1]), u32::read(lanes, inst.s[2]));
+    let constant = inst.s[1].is_constant() && inst.s[2].is_constant();
+    if constant && mask == FULL && inst.imm == BUTTERFLY && c[0] & 31 == 31 && b[0] & c[0] >> 8 & 31 == 0 {
+        butterfly(lanes, inst, b[0] as usize);
+        return Ok(());
+    }
     let (mut out, mut valid, mut outside) = ([0; 32], 0u32, None);
     for i in 0..32u32 {
         let (j, in_range) = source_lane(i, b[i as usize], c[i as usize], inst.imm);

@@ -73,7 +73,7 @@ impl Touched {
 
     /// To be called before each launch: when the launches' numbers begin again, their records are forgotten.
     pub fn start(&self, launch: u64) {
-        if launch % LAUNCHES == 0 {
+        if launch.is_multiple_of(LAUNCHES) {
             self.windows.iter().for_each(|lines| lines.records.discard(lines.records.base, lines.records.size));
         }
     }

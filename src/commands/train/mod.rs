@@ -5,18 +5,19 @@ mod options;
 mod settings;
 mod show;
 
-pub use options::{require_same, resolve};
+pub use options::{options_of_run, require_same, resolve};
 
 use std::sync::{Arc, atomic::AtomicBool};
 
 use bertsd_cuda::{
+    Error,
     checkpoint::RunLock,
     device::{Capacity, Device, Shape},
     training::Outcome,
 };
 
 use self::open::Start;
-use super::on_device::on_device;
+use super::{on_device::on_device, threads::set_threads};
 use crate::cli::TrainArgs;
 
 /// Trains, and prints the result.
@@ -32,12 +33,10 @@ pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
     let side = settings::Side { stop_after: args.stop_after, trace: args.trace.clone() };
     let overwrite = args.overwrite;
     let options = resolve(args)?;
-    let settings = settings::Settings::new(options, side)?;
-    if let Some(threads) = settings.threads {
-        // Fails only if a pool exists already, which then has the threads of the run before.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    }
+    let mut settings = settings::Settings::new(options, side)?;
+    set_threads(settings.threads)?;
     let backend = settings.device.resolve(settings.precision)?;
+    settings.settle_on(backend);
     let stop = on_signals()?;
     let lock = if resumed {
         RunLock::for_resume(&settings.directory)?
@@ -68,6 +67,10 @@ fn train_on<D: Device>(
     let mut screen = show::Screen::new(&run);
     let result = run.run(stop, &mut |observation| screen.observe(observation));
     screen.finish();
+    if matches!(result, Err(Error::Io { .. })) && run.settings.save {
+        let directory = settings.directory.display();
+        show::note(&format!("when that is mended, the run goes on with: bertsd-cuda train --resume {directory}"));
+    }
     Ok(result?)
 }
 

@@ -10,12 +10,13 @@ use bertsd_cuda::{
     Error, Result,
     checkpoint::{CheckpointStore, RunLock, write_atomically},
     data::{
-        BertTokenizer, EncodeSettings, Examples, LabelMap, Labels, OrderSettings, Source, Splits, StepPlan, Table,
-        TokenizeRequest, TokenizedSet,
+        BertTokenizer, Conventions, EncodeSettings, Examples, Format, LabelMap, Labels, OrderSettings, Source, Splits,
+        StepPlan, Table, TokenizeRequest, TokenizedSet,
     },
     device::{Capacity, Device, Shape},
     encoder::{Encoder, LastLayer},
-    model::{BertConfig, ConfigFile, Hub, Model, Purpose},
+    inference::{TrainedWith, locate},
+    model::{BertConfig, ConfigFile, Model, Purpose},
     reports::{EventLog, TensorBoardWriter, Timeline},
     training::{
         EvaluationSet, Learner, LearningRates, LoopSettings, MemoryPlan, Run, StepSettings, state, state::Position,
@@ -36,11 +37,16 @@ const BUCKET_STEPS: usize = 50;
 
 /// Before a run directory is made: are the files there?
 pub fn check_inputs(settings: &Settings) -> Result<()> {
-    let exists = |path: &Path| fs::metadata(path).map(drop).map_err(Error::io("open", path));
+    let exists = |path: &Path| fs::metadata(path).map_err(Error::io("open", path));
+    let is_file = |path: &Path| match exists(path)? {
+        found if found.is_file() => Ok(()),
+        found if found.is_dir() => Err(Error::table(path, "is a directory; give the file that holds the examples")),
+        _ => Err(Error::table(path, "is no regular file, and examples are read more than once; copy it to a file")),
+    };
     match &settings.data {
-        DataSource::Preset(_, directory) => exists(directory),
+        DataSource::Preset(_, directory) => exists(directory).map(drop),
         DataSource::Files { train, dev, test, .. } => {
-            [Some(train), dev.as_ref(), test.as_ref()].into_iter().flatten().try_for_each(|path| exists(path))
+            [Some(train), dev.as_ref(), test.as_ref()].into_iter().flatten().try_for_each(|path| is_file(path))
         }
     }
 }
@@ -69,7 +75,8 @@ pub fn open<D: Device>(
     make: impl FnOnce(Shape, Capacity) -> Result<D>,
 ) -> Result<Run<D>> {
     let options = &settings.options;
-    let source = Hub::from_env()?.resolve(&settings.model, &mut show::download)?;
+    let source = locate(&settings.model, &mut show::download)?;
+    refuse_to_replace(&source, &settings.directory)?;
     let config = ConfigFile::read(&source)?.config;
     let splits = splits(settings)?;
     let encode = EncodeSettings {
@@ -89,7 +96,7 @@ pub fn open<D: Device>(
     if let Some(drop_prob) = options.attention_dropout {
         model.config.attention_drop_prob = drop_prob;
     }
-    model.raw.insert("bertsd_cuda".into(), serving(settings, encode));
+    serving(settings, encode).store(&mut model);
 
     let steps = StepPlan::new(
         data.train.lengths(),
@@ -107,6 +114,10 @@ pub fn open<D: Device>(
         (Some(steps), _) => steps,
         (None, epochs) => steps.steps_per_epoch().saturating_mul(given(&epochs, "epochs")?),
     };
+    if let Some(from) = options.average_from.filter(|&from| from > total_steps) {
+        let message = format!("the average would begin at step {from}, and the run has {total_steps}");
+        return Err(Error::setting("--average-from", message));
+    }
     let capacity =
         Capacity { tokens: steps.token_capacity(), sequences: steps.sequence_capacity(), length: encode.max_length };
     let eval_sequences = given(&options.eval_batch_size, "eval-batch-size")?;
@@ -122,17 +133,25 @@ pub fn open<D: Device>(
 
     let class_weights = class_weights(&settings.class_weights, &data.labels, &data.train)?;
     let encoder = Encoder::new(&model.config, LastLayer::FirstRows).with_recompute(settings.recompute);
-    let step_settings = step_settings(settings, total_steps, steps.settings().step_size(), class_weights)?;
+    let step_settings = step_settings(settings, total_steps, steps.example_capacity(), class_weights)?;
     let device = make(encoder.shape, inference)?;
     if let Some(free_bytes) = device.free_bytes()? {
         // What the device's operations need, they have by now.
-        let plan = MemoryPlan::new(&encoder, &step_settings.plan, capacity, inference, device.storage(), 0);
-        plan.check(&device.name(), free_bytes, capacity.sequences)?;
+        let plan = |training| MemoryPlan::new(&encoder, &step_settings.plan, training, inference, device.storage(), 0);
+        let longest = data.train.lengths().into_iter().max().unwrap_or(0) as usize;
+        let fewer = |sequences: usize| Capacity {
+            tokens: capacity.tokens.min(sequences.saturating_mul(longest)),
+            sequences,
+            ..capacity
+        };
+        let needs = |sequences| plan(fewer(sequences)).total_bytes();
+        plan(capacity).check(&device.name(), free_bytes, capacity.sequences, needs)?;
     }
     let weights = std::mem::take(&mut model.weights);
     let mut learner = Learner::new(device, encoder, step_settings, capacity, inference, &weights)?;
     drop(weights);
 
+    let fingerprint = data.train.fingerprint();
     let keep = given(&options.keep_checkpoints, "keep-checkpoints")?;
     let resumed = matches!(start, Start::Resume);
     if let Start::Overwrite(lock) = start {
@@ -143,7 +162,7 @@ pub fn open<D: Device>(
         write_run_file(settings, &model.config, encode, cache)?;
     }
     let store = CheckpointStore::open(&settings.directory, keep.max(1))?;
-    let position = if resumed { restore(&store, &mut learner, settings)? } else { Position::default() };
+    let position = if resumed { restore(&store, &mut learner, settings, fingerprint)? } else { Position::default() };
     let (metrics, board) = (settings.directory.join("metrics.jsonl"), settings.directory.join("tensorboard"));
     let (log, board) = if resumed {
         (EventLog::resume(metrics, position.step)?, TensorBoardWriter::resume(board, position.step)?)
@@ -162,6 +181,7 @@ pub fn open<D: Device>(
         learner,
         steps,
         train: data.train,
+        fingerprint,
         dev,
         tests,
         settings: loop_settings,
@@ -173,13 +193,26 @@ pub fn open<D: Device>(
     })
 }
 
+/// A run leaves its model where another one would be lost: the one that it starts from.
+fn refuse_to_replace(source: &Path, directory: &Path) -> Result<()> {
+    let target = directory.join("model");
+    let same = matches!((fs::canonicalize(source), fs::canonicalize(&target)), (Ok(a), Ok(b)) if a == b);
+    if !same {
+        return Ok(());
+    }
+    Err(Error::run(target, "is the model to start from, which the finished one would replace; give another --out"))
+}
+
 /// The files of the run, as sources.
 fn splits(settings: &Settings) -> Result<Splits> {
     match &settings.data {
         DataSource::Preset(preset, directory) => preset.open(directory),
-        DataSource::Files { train, dev, test, columns, header } => {
+        DataSource::Files { train, dev, test, columns, format, header } => {
             let source = |path: &PathBuf| -> Result<Source> {
-                Ok(Source::Table(Table { header: *header, ..Table::new(path, columns.clone())? }))
+                let format = format.map_or_else(|| Format::of(path), Ok)?;
+                let conventions = Conventions::default();
+                let (path, columns) = (path.clone(), columns.clone());
+                Ok(Source::Table(Table { path, format, header: *header, columns, conventions }))
             };
             Ok(Splits {
                 train: source(train)?,
@@ -248,15 +281,16 @@ fn token_cache(options: &TrainOptions) -> Option<PathBuf> {
 }
 
 /// What `eval` and `predict` need to read data as training did.
-fn serving(settings: &Settings, encode: EncodeSettings) -> serde_json::Value {
+fn serving(settings: &Settings, encode: EncodeSettings) -> TrainedWith {
     let options = &settings.options;
-    serde_json::json!({
-        "text": options.text,
-        "text_pair": options.text_pair,
-        "label": options.label,
-        "max_length": encode.max_length,
-        "truncate": encode.truncation.to_string(),
-    })
+    TrainedWith {
+        text: options.text.clone(),
+        text_pair: options.text_pair.clone(),
+        label: options.label.clone(),
+        no_header: options.no_header == Some(true),
+        max_length: Some(encode.max_length),
+        truncate: Some(encode.truncation.to_string()),
+    }
 }
 
 fn class_weights(choice: &ClassWeights, labels: &LabelMap, train: &Examples) -> Result<Option<Vec<f32>>> {
@@ -274,6 +308,9 @@ fn class_weights(choice: &ClassWeights, labels: &LabelMap, train: &Examples) -> 
                     return Err(Error::setting("--class-weights", message));
                 };
                 weights[number as usize] = *weight;
+            }
+            if weights.iter().all(|&weight| weight == 0.0) {
+                return Err(Error::setting("--class-weights", "all are 0, so that nothing would be learnt"));
             }
             Ok(Some(weights))
         }
@@ -329,7 +366,12 @@ fn loop_settings(settings: &Settings, total_steps: u64, save: bool) -> Result<Lo
 }
 
 /// Goes on from the newest checkpoint that is intact; without one, from the start.
-fn restore<D: Device>(store: &CheckpointStore, learner: &mut Learner<D>, settings: &Settings) -> Result<Position> {
+fn restore<D: Device>(
+    store: &CheckpointStore,
+    learner: &mut Learner<D>,
+    settings: &Settings,
+    fingerprint: u64,
+) -> Result<Position> {
     let found = store.latest_valid()?;
     for damaged in &found.damaged {
         let aside = store.put_aside(damaged)?;
@@ -338,7 +380,7 @@ fn restore<D: Device>(store: &CheckpointStore, learner: &mut Learner<D>, setting
     match found.checkpoint {
         Some((step, mut reader)) => {
             show::note(&format!("going on after step {step}"));
-            state::restore(&mut reader, learner)
+            state::restore(&mut reader, learner, fingerprint)
         }
         None => {
             show::note(&format!("{} has no usable checkpoint; starting over", settings.directory.display()));

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bertsd_cuda::{Error, Result};
+use bertsd_cuda::{Error, Result, data::Preset};
 use serde_json::Value;
 
 use crate::cli::{TrainArgs, train::TrainOptions};
@@ -33,16 +33,27 @@ pub fn resolve(args: TrainArgs) -> Result<TrainOptions> {
     Ok(with_defaults(options))
 }
 
+/// The settings of the run that `directory` is, or is the model of, and where the run is.
+pub fn options_of_run(directory: &Path) -> Result<Option<(PathBuf, TrainOptions)>> {
+    let places = [Some(directory), directory.parent().filter(|_| directory.ends_with("model"))];
+    let run = places.into_iter().flatten().find(|run| run.join("run.toml").is_file());
+    run.map(|run| Ok((run.to_path_buf(), read(&run.join("run.toml"))?))).transpose()
+}
+
 /// Refuses a run whose `run.toml` says something else than `asked`.
 ///
-/// What was not asked for is as the run has it; a place is the same however it is written.
+/// What was not asked for, or left to be found out, is as the run has it; a place is the same however it is written.
 pub fn require_same(directory: &Path, asked: &TrainOptions) -> Result<()> {
     let json = |options: TrainOptions| {
         let value = serde_json::to_value(TrainOptions { out: None, ..options });
         value.map_err(|error| Error::run(directory, error.to_string()))
     };
     let there = json(read(&directory.join("run.toml"))?)?;
-    if let Value::Object(asked) = json(with_absolute_paths(asked.clone()))? {
+    let mut asked = with_absolute_paths(asked.clone());
+    for choice in [&mut asked.device, &mut asked.precision] {
+        choice.take_if(|choice| choice == "auto");
+    }
+    if let Value::Object(asked) = json(asked)? {
         for (name, value) in asked.into_iter().filter(|(_, value)| !value.is_null()) {
             if there.get(&name) != Some(&value) {
                 let stored = there.get(&name).unwrap_or(&Value::Null);
@@ -96,8 +107,16 @@ fn drop_rivals(given: &TrainOptions, stored: &mut TrainOptions) {
     if given.dev_fraction.is_some() {
         stored.dev = None;
     }
-    if given.preset.is_some() {
+    if let Some(preset) = &given.preset {
         (stored.train, stored.dev, stored.test) = (None, None, None);
+        (stored.text, stored.text_pair, stored.label) = (Vec::new(), None, None);
+        (stored.format, stored.no_header) = (None, None);
+        if has_dev(preset) {
+            stored.dev_fraction = None;
+        }
+    }
+    if given.train.is_some() {
+        (stored.preset, stored.data_dir) = (None, None);
     }
 }
 
@@ -113,13 +132,19 @@ fn overlay(over: TrainOptions, under: TrainOptions) -> Result<TrainOptions> {
     serde_json::from_value(merged).map_err(|error| Error::setting("--config", error.to_string()))
 }
 
+/// Whether the preset of this name has a development set; what is no preset is refused elsewhere.
+fn has_dev(preset: &str) -> bool {
+    preset.parse::<Preset>().is_ok_and(Preset::has_dev)
+}
+
 /// The paper's settings where nothing else is said.
 fn with_defaults(mut options: TrainOptions) -> TrainOptions {
     let text = |value: &str| Some(value.to_owned());
     macro_rules! default {
         ($($field:ident = $value:expr;)*) => { $(if options.$field.is_none() { options.$field = $value; })* };
     }
-    let has_dev = options.dev.is_some() || options.dev_fraction.is_some() || options.preset.is_some();
+    let has_dev =
+        options.dev.is_some() || options.dev_fraction.is_some() || options.preset.as_deref().is_some_and(has_dev);
     default! {
         truncate = text("head");
         method = text("sda");

@@ -4,8 +4,8 @@ use std::{path::PathBuf, str::FromStr};
 
 use bertsd_cuda::{
     Error, Result,
-    data::{Columns, Preset, Truncation},
-    device::{DeviceChoice, Distance, Precision},
+    data::{Columns, Format, Preset, Truncation},
+    device::{Backend, DeviceChoice, Distance, Precision},
     distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
     encoder::Recompute,
     metrics::Metric,
@@ -34,7 +34,15 @@ pub enum ClassWeights {
 #[derive(Clone, Debug)]
 pub enum DataSource {
     Preset(Preset, PathBuf),
-    Files { train: PathBuf, dev: Option<PathBuf>, test: Option<PathBuf>, columns: Columns, header: bool },
+    Files {
+        train: PathBuf,
+        dev: Option<PathBuf>,
+        test: Option<PathBuf>,
+        columns: Columns,
+        /// None: by each file's extension.
+        format: Option<Format>,
+        header: bool,
+    },
 }
 
 /// A run's settings. `options` is what they were made from, as `run.toml` keeps it.
@@ -101,6 +109,7 @@ fn require(holds: bool, name: &str, rule: &str) -> Result<()> {
 impl Settings {
     pub fn new(options: TrainOptions, side: Side) -> Result<Self> {
         check_ranges(&options)?;
+        let data = data_source(&options)?;
         let method = choice(
             &options.method,
             "method",
@@ -121,9 +130,18 @@ impl Settings {
         let wants_average = evaluate.contains(&Weights::Average);
         require(keeps_average || !wants_average, "evaluate", "there is no average to score; add --average")?;
         require(!needs_teacher || method == Method::Sda, "evaluate", "only --method sda has a teacher with weights")?;
+        let twice = (1..evaluate.len()).any(|i| evaluate[..i].contains(&evaluate[i]));
+        require(!twice, "evaluate", "names the same weights twice")?;
+        let from_start = options.average_from.is_none_or(|from| from == 1);
+        require(keeps_average || from_start, "average-from", "there is no average to begin; add --average")?;
+        require_dev(&options, &data)?;
         let average_from = keeps_average.then_some(given(&options.average_from, "average-from")?);
         let distance = match choice(&options.distill, "distill", &[("mse", false), ("kl", true)])? {
-            false => Distance::Mse,
+            false => {
+                let plain = options.temperature.is_none_or(|temperature| temperature == 1.0);
+                require(plain, "temperature", "belongs to --distill kl; mse has none")?;
+                Distance::Mse
+            }
             true => Distance::Kl { temperature: given(&options.temperature, "temperature")? },
         };
         let lambda = LambdaSchedule {
@@ -133,7 +151,7 @@ impl Settings {
         Ok(Self {
             directory: given(&options.out, "out")?,
             model: given(&options.model, "model")?,
-            data: data_source(&options)?,
+            data,
             dev_fraction: options.dev_fraction,
             truncation: parse(&options.truncate, "truncate")?,
             plan: Plan::new(method, teacher, mode, average_from, needs_teacher),
@@ -164,6 +182,20 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Keeps the device that `auto` turned out to be: the run goes on there, and is repeated there.
+    pub fn settle_on(&mut self, backend: Backend) {
+        let (device, precision) = match backend {
+            // Another device may read these settings; there `auto` is no float32.
+            Backend::Cpu => (DeviceChoice::Cpu, self.precision),
+            Backend::CudaBf16 { ordinal } => (DeviceChoice::Cuda { ordinal }, Precision::Bf16),
+            Backend::CudaF32 { ordinal } => (DeviceChoice::Cuda { ordinal }, Precision::F32),
+        };
+        self.options.device = Some(device.to_string());
+        self.options.precision = Some(precision.to_string());
+    }
+}
+
 fn check_ranges(options: &TrainOptions) -> Result<()> {
     let share = |value: Option<f64>| value.is_none_or(|v| (0.0..=1.0).contains(&v));
     let positive = |value: Option<f64>| value.is_none_or(|v| v.is_finite() && v > 0.0);
@@ -185,6 +217,11 @@ fn check_ranges(options: &TrainOptions) -> Result<()> {
     require(count(options.max_steps), "max-steps", "must be at least 1")?;
     require(count(options.log_every), "log-every", "must be at least 1")?;
     require(count(options.average_from), "average-from", "counts steps from 1")?;
+    // On the command line clap sees to these; a configuration file may have them too.
+    let both = |one: bool, other: bool| one && other;
+    require(!both(options.epochs.is_some(), options.max_steps.is_some()), "max-steps", "is given beside epochs")?;
+    require(!both(options.dev.is_some(), options.dev_fraction.is_some()), "dev-fraction", "is given beside dev")?;
+    require(!both(options.data_dir.is_some(), options.preset.is_none()), "data-dir", "is given without a preset")?;
     require(options.batch_size != Some(0), "batch-size", "must be at least 1")?;
     require(options.eval_batch_size != Some(0), "eval-batch-size", "must be at least 1")?;
     require(options.grad_accum != Some(0), "grad-accum", "must be at least 1")?;
@@ -194,11 +231,8 @@ fn check_ranges(options: &TrainOptions) -> Result<()> {
 
 fn data_source(options: &TrainOptions) -> Result<DataSource> {
     if let Some(name) = &options.preset {
-        if options.train.is_some() {
-            let message = "is a whole data set; --train names a file of one's own. Give one of them";
-            return Err(Error::setting("--preset", message));
-        }
         let preset = name.parse().map_err(|error| Error::setting("--preset", format!("{error}")))?;
+        refuse_beside_preset(preset, options)?;
         return Ok(DataSource::Preset(preset, given(&options.data_dir, "data-dir")?));
     }
     let columns = Columns {
@@ -212,8 +246,45 @@ fn data_source(options: &TrainOptions) -> Result<DataSource> {
         dev: options.dev.clone(),
         test: options.test.clone(),
         columns,
+        format: options.format.is_some().then(|| parse(&options.format, "format")).transpose()?,
         header: options.no_header != Some(true),
     })
+}
+
+/// A preset says itself what the options for files of one's own say.
+fn refuse_beside_preset(preset: Preset, options: &TrainOptions) -> Result<()> {
+    let rivals = [
+        ("train", options.train.is_some()),
+        ("dev", options.dev.is_some()),
+        ("test", options.test.is_some()),
+        ("text", !options.text.is_empty()),
+        ("text-pair", options.text_pair.is_some()),
+        ("label", options.label.is_some()),
+        ("format", options.format.is_some()),
+        ("no-header", options.no_header == Some(true)),
+        ("dev-fraction", options.dev_fraction.is_some() && preset.has_dev()),
+    ];
+    let rival = rivals.into_iter().find(|(_, given)| *given).map(|(name, _)| name);
+    rival.map_or(Ok(()), |name| {
+        let message =
+            format!("{preset} is a whole data set and says itself what --{name} says; leave one of the two out");
+        Err(Error::setting("--preset", message))
+    })
+}
+
+/// Without a development set there is nothing to choose the best by, to stop at, or to score in between.
+fn require_dev(options: &TrainOptions, data: &DataSource) -> Result<()> {
+    let has_dev = match data {
+        DataSource::Preset(preset, _) => preset.has_dev(),
+        DataSource::Files { dev, .. } => dev.is_some(),
+    };
+    if has_dev || options.dev_fraction.is_some() {
+        return Ok(());
+    }
+    const RULE: &str = "needs a development set; give one with --dev or --dev-fraction";
+    require(options.patience.is_none_or(|n| n == 0), "patience", RULE)?;
+    require(options.eval_every.is_none_or(|n| n == 0), "eval-every", RULE)?;
+    require(options.export.as_deref() != Some("best"), "export", RULE)
 }
 
 fn class_weights(text: &str) -> Result<ClassWeights> {
@@ -228,8 +299,13 @@ fn class_weights(text: &str) -> Result<ClassWeights> {
         (weight.is_finite() && weight >= 0.0).then(|| (label.to_owned(), weight))
     };
     let pairs: Option<Vec<_>> = text.split(',').map(pair).collect();
-    pairs.map(ClassWeights::Given).ok_or_else(|| {
+    let pairs = pairs.ok_or_else(|| {
         let message = format!("'{text}' is neither none, balanced, nor LABEL=X,… with weights X of at least 0");
         Error::setting("--class-weights", message)
-    })
+    })?;
+    let twice = (1..pairs.len()).find(|&i| pairs[..i].iter().any(|(label, _)| *label == pairs[i].0));
+    match twice {
+        Some(i) => Err(Error::setting("--class-weights", format!("the label '{}' has two weights", pairs[i].0))),
+        None => Ok(ClassWeights::Given(pairs)),
+    }
 }

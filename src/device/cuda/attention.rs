@@ -14,12 +14,12 @@ use super::{
     element::Element,
     fault::driver_error,
     kernels::{Kernel, Kernels, geometry},
-    launch::{DropoutArgs, Launcher},
+    launch::DropoutArgs,
     memory::zeros,
 };
 use crate::{
     Error, Result,
-    device::{Dropout, Shape},
+    device::{Capacity, Dropout, Shape},
 };
 
 /// Elements that a thread of the first-token kernels takes.
@@ -156,6 +156,11 @@ impl<E: Element> Attention<E> {
     }
 }
 
+/// Bytes of the statistics.
+pub fn scratch_bytes(shape: Shape, capacity: Capacity) -> usize {
+    shape.heads * capacity.tokens * size_of::<RowStatistics>()
+}
+
 /// (blocks of rows, sequences, heads).
 fn grid<E: Element>(shape: &Shape, batch: &CudaBatch) -> [u32; 3] {
     let rows = E::choose(geometry::ATTENTION_ROWS, geometry::ATTENTION_ROWS_F32);
@@ -246,7 +251,6 @@ pub fn attention_first<E: Element>(
     check(&[(ctx.len(), b * c), (lse.len(), b * shape.heads), (q.len(), b * c), (kv.len(), 2 * t * c)]);
     let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
     let (hidden, columns) = (c as u32, shape.head_size as u32);
-    let launcher: &Launcher = launcher;
     // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.
     unsafe {
         launcher.launch(first_forward, first_grid(shape, batch), geometry::ATTENTION_FIRST_THREADS, 0, |args| {
@@ -281,8 +285,4 @@ pub fn attention_first_backward<E: Element>(
             args.arg(&sequences).arg(&hidden).arg(&columns).arg(&*lanes).arg(&dropout);
         })
     }
-}
-
-pub fn scratch_bytes<E: Element>(_: crate::device::Shape, _: crate::device::Capacity) -> usize {
-    0
 }

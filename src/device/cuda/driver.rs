@@ -39,6 +39,11 @@ pub fn cuda_devices() -> Result<Vec<CudaInfo>, String> {
         (0..result::device::get_count()?).map(info).collect::<Result<Vec<_>, DriverError>>()
     });
     match listed {
+        // The simulator is for those who ask for it, not for whoever has it on a library path.
+        Ok(Ok(devices)) if !is_simulated() && devices.iter().any(CudaInfo::is_simulated) => {
+            Err("no CUDA driver is installed (the libcuda that was found is the simulator, which CUDASIM=1 asks for)"
+                .to_owned())
+        }
         Ok(outcome) => outcome.map_err(|DriverError(code)| format!("the CUDA driver answers {code:?}")),
         Err(_) => Err("the library that was found as libcuda lacks functions of the CUDA driver".to_owned()),
     }
@@ -67,6 +72,11 @@ fn info(number: c_int) -> Result<CudaInfo, DriverError> {
 const LEAST_CAPABILITY: (i32, i32) = (8, 0);
 
 impl CudaInfo {
+    /// Whether this is the simulator's device, which says so in its name.
+    pub fn is_simulated(&self) -> bool {
+        self.name.ends_with("(simulated)")
+    }
+
     /// Why the kernels do not run on this device, if they do not.
     pub fn unusable(&self) -> Option<String> {
         let ((major, minor), (least, _)) = (self.capability, LEAST_CAPABILITY);

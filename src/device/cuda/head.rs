@@ -22,7 +22,6 @@ const WARPS: u32 = geometry::HEAD_THREADS / geometry::WARP;
 
 /// Kernels, and the gradient before the pooler's tanh.
 pub struct Head<E: Element> {
-    pooler: Kernel,
     forward: Kernel,
     backward: Kernel,
     backward_weight: Kernel,
@@ -33,7 +32,6 @@ impl<E: Element> Head<E> {
     pub fn new(setup: &Setup) -> Result<Self> {
         let &Setup { kernels, stream, device, shape, capacity } = setup;
         Ok(Self {
-            pooler: kernels.of::<E>("pooler_forward_bf16", "pooler_forward_f32")?,
             forward: kernels.of::<E>("classify_forward_bf16", "classify_forward_f32")?,
             backward: kernels.of::<E>("classify_backward_bf16", "classify_backward_f32")?,
             backward_weight: kernels.of::<E>("classify_backward_weight_bf16", "classify_backward_weight_f32")?,
@@ -62,24 +60,16 @@ pub fn classify<E: Element>(
     classifier: Linear,
     dropout: Dropout,
 ) -> Result<()> {
+    linear::pooler(device, pooled, dropped, first, weights, batch, pooler, dropout)?;
     let (launcher, head, width) = (&device.launcher, &device.head, device.shape.hidden as u32);
-    let (rows, dropout) = (RowsArgs::new(Rows::Sequences, batch), DropoutArgs::new(dropout, batch));
     let (header, sequences, threads) = (batch.header(), batch.bucket().sequences as u32, geometry::HEAD_THREADS);
-    let grid = |outputs: u32| [outputs.div_ceil(WARPS), sequences.div_ceil(geometry::HEAD_ROWS), 1];
-    let (weight, bias) = (weights.matrix(pooler.weight), weights.vector(pooler.bias));
-    // SAFETY: the matrices have a row of `width` for each sequence; the weight is [width, width], the bias [width].
-    unsafe {
-        launcher.launch(&head.pooler, grid(width), threads, 0, |args| {
-            args.arg(pooled).arg(&mut *dropped).arg(first).arg(&weight).arg(&bias);
-            args.arg(&header).arg(&rows).arg(&width).arg(&dropout);
-        })?;
-    }
     let classes = classifier.bias.len as u32;
     let (weight, bias) = (weights.matrix(classifier.weight), weights.vector(classifier.bias));
+    let grid = [classes.div_ceil(WARPS), sequences.div_ceil(geometry::HEAD_ROWS), 1];
     // SAFETY: logits have a row of `classes`, dropped one of `width` for each sequence; the weight is [classes, width], the bias
     // [classes].
     unsafe {
-        launcher.launch(&head.forward, grid(classes), threads, 0, |args| {
+        launcher.launch(&head.forward, grid, threads, 0, |args| {
             args.arg(logits).arg(&*dropped).arg(&weight).arg(&bias).arg(&header).arg(&classes).arg(&width);
         })
     }

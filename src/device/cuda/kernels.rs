@@ -22,6 +22,7 @@ pub struct Image {
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 /// Block sizes, from kernels/geometry.cuh.
+#[allow(dead_code, reason = "some are of the kernels alone")]
 pub mod geometry {
     include!(concat!(env!("OUT_DIR"), "/geometry.rs"));
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Result,
-    device::{Capacity, Dropout, Rows, Shape, Write},
+    device::{Dropout, Rows, Shape, Write},
     model::layout::Norm,
 };
 
@@ -50,7 +50,7 @@ impl<E: Element> LayerNorms<E> {
     }
 }
 
-pub fn scratch_bytes<E: Element>(shape: Shape, _: Capacity) -> usize {
+pub fn scratch_bytes(shape: Shape) -> usize {
     Partials::scratch_bytes(shape.hidden)
 }
 
@@ -95,8 +95,7 @@ pub fn layer_norm_backward<E: Element>(
 ) -> Result<()> {
     let LayerNorms { backward, partials, shape, .. } = &mut device.layer_norm;
     let (rows, dropout) = (RowsArgs::new(rows, batch), DropoutArgs::new(dropout, batch));
-    let to =
-        Destination { first: norm.gamma.start, second: Some(norm.beta.start), write, count: rows.count_address() };
+    let to = Destination { first: norm.gamma.start, second: Some(norm.beta.start), write, count: rows.count_address() };
     let grid = [partials.blocks(), 1, 1];
     let mut partial = partials.take(&device.launcher, gradients, to)?;
     let (gamma, header) = (weights.vector(norm.gamma), batch.header());

@@ -58,8 +58,7 @@ pub fn distillation_loss<E: Element>(
 ) -> Result<()> {
     let (launcher, classes) = (&device.launcher, device.shape.labels);
     // A null pointer says that there is none.
-    let address =
-        |buffer: Option<&CudaSlice<f32>>| buffer.map_or(0u64, |buffer| buffer.device_ptr(&launcher.stream).0);
+    let address = |buffer: Option<&CudaSlice<f32>>| buffer.map_or(0u64, |buffer| buffer.device_ptr(&launcher.stream).0);
     let (target, class_weights) = (address(target), address(class_weights));
     let (header, labels, slots) = (batch.header(), batch.labels(), batch.slots());
     let (examples, args, classes) = ((losses.len() / 2) as u32, LossArgs::new(loss, classes), classes as u32);

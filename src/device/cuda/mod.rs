@@ -96,8 +96,8 @@ impl<E: Element> CudaDevice<E> {
     /// Bytes of the scratch that [`CudaDevice::new`] allocates.
     pub fn scratch_bytes(shape: Shape, capacity: Capacity) -> usize {
         linear::scratch_bytes::<E>(shape, capacity)
-            + attention::scratch_bytes::<E>(shape, capacity)
-            + layer_norm::scratch_bytes::<E>(shape, capacity)
+            + attention::scratch_bytes(shape, capacity)
+            + layer_norm::scratch_bytes(shape)
             + embedding::scratch_bytes::<E>(shape, capacity)
             + head::scratch_bytes::<E>(shape, capacity)
     }

@@ -1,0 +1,173 @@
+//! A batch with its inputs, and what the devices make of it.
+
+use std::ops::Range;
+
+use bertsd_cuda::{
+    data::PackedBatch,
+    device::{
+        Capacity, Device, Dropout, Mask, Shape, Site, StepScalars,
+        cpu::CpuDevice,
+        cuda::{CudaDevice, Element},
+    },
+    model::BertConfig,
+    random::Philox,
+};
+use cudarc::driver::CudaSlice;
+
+use super::super::{support, tiny};
+
+pub const LAYER: usize = 2;
+pub const STEP: u32 = 3;
+/// Rows that buffers have beyond the batch.
+pub const SPARE: usize = 5;
+
+/// A batch, its masks and its inputs.
+pub struct Case {
+    pub config: BertConfig,
+    pub packed: PackedBatch,
+    pub drop_prob: f32,
+    pub qkv: Vec<f32>,   // [T, 3C]
+    pub d_ctx: Vec<f32>, // [T, C]
+}
+
+impl Case {
+    /// Inputs that E holds exactly; q, k, v and d_ctx are of these sizes.
+    pub fn new<E: Element>(heads: usize, head_size: usize, lengths: &[usize], drop_prob: f32, sizes: [f32; 4]) -> Self {
+        let config = BertConfig { max_positions: 1024, ..tiny::config(heads, head_size, 1) };
+        let packed = tiny::batch(&config, lengths, 6);
+        let (tokens, c) = (packed.tokens(), config.hidden_size);
+        let mut stream = tiny::stream(7000 + head_size as u32);
+        let mut random = |size: f32| E::of(stream.normal() as f32 * size).value();
+        let qkv = (0..tokens * 3 * c).map(|i| random(sizes[i / c % 3])).collect();
+        let d_ctx = (0..tokens * c).map(|_| random(sizes[3])).collect();
+        Self { config, packed, drop_prob, qkv, d_ctx }
+    }
+
+    pub fn dropout(&self) -> Dropout {
+        let mask = Mask { philox: Philox::new(tiny::SEED), step: STEP, pass: 1, active: self.drop_prob > 0.0 };
+        mask.at(Site::AttentionProbabilities { layer: LAYER }, self.drop_prob)
+    }
+
+    pub fn capacity(&self) -> Capacity {
+        tiny::capacity(std::slice::from_ref(&self.packed))
+    }
+
+    pub fn ranges(&self) -> Vec<Range<usize>> {
+        self.packed.offsets.windows(2).map(|ends| ends[0] as usize..ends[1] as usize).collect()
+    }
+
+    /// Columns of C of a [T, 3C] matrix, and of the first rows only.
+    pub fn columns(&self, part: Range<usize>, first_only: bool) -> Vec<f32> {
+        let c = self.config.hidden_size;
+        let rows: Vec<usize> = if first_only {
+            self.ranges().iter().map(|r| r.start).collect()
+        } else {
+            (0..self.packed.tokens()).collect()
+        };
+        rows.iter()
+            .flat_map(|row| self.qkv[row * 3 * c + part.start * c..row * 3 * c + part.end * c].to_vec())
+            .collect()
+    }
+
+    pub fn first_d_ctx(&self) -> Vec<f32> {
+        let c = self.config.hidden_size;
+        self.ranges().iter().flat_map(|r| self.d_ctx[r.start * c..(r.start + 1) * c].to_vec()).collect()
+    }
+}
+
+/// What the four operations give, in the seam's layouts.
+pub struct Results<T> {
+    pub ctx: Vec<T>,
+    pub lse: Vec<T>,
+    pub d_qkv: Vec<T>,
+    pub ctx_first: Vec<T>,
+    pub lse_first: Vec<T>,
+    pub d_q: Vec<T>,
+    pub d_kv: Vec<T>,
+}
+
+pub fn write<E: Element>(buffer: &mut CudaSlice<E>, values: &[f32]) {
+    let values: Vec<E> = values.iter().map(|&v| E::of(v)).collect();
+    let stream = buffer.stream().clone();
+    stream.memcpy_htod(&values, buffer).unwrap();
+}
+
+pub fn matrix<E: Element>(device: &CudaDevice<E>, values: &[f32]) -> CudaSlice<E> {
+    let mut buffer = device.matrix(values.len(), 1).unwrap();
+    write(&mut buffer, values);
+    buffer
+}
+
+pub fn poisoned<E: Element>(device: &CudaDevice<E>, rows: usize, cols: usize) -> CudaSlice<E> {
+    matrix(device, &vec![f32::NAN; (rows + SPARE) * cols])
+}
+
+pub fn poisoned_vector<E: Element>(device: &CudaDevice<E>, len: usize) -> CudaSlice<f32> {
+    let mut buffer = device.vector(len + SPARE).unwrap();
+    write(&mut buffer, &vec![f32::NAN; len + SPARE]);
+    buffer
+}
+
+/// The first `len` numbers of a buffer, all of them written; what is beyond is not.
+pub fn written<E: Element>(buffer: &CudaSlice<E>, len: usize) -> Vec<f32> {
+    let values: Vec<f32> = buffer.stream().clone_dtoh(buffer).unwrap().into_iter().map(E::value).collect();
+    assert!(values[len..].iter().all(|v| v.is_nan()), "rows beyond the batch are left alone");
+    values[..len].to_vec()
+}
+
+pub fn on_cuda<E: Element>(case: &Case) -> Results<f32> {
+    let (tokens, sequences, c) = (case.packed.tokens(), case.packed.sequences(), case.config.hidden_size);
+    let (heads, dropout, capacity) = (case.config.heads, case.dropout(), case.capacity());
+    let mut device = support::device::<E>(Shape::new(&case.config), capacity);
+    let scalars = StepScalars { step: STEP, ..StepScalars::default() };
+    let batch = support::upload(&mut device, &case.packed, capacity, &scalars);
+
+    let (qkv, d_ctx) = (matrix(&device, &case.qkv), matrix(&device, &case.d_ctx));
+    let (mut ctx, mut d_qkv) = (poisoned(&device, tokens, c), poisoned(&device, tokens, 3 * c));
+    let mut lse = poisoned_vector(&device, heads * tokens);
+    device.attention(&mut ctx, &mut lse, &qkv, &batch, dropout).unwrap();
+    device.attention_backward(&mut d_qkv, &d_ctx, &qkv, &ctx, &lse, &batch, dropout).unwrap();
+
+    let (q, kv) = (matrix(&device, &case.columns(0..1, true)), matrix(&device, &case.columns(1..3, false)));
+    let d_first = matrix(&device, &case.first_d_ctx());
+    let [mut ctx_first, mut d_q] = [0; 2].map(|_| poisoned(&device, sequences, c));
+    let mut d_kv = poisoned(&device, tokens, 2 * c);
+    let mut lse_first = poisoned_vector(&device, sequences * heads);
+    device.attention_first(&mut ctx_first, &mut lse_first, &q, &kv, &batch, dropout).unwrap();
+    device
+        .attention_first_backward(&mut d_q, &mut d_kv, &d_first, &q, &kv, &ctx_first, &lse_first, &batch, dropout)
+        .unwrap();
+    Results {
+        ctx: written(&ctx, tokens * c),
+        lse: written(&lse, heads * tokens),
+        d_qkv: written(&d_qkv, tokens * 3 * c),
+        ctx_first: written(&ctx_first, sequences * c),
+        lse_first: written(&lse_first, sequences * heads),
+        d_q: written(&d_q, sequences * c),
+        d_kv: written(&d_kv, tokens * 2 * c),
+    }
+}
+
+pub fn on_cpu(case: &Case) -> Results<f32> {
+    let (tokens, sequences, c) = (case.packed.tokens(), case.packed.sequences(), case.config.hidden_size);
+    let (heads, dropout, capacity) = (case.config.heads, case.dropout(), case.capacity());
+    let mut device = CpuDevice::new(Shape::new(&case.config), capacity);
+    let scalars = StepScalars { step: STEP, ..StepScalars::default() };
+    let batch = support::upload(&mut device, &case.packed, capacity, &scalars);
+    let (q, kv, d_first) = (case.columns(0..1, true), case.columns(1..3, false), case.first_d_ctx());
+    let mut r = Results {
+        ctx: vec![0.0; tokens * c],
+        lse: vec![0.0; heads * tokens],
+        d_qkv: vec![0.0; tokens * 3 * c],
+        ctx_first: vec![0.0; sequences * c],
+        lse_first: vec![0.0; sequences * heads],
+        d_q: vec![0.0; sequences * c],
+        d_kv: vec![0.0; tokens * 2 * c],
+    };
+    device.attention(&mut r.ctx, &mut r.lse, &case.qkv, &batch, dropout).unwrap();
+    device.attention_backward(&mut r.d_qkv, &case.d_ctx, &case.qkv, &r.ctx, &r.lse, &batch, dropout).unwrap();
+    device.attention_first(&mut r.ctx_first, &mut r.lse_first, &q, &kv, &batch, dropout).unwrap();
+    let (ctx, lse) = (&r.ctx_first, &r.lse_first);
+    device.attention_first_backward(&mut r.d_q, &mut r.d_kv, &d_first, &q, &kv, ctx, lse, &batch, dropout).unwrap();
+    r
+}
