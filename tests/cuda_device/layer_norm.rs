@@ -250,6 +250,7 @@ fn rows_wider_than_a_warp() {
 
 #[test]
 fn a_row_wider_than_a_block_is_refused() {
+    support::choose_driver();
     let config = config(8200);
     let error = CudaDevice::<f32>::new(0, Shape::new(&config), Capacity { tokens: 1, sequences: 1, length: 1 });
     assert!(error.err().unwrap().to_string().contains("at most 8192"));

@@ -12,7 +12,7 @@ use bertsd_cuda::{
 };
 
 /// Chooses the simulator, with every check, where there is no GPU.
-fn choose_driver() {
+pub fn choose_driver() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if !Path::new("/dev/nvidiactl").exists() {
