@@ -72,7 +72,7 @@ fn taken_unless(decode: &mut Decode<'_, '_, '_>, bytes: u32) -> LoadResult<Reg> 
         let out = std::array::from_fn(|i| if ignored >> i & 1 == 1 { 0 } else { inst.imm >> 1 });
         u32::write(lanes, inst.d[0], &out, mask);
     });
-    let mut inst = Inst::new(Op::Alu(run), Class::Move);
+    let mut inst = Inst::new(Op::Alu(run), Class::None);
     (inst.d[0], inst.s[0]) = (taken, ignored);
     inst.imm = bytes << 1 | u32::from(negated);
     decode.emit(inst);

@@ -77,7 +77,7 @@ fn cvt(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
             (_, 64) => super::moves::widen(false),
             _ => each1!(u32 => u32, |a| a),
         };
-        decode.emit_alu(run, Class::Convert, wide, &[d]);
+        decode.emit_alu(run, Class::None, wide, &[d]);
     }
     Ok(())
 }

@@ -155,7 +155,7 @@ fn ld(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     inst.op = Op::Load(access);
     decode.emit(inst);
     for (wide, narrow) in extensions {
-        decode.emit_alu(super::moves::widen(ty.is_signed()), Class::Move, wide, &[narrow]);
+        decode.emit_alu(super::moves::widen(ty.is_signed()), Class::None, wide, &[narrow]);
     }
     Ok(())
 }

@@ -101,6 +101,7 @@ fn unpack(decode: &mut Decode<'_, '_, '_>, ty: Type, parts: &[Operand]) -> LoadR
     let source = decode.src(1, ty)?;
     // One instruction a part, into fresh registers first: a part may be the source's own register in later copies.
     let wide = ty.bits() == 64;
+    let mut class = Class::Move;
     for (k, operand) in parts.iter().enumerate() {
         let (d, bits) = decode.dst_register(operand)?;
         if d == NONE {
@@ -128,7 +129,9 @@ fn unpack(decode: &mut Decode<'_, '_, '_>, ty: Type, parts: &[Operand]) -> LoadR
             }),
             _ => return decode.unsupported(ty),
         };
-        let mut inst = Inst::new(Op::Alu(run), Class::Move);
+        // All parts together are the one instruction that is counted.
+        let class = std::mem::replace(&mut class, Class::None);
+        let mut inst = Inst::new(Op::Alu(run), class);
         inst.d[0] = d;
         inst.s[0] = source;
         inst.imm = k as u32 * part.bits();

@@ -67,7 +67,8 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
         lowering.block(body)?;
         lowering.labels[RETURN_LABEL as usize] = Some(lowering.insts.len() as u32);
         let end = if function.entry { Op::Exit } else { Op::Return };
-        lowering.push(Inst::new(end, Class::Control), "ret".to_owned(), function.line);
+        // A `ret` is a branch to this one, and counted as that.
+        lowering.push(Inst::new(end, Class::None), "ret".to_owned(), function.line);
         lowering.finish(returns, params)
     }
 

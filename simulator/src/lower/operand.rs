@@ -57,11 +57,11 @@ impl Decode<'_, '_, '_> {
         if wide { constants.double(value) } else { constants.word(value as u32) }
     }
 
-    /// A register by name with its declared bits; special registers are read into a new one.
+    /// A register by name with its declared bits; special registers are read into a new one, beside the instruction.
     fn register(&mut self, name: &str) -> LoadResult<(Reg, u32)> {
         if let Some((special, bits)) = super::super::isa::special::find(name) {
             let reg = self.new_word(bits == 64);
-            let mut inst = Inst::new(Op::Special(special), Class::Move);
+            let mut inst = Inst::new(Op::Special(special), Class::None);
             inst.d[0] = reg;
             self.emit(inst);
             return Ok((reg, bits));
@@ -127,7 +127,7 @@ impl Decode<'_, '_, '_> {
         }
         if bits == 64 && ty.bits() < 64 {
             let narrow = self.new_word(false);
-            self.emit_alu(moves::truncate(), Class::Move, narrow, &[reg]);
+            self.emit_alu(moves::truncate(), Class::None, narrow, &[reg]);
             return Ok(narrow);
         }
         Ok(reg)
@@ -177,7 +177,7 @@ impl Decode<'_, '_, '_> {
             }
             Symbol::Frame { offset: at, .. } => {
                 let reg = self.new_word(wide);
-                let mut inst = Inst::new(Op::Special(Special::Frame), Class::Move);
+                let mut inst = Inst::new(Op::Special(Special::Frame), Class::None);
                 inst.imm = (at as u32).wrapping_add(offset as u32);
                 inst.d[0] = reg;
                 self.emit(inst);

@@ -16,8 +16,12 @@ pub fn divide(insts: &mut [Inst], segments: &mut Vec<Segment>) {
         for inst in &mut insts[block.clone()] {
             let alone = stands_alone(&inst.op);
             open &= !alone;
-            if inst.guard.reg != NONE || inst.class == Class::None {
+            if inst.guard.reg != NONE {
                 open = false;
+                continue;
+            }
+            // What is no instruction of the program is not counted, and does not end a segment.
+            if inst.class == Class::None {
                 continue;
             }
             if !open {

@@ -144,3 +144,21 @@ impl Window {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Window;
+
+    #[test]
+    fn zeroing_keeps_what_lies_beside() {
+        let window = Window::shared_with_host(1 << 16).expect("address space");
+        for (start, bytes) in [(100, 9000), (4096, 4096), (4000, 200), (8191, 1)] {
+            window.copy_in(window.base, &[0xff; 1 << 15]);
+            window.zero(window.base + start, bytes);
+            let mut got = vec![0; 1 << 15];
+            window.copy_out(window.base, &mut got);
+            let zeros = |at: u64| (start..start + bytes).contains(&at);
+            assert!(got.iter().zip(0..).all(|(&byte, at)| (byte == 0) == zeros(at)), "{start} {bytes}");
+        }
+    }
+}

@@ -15,3 +15,16 @@ extern "C" __global__ void half_warp(float* out, float a) {
         out[threadIdx.x] = __fmaf_rn(a, a, a);
     }
 }
+extern "C" __global__ void shifted(float* out, const float* in) { out[threadIdx.x] = in[threadIdx.x + 1]; }
+extern "C" __global__ void banks_double(double* out, int stride) {
+    __shared__ volatile double box[64];
+    box[threadIdx.x * stride] = threadIdx.x;
+    __syncthreads();
+    out[threadIdx.x] = box[threadIdx.x * stride];
+}
+extern "C" __global__ void banks_quad(float4* out, int stride) {
+    __shared__ float4 box[64];
+    box[threadIdx.x * stride] = make_float4(threadIdx.x, 1, 2, 3);
+    __syncthreads();
+    out[threadIdx.x] = box[threadIdx.x * stride];
+}

@@ -58,6 +58,95 @@ fn bank_conflicts() {
 }
 
 #[test]
+fn an_offset_of_one_element_touches_a_fifth_sector() {
+    let t = count("shifted", buffers);
+    assert_eq!((t.global_load_requests, t.global_load_sectors, t.global_load_bytes), (1, 5, 128));
+}
+
+/// Lanes go through the banks in groups of 128 bytes: two of 16 lanes for 8 bytes, four of 8 lanes for 16.
+#[test]
+fn wide_shared_accesses() {
+    // Neighbours: as many passes as groups, which is ideal.
+    let t = count("banks_double", |gpu| vec![gpu.alloc(4096).into(), 1.into()]);
+    assert_eq!((t.shared_requests, t.shared_wavefronts, t.shared_ideal_wavefronts), (2, 4, 4));
+    // Every other double word: 16 lanes on 16 pairs of the 32 banks, two lanes a pair.
+    let t = count("banks_double", |gpu| vec![gpu.alloc(4096).into(), 2.into()]);
+    assert_eq!((t.shared_wavefronts, t.shared_ideal_wavefronts), (8, 4));
+    let t = count("banks_quad", |gpu| vec![gpu.alloc(4096).into(), 1.into()]);
+    assert_eq!((t.shared_requests, t.shared_wavefronts, t.shared_ideal_wavefronts), (2, 8, 8));
+    let t = count("banks_quad", |gpu| vec![gpu.alloc(4096).into(), 2.into()]);
+    assert_eq!((t.shared_wavefronts, t.shared_ideal_wavefronts), (16, 8));
+}
+
+/// Blocks that read the same memory move it again between L1 and L2, and not from DRAM.
+#[test]
+fn what_several_blocks_touch_is_compulsory_once() {
+    let gpu = Gpu::new(&compile("access", "sm_80", &[]), Settings::default());
+    let (out, input) = (gpu.alloc(4096), gpu.upload(&[1.0f32; 1024]));
+    gpu.launch("coalesced", 5, 32, args![out, input]);
+    crate::common::ok(gpu.sync());
+    let t = gpu.report().launches.last().expect("a launch was counted").totals.clone();
+    assert_eq!((t.global_load_sectors, t.global_store_sectors), (20, 20));
+    assert_eq!((t.distinct_sectors, t.l2_bytes), (8, 5 * 256));
+}
+
+/// Every instruction of a kernel written out, by its class, for 40 threads: a warp of 32 lanes and one of 8.
+#[test]
+fn instructions_one_by_one() {
+    let ptx = ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out) {
+        .reg .b64 %d<4>; .reg .b32 %r<4>; .reg .f32 %f<4>; .reg .f64 %g<4>; .reg .pred %p;
+        .shared .align 4 .b8 box[512];
+        ld.param.u64 %d1, [out];
+        mov.u32 %r1, %tid.x;
+        mul.wide.u32 %d2, %r1, 4;
+        add.s64 %d1, %d1, %d2;
+        setp.lt.u32 %p, %r1, 12;
+        cvt.rn.f32.u32 %f1, %r1;
+        fma.rn.f32 %f2, %f1, %f1, %f1;
+        @%p add.f32 %f2, %f2, %f1;
+        ex2.approx.f32 %f3, %f1;
+        cvt.f64.f32 %g1, %f1;
+        mul.rn.f64 %g2, %g1, %g1;
+        mov.u32 %r2, box;
+        shl.b32 %r3, %r1, 2;
+        add.u32 %r2, %r2, %r3;
+        st.shared.f32 [%r2], %f2;
+        bar.sync 0;
+        ld.shared.f32 %f3, [%r2];
+        st.global.f32 [%d1], %f3;
+        red.global.add.f32 [%d1], %f1;
+        ret; }\n";
+    let gpu = Gpu::new(ptx, Settings::default());
+    gpu.launch("k", 1, 40, args![gpu.alloc(256)]);
+    crate::common::ok(gpu.sync());
+    let t = gpu.report().launches.last().expect("a launch was counted").totals.clone();
+    let class = |name: &str| t.classes.get(name).copied().unwrap_or(0);
+    // Two warps each; the guarded sum is one instruction of the first warp's 12 lanes, and of the second's none.
+    let want = [
+        ("constant", 2),
+        ("move", 2 * 2),
+        ("integer", 2 * 5),
+        ("convert", 2 * 2),
+        ("fp32", 2 * 2),
+        ("sfu", 2),
+        ("fp64", 2),
+        ("shared", 2 * 2),
+        ("barrier", 2),
+        ("global", 2),
+        ("atomic", 2),
+        ("control", 2),
+    ];
+    for (name, count) in want {
+        assert_eq!(class(name), count, "{name}: {:?}", t.classes);
+    }
+    assert_eq!((t.fp32_flops, t.fp64_flops, t.sfu_operations), (40 * 2 + 12, 40, 40));
+    assert_eq!((t.atomics, t.barriers), (40, 2));
+    // 20 instructions, `ret` with them: 19 by all lanes and one by 12.
+    assert_eq!((t.warp_instructions, t.thread_instructions), (40, 19 * 40 + 12));
+    assert!((t.divergence_efficiency() - 772.0 / (40.0 * 32.0)).abs() < 1e-12);
+}
+
+#[test]
 fn divergence_and_operations() {
     let t = count("half_warp", |gpu| vec![gpu.alloc(128).into(), 2.0f32.into()]);
     assert_eq!(t.fp32_flops, 16 * 2);

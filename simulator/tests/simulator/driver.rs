@@ -58,6 +58,10 @@ fn contexts_are_a_stack_a_thread() {
     assert_eq!(unsafe { device::cuCtxSetCurrent(second) }, INVALID_CONTEXT);
     ok(unsafe { device::cuCtxSetCurrent(first) });
     ok(unsafe { device::cuCtxSynchronize() });
+    // Setting a context takes the place of the top one: below it lies what was there before.
+    ok(unsafe { device::cuCtxPopCurrent_v2(&mut popped) });
+    assert_eq!((popped, current()), (first, first));
+    ok(unsafe { device::cuCtxPushCurrent_v2(first) });
     // The primary context is counted.
     let (mut primary, mut again, mut flags, mut active) = (0, 0, 0, 0);
     ok(unsafe { device::cuDevicePrimaryCtxRetain(&mut primary, 0) });
@@ -370,6 +374,12 @@ fn captures_refuse_what_their_mode_says() {
     assert_eq!(unsafe { stream::cuStreamEndCapture(one, &mut graph) }, 401, "nothing is being captured");
     assert_eq!(unsafe { stream::cuStreamBeginCapture_v2(one, 3) }, INVALID_VALUE);
     assert_eq!(unsafe { stream::cuStreamBeginCapture_v2(0, RELAXED) }, UNSUPPORTED, "the legacy stream");
+    // Asking for an event is not allowed either.
+    let mut other = 0;
+    ok(unsafe { event::cuEventCreate(&mut other, 0) });
+    ok(unsafe { stream::cuStreamBeginCapture_v2(one, THREAD_LOCAL) });
+    assert_eq!(unsafe { event::cuEventQuery(other) }, UNSUPPORTED);
+    assert_eq!(unsafe { stream::cuStreamEndCapture(one, &mut graph) }, INVALIDATED);
     // The stream being captured cannot be waited for in any mode.
     ok(unsafe { stream::cuStreamBeginCapture_v2(one, RELAXED) });
     assert_eq!(unsafe { stream::cuStreamBeginCapture_v2(one, RELAXED) }, 401);
@@ -493,6 +503,9 @@ fn modules_list_their_functions_and_variables() {
     let absent =
         unsafe { module::cuModuleGetGlobal_v2(&mut address, std::ptr::null_mut(), gpu.module(), c"absent".as_ptr()) };
     assert_eq!(absent, 500);
+    // Variables beyond what a module may have are refused before any is placed.
+    let large = c".version 8.0\n.target sm_80\n.address_size 64\n.global .b8 a[1073741824];\n.global .b8 b[1];\n";
+    assert_eq!(unsafe { module::cuModuleLoadData(&mut address, large.as_ptr().cast()) }, 2, "out of memory");
     // Unloaded, its functions are gone.
     ok(unsafe { module::cuModuleUnload(gpu.module()) });
     let mut version = 0;
