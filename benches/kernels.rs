@@ -252,6 +252,8 @@ fn main() {
         operations.extend(optimizer(&device, &encoder));
         for (family, mut operation) in operations {
             if simulated {
+                // What making the buffers launched is over before the trace begins anew.
+                device.read_gradient_norm().expect("the buffers are made");
                 let _ = fs::remove_file(&trace);
                 operation(&mut device, &batch);
                 device.read_gradient_norm().expect("the operations have run");
