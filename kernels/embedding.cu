@@ -10,6 +10,7 @@
 #include "batch.cuh"
 #include "dropout.cuh"
 #include "norm_row.cuh"
+#include "trail.cuh"
 
 template <class T, class Team>
 __device__ __forceinline__ void gather(const Team& team, Pack (&sum)[Team::PACKS], const T* word, const T* position,
@@ -54,11 +55,12 @@ __device__ __forceinline__ void embed(T* __restrict__ x,              // [T, C]
     });
 }
 
-#define EMBED_FORWARD(NAME, T, TEAM)                                                                                  \
-    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                         \
-        NAME(T* x, float* mean, float* rstd, const T* word, const T* position, const T* kind, const float* gamma,     \
-             const float* beta, const BatchHeader* header, const unsigned* ids, const unsigned* types, Rows rows,     \
-             unsigned width, float eps, Dropout dropout) {                                                            \
+#define EMBED_FORWARD(NAME, T, TEAM)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                            \
+        NAME(T* x, float* mean, float* rstd, const T* word, const T* position, const T* kind, const float* gamma,        \
+             const float* beta, const BatchHeader* header, const unsigned* ids, const unsigned* types, Rows rows,        \
+             unsigned width, float eps, Dropout dropout, Trail trail) {                                                  \
+        leave_mark(trail);                                                                                               \
         embed<T, TEAM>(x, mean, rstd, word, position, kind, gamma, beta, header, ids, types, rows, width, eps, dropout); \
     }
 EMBED_FORWARD(embed_forward_f32, float, WarpTeam)
@@ -102,13 +104,14 @@ __device__ __forceinline__ void embed_backward(T* __restrict__ d_sum,          /
     store_partials(team, partial + (size_t)blockIdx.x * 2 * width, d_gamma, d_beta, width);
 }
 
-#define EMBED_BACKWARD(NAME, T, TEAM)                                                                                 \
-    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                         \
-        NAME(T* d_sum, float* partial, const T* d_x, const float* mean, const float* rstd, const T* word,             \
-             const T* position, const T* kind, const float* gamma, const BatchHeader* header, const unsigned* ids,    \
-             const unsigned* types, Rows rows, unsigned width, Dropout dropout) {                                     \
-        embed_backward<T, TEAM>(d_sum, partial, d_x, mean, rstd, word, position, kind, gamma, header, ids, types,     \
-                                rows, width, dropout);                                                                \
+#define EMBED_BACKWARD(NAME, T, TEAM)                                                                              \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                      \
+        NAME(T* d_sum, float* partial, const T* d_x, const float* mean, const float* rstd, const T* word,          \
+             const T* position, const T* kind, const float* gamma, const BatchHeader* header, const unsigned* ids, \
+             const unsigned* types, Rows rows, unsigned width, Dropout dropout, Trail trail) {                     \
+        leave_mark(trail);                                                                                         \
+        embed_backward<T, TEAM>(d_sum, partial, d_x, mean, rstd, word, position, kind, gamma, header, ids, types,  \
+                                rows, width, dropout);                                                             \
     }
 EMBED_BACKWARD(embed_backward_f32, float, WarpTeam)
 EMBED_BACKWARD(embed_backward_bf16, bf16, WarpTeam)
@@ -145,10 +148,11 @@ __device__ __forceinline__ void embed_backward_types(float* __restrict__ partial
     store_partials(team, partial + (size_t)blockIdx.x * 2 * width, first, second, width);
 }
 
-#define EMBED_BACKWARD_TYPES(NAME, T, TEAM)                                                                           \
-    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                         \
-        NAME(float* partial, const T* d_sum, const unsigned* types, Rows rows, unsigned width, unsigned type) {       \
-        embed_backward_types<T, TEAM>(partial, d_sum, types, rows, width, type);                                      \
+#define EMBED_BACKWARD_TYPES(NAME, T, TEAM)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                                \
+        NAME(float* partial, const T* d_sum, const unsigned* types, Rows rows, unsigned width, unsigned type, Trail trail) { \
+        leave_mark(trail);                                                                                                   \
+        embed_backward_types<T, TEAM>(partial, d_sum, types, rows, width, type);                                             \
     }
 EMBED_BACKWARD_TYPES(embed_backward_types_f32, float, WarpTeam)
 EMBED_BACKWARD_TYPES(embed_backward_types_bf16, bf16, WarpTeam)
@@ -215,16 +219,18 @@ __device__ __forceinline__ void embed_backward_positions(float* __restrict__ d_p
 }
 
 // Without a least number of blocks ptxas holds itself to fewer registers and spills on sm_100.
-#define EMBED_BACKWARD_ROWS(WORDS, POSITIONS, T)                                                                      \
-    extern "C" __global__ void __launch_bounds__(ROW_THREADS, 1)                                                      \
+#define EMBED_BACKWARD_ROWS(WORDS, POSITIONS, T)                                                                       \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS, 1)                                                       \
         WORDS(float* d_word, unsigned char* touched, const T* d_sum, const BatchHeader* header, const unsigned* order, \
-              const unsigned* run_ids, const unsigned* run_starts, unsigned width) {                                  \
-        embed_backward_words(d_word, touched, d_sum, header, order, run_ids, run_starts, width);                      \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                         \
-        POSITIONS(float* d_position, const T* d_sum, const BatchHeader* header, const unsigned* offsets,              \
-                  unsigned width) {                                                                                   \
-        embed_backward_positions(d_position, d_sum, header, offsets, width);                                          \
+              const unsigned* run_ids, const unsigned* run_starts, unsigned width, Trail trail) {                      \
+        leave_mark(trail);                                                                                             \
+        embed_backward_words(d_word, touched, d_sum, header, order, run_ids, run_starts, width);                       \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                          \
+        POSITIONS(float* d_position, const T* d_sum, const BatchHeader* header, const unsigned* offsets,               \
+                  unsigned width, Trail trail) {                                                                       \
+        leave_mark(trail);                                                                                             \
+        embed_backward_positions(d_position, d_sum, header, offsets, width);                                           \
     }
 EMBED_BACKWARD_ROWS(embed_backward_words_f32, embed_backward_positions_f32, float)
 EMBED_BACKWARD_ROWS(embed_backward_words_bf16, embed_backward_positions_bf16, bf16)
@@ -239,7 +245,8 @@ struct Stretches {
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     embed_clear(float* __restrict__ arena,           // [len]
                 unsigned char* __restrict__ touched, // [V]
-                Stretches stretches, unsigned word, unsigned vocabulary, unsigned width) {
+                Stretches stretches, unsigned word, unsigned vocabulary, unsigned width, Trail trail) {
+    leave_mark(trail);
     const unsigned word_blocks = (vocabulary + ROW_THREADS - 1) / ROW_THREADS, lane = threadIdx.x % WARP;
     if (blockIdx.x >= word_blocks) {
         unsigned pack = (blockIdx.x - word_blocks) * ROW_THREADS + threadIdx.x;
@@ -302,15 +309,17 @@ __device__ __forceinline__ void scatter_first(T* __restrict__ d_x,         // [T
     store_pack(d_x + (size_t)i * PACK, d);
 }
 
-#define FIRST_ROWS(GATHER, SCATTER, T)                                                                                \
-    extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)                                                 \
-        GATHER(T* first, const T* x, const BatchHeader* header, const unsigned* offsets, unsigned packs) {            \
-        gather_first(first, x, header, offsets, packs);                                                               \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)                                                 \
-        SCATTER(T* d_x, const T* first, const BatchHeader* header, const unsigned* offsets, const unsigned* positions, \
-                unsigned packs) {                                                                                     \
-        scatter_first(d_x, first, header, offsets, positions, packs);                                                 \
+#define FIRST_ROWS(GATHER, SCATTER, T)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)                                                   \
+        GATHER(T* first, const T* x, const BatchHeader* header, const unsigned* offsets, unsigned packs, Trail trail) { \
+        leave_mark(trail);                                                                                              \
+        gather_first(first, x, header, offsets, packs);                                                                 \
+    }                                                                                                                   \
+    extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)                                                   \
+        SCATTER(T* d_x, const T* first, const BatchHeader* header, const unsigned* offsets, const unsigned* positions,  \
+                unsigned packs, Trail trail) {                                                                          \
+        leave_mark(trail);                                                                                              \
+        scatter_first(d_x, first, header, offsets, positions, packs);                                                   \
     }
 FIRST_ROWS(gather_first_f32, scatter_first_f32, float)
 FIRST_ROWS(gather_first_bf16, scatter_first_bf16, bf16)

@@ -15,6 +15,7 @@
 #include "gelu.cuh"
 #include "gemm_simt.cuh"
 #include "gemm_tensor.cuh"
+#include "trail.cuh"
 
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
 
@@ -123,52 +124,57 @@ __device__ __forceinline__ void project_first(T* kv, T* q, T* first, const T* x,
                        });
 }
 
-#define LINEAR(NAME, TILE, T)                                                                                               \
-    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                           \
-        NAME(T* y, const T* x, const T* weight, const float* bias, unsigned inputs, unsigned outputs, Rows rows) {          \
-        linear<TILE>(y, x, weight, bias, inputs, outputs, rows);                                                            \
+#define LINEAR(NAME, TILE, T)                                                                                                   \
+    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                               \
+        NAME(T* y, const T* x, const T* weight, const float* bias, unsigned inputs, unsigned outputs, Rows rows, Trail trail) { \
+        leave_mark(trail);                                                                                                      \
+        linear<TILE>(y, x, weight, bias, inputs, outputs, rows);                                                                \
     }
 LINEAR(linear_forward_bf16_large, Large, bf16)
 LINEAR(linear_forward_bf16_medium, Medium, bf16)
 LINEAR(linear_forward_bf16_small, Small, bf16)
 LINEAR(linear_forward_f32, Simt, float)
 
-#define LINEAR_GELU(NAME, TILE, T)                                                                                          \
-    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                           \
-        NAME(T* h, T* u, const T* x, const T* weight, const float* bias, unsigned inputs, unsigned outputs, Rows rows,      \
-             int is_tanh) {                                                                                                 \
-        linear_gelu<TILE>(h, u, x, weight, bias, inputs, outputs, rows, is_tanh);                                           \
+#define LINEAR_GELU(NAME, TILE, T)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                      \
+        NAME(T* h, T* u, const T* x, const T* weight, const float* bias, unsigned inputs, unsigned outputs, Rows rows, \
+             int is_tanh, Trail trail) {                                                                               \
+        leave_mark(trail);                                                                                             \
+        linear_gelu<TILE>(h, u, x, weight, bias, inputs, outputs, rows, is_tanh);                                      \
     }
 LINEAR_GELU(linear_gelu_forward_bf16_large, Large, bf16)
 LINEAR_GELU(linear_gelu_forward_bf16_medium, Medium, bf16)
 LINEAR_GELU(linear_gelu_forward_bf16_small, Small, bf16)
 LINEAR_GELU(linear_gelu_forward_f32, Simt, float)
 
-#define LINEAR_DROPOUT_RESIDUAL(NAME, TILE, T)                                                                              \
-    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                           \
-        NAME(T* r, const T* x, const T* residual, const T* weight, const float* bias, unsigned inputs, unsigned outputs,    \
-             Rows rows, const BatchHeader* header, Dropout dropout) {                                                       \
-        linear_dropout_residual<TILE>(r, x, residual, weight, bias, inputs, outputs, rows, header, dropout);                \
+#define LINEAR_DROPOUT_RESIDUAL(NAME, TILE, T)                                                                           \
+    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                        \
+        NAME(T* r, const T* x, const T* residual, const T* weight, const float* bias, unsigned inputs, unsigned outputs, \
+             Rows rows, const BatchHeader* header, Dropout dropout, Trail trail) {                                       \
+        leave_mark(trail);                                                                                               \
+        linear_dropout_residual<TILE>(r, x, residual, weight, bias, inputs, outputs, rows, header, dropout);             \
     }
 LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_bf16_large, Large, bf16)
 LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_bf16_medium, Medium, bf16)
 LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_bf16_small, Small, bf16)
 LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_f32, Simt, float)
 
-#define POOLER(NAME, TILE, T)                                                                                               \
-    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                           \
-        NAME(T* pooled, T* dropped, const T* first, const T* weight, const float* bias, unsigned inputs, unsigned outputs,  \
-             Rows rows, const BatchHeader* header, Dropout dropout) {                                                       \
-        pooler<TILE>(pooled, dropped, first, weight, bias, inputs, outputs, rows, header, dropout);                         \
+#define POOLER(NAME, TILE, T)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                          \
+        NAME(T* pooled, T* dropped, const T* first, const T* weight, const float* bias, unsigned inputs, unsigned outputs, \
+             Rows rows, const BatchHeader* header, Dropout dropout, Trail trail) {                                         \
+        leave_mark(trail);                                                                                                 \
+        pooler<TILE>(pooled, dropped, first, weight, bias, inputs, outputs, rows, header, dropout);                        \
     }
 POOLER(pooler_forward_bf16, Small, bf16)
 POOLER(pooler_forward_f32, Simt, float)
 
-#define PROJECT_FIRST(NAME, TILE, T)                                                                                        \
-    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                           \
-        NAME(T* kv, T* q, T* first, const T* x, const T* weight, const float* bias, const unsigned* offsets,                \
-             const BatchHeader* header, unsigned width, unsigned token_tiles) {                                             \
-        project_first<TILE>(kv, q, first, x, weight, bias, offsets, header, width, token_tiles);                            \
+#define PROJECT_FIRST(NAME, TILE, T)                                                                         \
+    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                            \
+        NAME(T* kv, T* q, T* first, const T* x, const T* weight, const float* bias, const unsigned* offsets, \
+             const BatchHeader* header, unsigned width, unsigned token_tiles, Trail trail) {                 \
+        leave_mark(trail);                                                                                   \
+        project_first<TILE>(kv, q, first, x, weight, bias, offsets, header, width, token_tiles);             \
     }
 PROJECT_FIRST(project_first_forward_bf16_large, Large, bf16)
 PROJECT_FIRST(project_first_forward_bf16_medium, Medium, bf16)

@@ -9,6 +9,7 @@
 #include "batch.cuh"
 #include "gemm_simt.cuh"
 #include "gemm_tensor.cuh"
+#include "trail.cuh"
 
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
 
@@ -72,11 +73,12 @@ __device__ __forceinline__ void linear_backward_weight(float* d_weight, float* d
     });
 }
 
-#define LINEAR_BACKWARD_WEIGHT(NAME, TILE, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                           \
+#define LINEAR_BACKWARD_WEIGHT(NAME, TILE, T)                                                                                \
+    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                            \
         NAME(float* d_weight, float* d_bias, float* partials, unsigned* arrivals, const T* d_y, const T* x, unsigned inputs, \
-             unsigned outputs, Rows rows, int adds) {                                                                       \
-        linear_backward_weight<TILE>(d_weight, d_bias, partials, arrivals, d_y, x, inputs, outputs, rows, adds);            \
+             unsigned outputs, Rows rows, int adds, Trail trail) {                                                           \
+        leave_mark(trail);                                                                                                   \
+        linear_backward_weight<TILE>(d_weight, d_bias, partials, arrivals, d_y, x, inputs, outputs, rows, adds);             \
     }
 LINEAR_BACKWARD_WEIGHT(linear_backward_weight_bf16_large, Large, bf16)
 LINEAR_BACKWARD_WEIGHT(linear_backward_weight_bf16_medium, Medium, bf16)

@@ -12,6 +12,7 @@
 #include "batch.cuh"
 #include "geometry.cuh"
 #include "reduce.cuh"
+#include "trail.cuh"
 
 constexpr int LOSS_WARPS = LOSS_THREADS / WARP;
 
@@ -63,7 +64,8 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS, 1)
                       const BatchHeader* __restrict__ header,
                       const unsigned* __restrict__ labels, // [B]
                       const unsigned* __restrict__ slots,  // [B]
-                      unsigned examples, unsigned classes, LossArgs args) {
+                      unsigned examples, unsigned classes, LossArgs args, Trail trail) {
+    leave_mark(trail);
     const unsigned b = blockIdx.x;
     if (b >= header->sequences) return;
     const unsigned label = labels[b];

@@ -1,6 +1,6 @@
 // The optimizer: squared gradient norm, then one pass over the arenas.
 //
-//   g ← min(1, clip / (‖g‖ + 1e-6)) · g                              nothing is written if ‖g‖ is not finite
+//   g ← min(1, clip / (‖g‖ + 1e-6)) · g                              m, v and θ stay if ‖g‖ is not finite
 //   m ← β₁ m + (1 − β₁) g        v ← β₂ v + (1 − β₂) g²
 //   θ ← θ (1 − lr · decay) − lr / (1 − β₁ⁿ) · m / (√(v / (1 − β₂ⁿ)) + ε)
 //   teacher and average follow θ before or after (see src/device/optimizer.rs); copies in the working precision are made anew
@@ -10,12 +10,14 @@
 #include "geometry.cuh"
 #include "numbers.cuh"
 #include "reduce.cuh"
+#include "trail.cuh"
 
 // First stage of Σ g²: block i adds every gridDim.x-th pack from its own on; the sums of the blocks are added in the update.
 extern "C" __global__ void __launch_bounds__(NORM_THREADS)
     gradient_norm(double* __restrict__ partials,   // [NORM_BLOCKS]
                   const float* __restrict__ d_theta, // [len]
-                  unsigned packs) {
+                  unsigned packs, Trail trail) {
+    leave_mark(trail);
     __shared__ double warps[NORM_THREADS / WARP];
     double sum = 0;
     for (unsigned i = blockIdx.x * NORM_THREADS + threadIdx.x; i < packs; i += NORM_BLOCKS * NORM_THREADS) {
@@ -113,20 +115,17 @@ __device__ __forceinline__ void follow_before(const Follower& f, size_t at, cons
 }
 
 template <class T>
-__device__ __forceinline__ void update(float* student, void* working, float* first, float* second, double* outcome,
+__device__ __forceinline__ void update(float* student, void* working, float* first, float* second, double* norm_out,
                                        const Follower& teacher, const Follower& average, const float* d_theta,
                                        const double* partials, const Chunk* chunks, const float2* rates, const AdamW& adamw) {
     __shared__ double warps[UPDATE_THREADS / WARP];
     static_assert(NORM_BLOCKS == UPDATE_THREADS, "a thread reads one partial sum");
     const double norm = sqrt(block_sum<UPDATE_THREADS>(partials[threadIdx.x], warps));
     const bool finite = isfinite(norm);
-    if (blockIdx.x == 0 && threadIdx.x == 0) {
-        outcome[0] = norm;
-        if (!finite) outcome[1] += 1;
-    }
+    if (blockIdx.x == 0 && threadIdx.x == 0) *norm_out = norm;
     const Chunk chunk = chunks[blockIdx.x];
     const unsigned offset = threadIdx.x * PACK;
-    if (!finite || offset >= chunk.len) return;
+    if (offset >= chunk.len) return;
     const size_t at = (size_t)chunk.start + offset;
     const float scale = fminf(adamw.clip / ((float)norm + 1e-6f), 1.0f);
     const float lr = rates[chunk.range].x, keep = 1.0f - lr * rates[chunk.range].y;
@@ -138,6 +137,7 @@ __device__ __forceinline__ void update(float* student, void* working, float* fir
     Pack m = load_pack(first + at), v = load_pack(second + at);
 #pragma unroll
     for (int k = 0; k < PACK; k++) {
+        if (!finite) continue;
         const float g = d.v[k] * scale;
         m.v[k] = fmaf(adamw.beta1, m.v[k], (1.0f - adamw.beta1) * g);
         v.v[k] = fmaf(adamw.beta2, v.v[k], (1.0f - adamw.beta2) * g * g);
@@ -151,20 +151,23 @@ __device__ __forceinline__ void update(float* student, void* working, float* fir
     if (average.mode == FOLLOW_AFTER) follow_mean<T>(average, at, theta);
 }
 
-// Overwrites student, its working copy, both moments, teacher and average; outcome: ‖g‖, and the steps that were skipped.
-#define UPDATE(NAME, T)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(UPDATE_THREADS)                                                       \
-        NAME(float* student, void* working, float* first, float* second, double* outcome, Follower teacher,             \
+// Overwrites student, its working copy, both moments, teacher and average; norm: ‖g‖.
+// Without a least number of blocks ptxas holds itself to 64 registers and spills.
+#define UPDATE(NAME, T)                                                                                                \
+    extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 3)                                                    \
+        NAME(float* student, void* working, float* first, float* second, double* norm, Follower teacher,               \
              Follower average, const float* d_theta, const double* partials, const Chunk* chunks, const float2* rates, \
-             AdamW adamw) {                                                                                             \
-        update<T>(student, working, first, second, outcome, teacher, average, d_theta, partials, chunks, rates, adamw); \
+             AdamW adamw, Trail trail) {                                                                               \
+        leave_mark(trail);                                                                                             \
+        update<T>(student, working, first, second, norm, teacher, average, d_theta, partials, chunks, rates, adamw);   \
     }
 UPDATE(update_f32, float)
 UPDATE(update_bf16, bf16)
 
 // copy [len] = x [len] in the working precision: after weights are written from the host.
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
-    working_copy_bf16(bf16* __restrict__ copy, const float* __restrict__ x, unsigned packs) {
+    working_copy_bf16(bf16* __restrict__ copy, const float* __restrict__ x, unsigned packs, Trail trail) {
+    leave_mark(trail);
     const unsigned i = blockIdx.x * ELEMENTWISE_THREADS + threadIdx.x;
     if (i < packs) store_pack(copy + (size_t)i * PACK, load_pack(x + (size_t)i * PACK));
 }

@@ -3,6 +3,8 @@
 
 #[path = "common/reference.rs"]
 mod reference;
+#[path = "common/skips.rs"]
+mod skips;
 #[path = "common/tiny.rs"]
 mod tiny;
 
@@ -253,7 +255,7 @@ fn class_weights_smoothing_and_temperature_agree_with_f64() {
 }
 
 #[test]
-fn weights_that_are_not_numbers_stop_the_run_and_change_nothing() {
+fn weights_that_are_not_numbers_are_left_alone_and_soon_stop_the_run() {
     let config = tiny::config(2, 8, 2);
     let batches = [tiny::batch(&config, &[4, 9], 32)];
     for poison in [f32::NAN, f32::INFINITY] {
@@ -267,14 +269,25 @@ fn weights_that_are_not_numbers_stop_the_run_and_change_nothing() {
         learner.device.write_parameters(&mut learner.state.student, &weights).unwrap();
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         let moments = [learner.state.first_moment.clone(), learner.state.second_moment.clone()];
-        match learner.step(3, &batches, &[]) {
-            Err(Error::NotFinite { step: 3, what, .. }) => assert_eq!(what, "the loss"),
+        for t in 3..7 {
+            let report = learner.step(t, &batches, &[]).unwrap();
+            assert!(!report.grad_norm.is_finite() && !report.loss.is_finite(), "{report:?}");
+        }
+        match learner.step(7, &batches, &[]) {
+            Err(Error::NotFinite { step: 7, what, .. }) => assert_eq!(what, "the gradient norm"),
             other => panic!("{other:?}"),
         }
         let after = learner.device.read_parameters(&learner.state.student).unwrap();
         assert_eq!(bits(&after), bits(&weights));
         assert_eq!([learner.state.first_moment.clone(), learner.state.second_moment.clone()], moments);
     }
+}
+
+#[test]
+fn a_step_without_a_finite_gradient_is_left_out() {
+    let (config, plan, batches) = (skips::config(), skips::plan(), skips::batches());
+    let learner = || tiny::learner(&config, tiny::settings(plan), &batches, &tiny::weights(&config, 5));
+    skips::leaves_a_step_out(learner(), learner());
 }
 
 #[test]

@@ -180,5 +180,7 @@ fn divergence_stops_and_keeps_the_last_good_checkpoint() {
     let text = refuse(command.arg(golden_model()), 1, &["is not finite", "--lr", "the last good checkpoint is run/"]);
     let path = text.rsplit("checkpoint is ").next().unwrap().trim();
     assert!(toy.path(path).is_file(), "{path}");
-    assert!(text.contains("error: step 3: "), "{text}");
+    assert!(text.contains("step 3: skipped") && text.contains("error: step 7: "), "{text}");
+    let last = path.rsplit_once("step-").map(|(_, number)| number.trim_start_matches('0').starts_with('2'));
+    assert_eq!(last, Some(true), "no checkpoint is written behind a step that was skipped: {path}");
 }

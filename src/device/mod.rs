@@ -493,7 +493,8 @@ pub trait Device: Sized {
     /// The last gradient norm; waits for the device.
     fn read_gradient_norm(&mut self) -> Result<f64>;
 
-    /// One pass over the arenas: clip, AdamW, teacher, average. Changes nothing where the gradient norm is not finite.
+    /// One pass over the arenas: clip, AdamW, teacher, average. Where the gradient norm is not finite, weights and moments stay,
+    /// and teacher and average take them in once more.
     fn update(
         &mut self,
         state: &mut TrainingState<Self>,

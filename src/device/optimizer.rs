@@ -43,7 +43,7 @@ pub enum Follow {
 /// One optimizer update.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
-    /// Number of this update, from 1.
+    /// Number of this update, from 1; those that a gradient that is not finite left out do not count.
     pub number: u64,
     pub beta1: f32,
     pub beta2: f32,

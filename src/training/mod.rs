@@ -11,4 +11,4 @@ pub use evaluate::{EvaluationSet, evaluate, pick};
 pub use memory::MemoryPlan;
 pub use run::{LoopSettings, Observation, Outcome, Run};
 pub use schedule::LearningRates;
-pub use step::{Learner, StepReport, StepSettings};
+pub use step::{Learner, Skips, StepReport, StepSettings};

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    EvaluationSet, Learner, StepReport, evaluate, pick,
+    EvaluationSet, Learner, Skips, StepReport, evaluate, pick,
     state::{self, Best, Position},
 };
 use crate::{
@@ -46,10 +46,24 @@ pub struct LoopSettings {
 
 /// Something to show.
 pub enum Observation<'a> {
-    Step { event: &'a StepEvent, tokens: u64, elapsed: Duration },
+    Step {
+        event: &'a StepEvent,
+        tokens: u64,
+        elapsed: Duration,
+    },
+    /// The step's gradient was not finite.
+    Skipped {
+        step: u64,
+        skips: Skips,
+    },
     Evaluation(&'a EvalEvent),
-    Saved { step: u64 },
-    StoppedEarly { step: u64, best: Best },
+    Saved {
+        step: u64,
+    },
+    StoppedEarly {
+        step: u64,
+        best: Best,
+    },
 }
 
 /// A run, ready to go.
@@ -101,7 +115,7 @@ impl<D: Device> Run<D> {
             self.position.step = t + 1;
             self.trace_step(t + 1, started)?;
             self.log_step(&report, started.elapsed(), observe)?;
-            self.after_step(stop, observe)?;
+            self.after_step(stop, observe).map_err(|error| self.explain(error))?;
         }
         let outcome = self.finish(observe)?;
         if let Some(timeline) = &mut self.timeline {
@@ -142,7 +156,7 @@ impl<D: Device> Run<D> {
     }
 
     fn log_step(&mut self, report: &StepReport, elapsed: Duration, observe: &mut dyn FnMut(Observation)) -> Result<()> {
-        let step = report.step + 1;
+        let (step, skips) = (report.step + 1, self.learner.skips);
         let event = StepEvent {
             step,
             loss: report.loss,
@@ -154,10 +168,14 @@ impl<D: Device> Run<D> {
             epoch: Some(step as f64 / self.steps.steps_per_epoch() as f64),
             lr_head: Some(report.lr_head),
             lambda: Some(report.lambda),
+            skipped: Some(skips.total).filter(|&total| total > 0),
             ..StepEvent::default()
         };
         observe(Observation::Step { event: &event, tokens: report.tokens, elapsed });
-        if step.is_multiple_of(self.settings.log_every) || self.is_epoch_end() {
+        if skips.in_a_row > 0 {
+            observe(Observation::Skipped { step, skips });
+        }
+        if step.is_multiple_of(self.settings.log_every) || self.is_epoch_end() || skips.in_a_row > 0 {
             self.record(Event::Step(event))?;
         }
         Ok(())
@@ -175,7 +193,9 @@ impl<D: Device> Run<D> {
         let step = self.position.step;
         let asked = stop.load(Ordering::Relaxed) || self.settings.stop_after.is_some_and(|after| step >= after);
         let interrupted = asked && step < self.settings.total_steps && !self.position.stopped;
-        if self.settings.save && (interrupted || self.position.stopped || self.is_due(self.settings.save_every)) {
+        // Weights that give no finite gradient may be lost already: they are not to take the place of good ones.
+        let is_due = self.is_due(self.settings.save_every) && self.learner.skips.in_a_row == 0;
+        if self.settings.save && (interrupted || self.position.stopped || is_due) {
             self.log.sync()?;
             state::save(&self.store, &self.learner, &self.position, self.fingerprint)?;
             observe(Observation::Saved { step });
@@ -271,13 +291,17 @@ impl<D: Device> Run<D> {
 
     /// Adds where the last good state is to an error that ends the run.
     fn explain(&self, error: Error) -> Error {
+        let kept = self.store.steps().ok().and_then(|steps| steps.last().copied());
+        let kept = kept.map_or("no checkpoint had been written yet".to_owned(), |last| {
+            format!("the last good checkpoint is {}", self.store.path(last).display())
+        });
         match error {
             Error::NotFinite { step, what, advice } => {
-                let kept = self.store.steps().ok().and_then(|steps| steps.last().copied());
-                let kept = kept.map_or("no checkpoint had been written yet".to_owned(), |last| {
-                    format!("the last good checkpoint is {}", self.store.path(last).display())
-                });
                 Error::NotFinite { step: step + 1, what, advice: format!("{advice}; {kept}") }
+            }
+            Error::Device { device, message } => {
+                let step = self.position.step + 1;
+                Error::Device { device, message: format!("step {step}: {message}; {kept}") }
             }
             error => error,
         }

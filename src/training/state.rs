@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Learner;
+use super::{Learner, Skips};
 use crate::{
     Error, Result,
     checkpoint::{CheckpointReader, CheckpointStore, Plan},
@@ -53,6 +53,8 @@ struct Metadata {
     /// The training examples' fingerprint in hex: JSON numbers of that size are not portable.
     examples: String,
     votes: Vec<Waiting>,
+    #[serde(default)]
+    skips: Skips,
 }
 
 /// A section of logits that wait for their step.
@@ -113,7 +115,7 @@ pub fn save<D: Device>(
 ) -> Result<()> {
     let votes = learner.votes.iter().map(|pending| Waiting { step: pending.step, votes: pending.votes }).collect();
     let examples = format!("{fingerprint:016x}");
-    let mut plan = Plan::new(&Metadata { position: position.clone(), examples, votes })?;
+    let mut plan = Plan::new(&Metadata { position: position.clone(), examples, votes, skips: learner.skips })?;
     let arenas: Vec<(String, Arena<D>)> = arenas!(Arena, &learner.state, iter,);
     for (name, _) in &arenas {
         plan = plan.section::<f32>(name, learner.encoder.layout.len);
@@ -146,7 +148,7 @@ pub fn restore<D: Device>(
     learner: &mut Learner<D>,
     fingerprint: u64,
 ) -> Result<Position> {
-    let Metadata { position, examples, votes } = reader.metadata()?;
+    let Metadata { position, examples, votes, skips } = reader.metadata()?;
     if examples != format!("{fingerprint:016x}") {
         let message = "was written by a run over other training examples than there are now; put back the data, the tokenizer or \
                        the settings of the run, or begin anew with --overwrite";
@@ -171,6 +173,7 @@ pub fn restore<D: Device>(
         pending.push(Pending { step, votes, sums: reader.read(&format!("votes-{i}"))? });
     }
     learner.votes = Votes::restore(pending);
+    learner.skips = skips;
     Ok(position)
 }
 

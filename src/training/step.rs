@@ -1,5 +1,7 @@
 //! One optimizer step: micro-batches forward and backward, the teacher's logits, clip, update.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     Error, Result,
     data::PackedBatch,
@@ -45,10 +47,21 @@ pub struct StepReport {
     pub lambda: f64,
     pub lr: f64,
     pub lr_head: f64,
-    /// Before clipping.
+    /// Before clipping; where it is not finite, the step was skipped.
     pub grad_norm: f64,
     /// Real tokens of the batch, seen by the student.
     pub tokens: u64,
+}
+
+/// Steps in a row without a finite gradient that end a run: what one bad batch does passes, what diverged weights do does not.
+const MOST_SKIPS_IN_A_ROW: u64 = 5;
+
+/// Steps whose gradient was not finite: they left weights and moments as they were.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Skips {
+    pub total: u64,
+    /// Up to the last step.
+    pub in_a_row: u64,
 }
 
 /// A model in training on a device.
@@ -57,6 +70,7 @@ pub struct Learner<D: Device> {
     pub encoder: Encoder,
     pub state: TrainingState<D>,
     pub votes: Votes,
+    pub skips: Skips,
     pub settings: StepSettings,
     student: Workspace<D>,
     /// The teacher's forward pass, also used for evaluation.
@@ -99,6 +113,7 @@ impl<D: Device> Learner<D> {
         Ok(Self {
             state: settings.plan.initial_state(&device, &encoder.layout, weights)?,
             votes: Votes::default(),
+            skips: Skips::default(),
             student: Workspace::new(&device, &encoder, capacity, Keep::ForBackward)?,
             inference: Workspace::new(&device, &encoder, both, Keep::Logits)?,
             target: device.vector(capacity.sequences * labels)?,
@@ -139,12 +154,7 @@ impl<D: Device> Learner<D> {
         let lambda = if self.settings.plan.teaches(step) { f64::from(scalars.lambda) } else { 0.0 };
         let loss = if lambda == 0.0 { ce } else { ce + lambda * distill };
         let grad_norm = self.device.read_gradient_norm()?;
-        for (what, value) in [("the loss", loss), ("the gradient norm", grad_norm)] {
-            if !value.is_finite() {
-                let advice = "lower --lr or --lambda, or look at the data of this step".to_owned();
-                return Err(Error::NotFinite { step, what, advice });
-            }
-        }
+        self.count_skips(step, loss, grad_norm)?;
         let factor = self.settings.rates.factor(step);
         Ok(StepReport {
             step,
@@ -157,6 +167,25 @@ impl<D: Device> Learner<D> {
             grad_norm,
             tokens: micro.iter().map(|batch| batch.tokens() as u64).sum(),
         })
+    }
+
+    /// # Errors
+    /// [`Error::NotFinite`] where the step could not be skipped, or too many were.
+    fn count_skips(&mut self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {
+        let advice = "lower --lr or --lambda, or look at the data of this step";
+        let fail = |what, advice| Err(Error::NotFinite { step, what, advice });
+        let Skips { total, in_a_row } = &mut self.skips;
+        if grad_norm.is_finite() {
+            *in_a_row = 0;
+            return if loss.is_finite() { Ok(()) } else { fail("the loss", advice.to_owned()) };
+        }
+        (*total, *in_a_row) = (*total + 1, *in_a_row + 1);
+        match *in_a_row {
+            MOST_SKIPS_IN_A_ROW.. => {
+                fail("the gradient norm", format!("neither was it in the {} steps before; {advice}", *in_a_row - 1))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sums of both losses over the examples of the step, in the order of their slots.
@@ -298,7 +327,7 @@ impl<D: Device> Learner<D> {
         let settings = &self.settings;
         settings.rates.fill_ranges(&mut self.ranges, &self.encoder.layout, step);
         let update = Update {
-            number: step + 1,
+            number: step + 1 - self.skips.total,
             beta1: settings.beta1,
             beta2: settings.beta2,
             eps: settings.adam_eps,

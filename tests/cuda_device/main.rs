@@ -3,6 +3,8 @@
 
 #[path = "../common/reference.rs"]
 mod reference;
+#[path = "../common/skips.rs"]
+mod skips;
 #[path = "../common/tiny.rs"]
 mod tiny;
 

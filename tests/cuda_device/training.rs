@@ -15,7 +15,7 @@ use bertsd_cuda::{
     training::{Learner, StepReport, step::StepSettings},
 };
 
-use super::{support, tiny};
+use super::{skips, support, tiny};
 
 /// Dropout on everywhere, a hidden size that is no multiple of a tile.
 fn config() -> BertConfig {
@@ -97,6 +97,15 @@ fn recorded_passes_give_the_bits_of_launched_ones() {
         assert_same(&first, &run(&mut launched, &batches), &format!("{method:?} {teacher}"));
         assert_eq!(launched.device.recorded(), 0);
     }
+}
+
+#[test]
+fn a_step_without_a_finite_gradient_is_left_out() {
+    let (config, batches) = (skips::config(), skips::batches());
+    let learner = || cuda_learner::<f32>(&config, tiny::settings(skips::plan()), &batches);
+    skips::leaves_a_step_out(learner(), learner());
+    let learner = || cuda_learner::<Bf16>(&config, tiny::settings(skips::plan()), &batches);
+    skips::leaves_a_step_out(learner(), learner());
 }
 
 #[test]

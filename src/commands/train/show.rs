@@ -105,6 +105,10 @@ impl Screen {
                     self.bar.set_message(self.progress.line().to_string());
                 }
             }
+            Observation::Skipped { step, skips } => {
+                let total = skips.total;
+                self.say(&format!("step {step}: skipped, as its gradient is not finite ({total} so far)"));
+            }
             Observation::Evaluation(event) => self.say(&evaluation_line(event)),
             Observation::Saved { step } => self.say(&format!("step {step}: saved")),
             Observation::StoppedEarly { step, best } => {

@@ -564,9 +564,7 @@ impl Device for CpuDevice {
         ranges: &[ParameterRange],
         update: &Update,
     ) -> Result<()> {
-        if self.norm.is_finite() {
-            optimizer::update(state, gradients, ranges, update, self.norm);
-        }
+        optimizer::update(state, gradients, ranges, update, self.norm);
         Ok(())
     }
 }

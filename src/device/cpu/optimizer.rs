@@ -116,7 +116,7 @@ pub fn update(
         average,
     };
     let scale = (f64::from(update.clip) / (norm + 1e-6)).min(1.0) as f32;
-    recurse(whole, &Pass { gradients, ranges, update, scale });
+    recurse(whole, &Pass { gradients, ranges, update, scale, moves: norm.is_finite() });
 }
 
 /// What every leaf needs to know.
@@ -126,6 +126,8 @@ struct Pass<'a> {
     update: &'a Update,
     /// Factor on the gradients: the clip coefficient.
     scale: f32,
+    /// θ moves: the gradient is finite.
+    moves: bool,
 }
 
 fn recurse(stretch: Stretch, pass: &Pass) {
@@ -166,7 +168,9 @@ fn tile(stretch: &mut Stretch, span: std::ops::Range<usize>, range: &ParameterRa
     follow_before(&mut stretch.teacher, theta, stretch.start, &span, update.teacher);
     let (m, v) = (&mut stretch.first[span.clone()], &mut stretch.second[span.clone()]);
     let keep = 1.0 - range.lr * range.decay;
-    if no_gradient && v.iter().all(|&v| v == 0.0) {
+    if !pass.moves {
+        // This iterate is the one before once more.
+    } else if no_gradient && v.iter().all(|&v| v == 0.0) {
         for w in theta.iter_mut() {
             *w *= keep;
         }
@@ -197,15 +201,23 @@ fn adamw(theta: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], lr: f32, ke
 fn follow_before(follower: &mut Follower, theta: &[f32], start: usize, span: &std::ops::Range<usize>, follow: Follow) {
     match (follower, follow) {
         (Follower::Window { mean, slot, before, after }, Follow::Window { filled, .. }) => {
-            let mean = &mut mean[span.clone()];
-            slot[span.clone()].copy_from_slice(theta);
+            let (mean, slot, share) = (&mut mean[span.clone()], &mut slot[span.clone()], 1.0 / filled as f32);
+            if !after.is_empty() {
+                for ((mean, &old), &w) in mean.iter_mut().zip(&*slot).zip(theta) {
+                    *mean = share.mul_add(w - old, *mean);
+                }
+                slot.copy_from_slice(theta);
+                return;
+            }
+            // Moving the mean on rounds once a step; while the ring fills, and once a round after that, it is made anew, so
+            // that roundings do not pile up.
+            slot.copy_from_slice(theta);
             mean.copy_from_slice(theta);
-            for other in before.iter().chain(after.iter()) {
+            for other in before.iter() {
                 for (sum, &w) in mean.iter_mut().zip(&other[start + span.start..start + span.end]) {
                     *sum += w;
                 }
             }
-            let share = 1.0 / filled as f32;
             for sum in mean.iter_mut() {
                 *sum *= share;
             }

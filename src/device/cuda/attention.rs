@@ -12,13 +12,13 @@ use cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg, sys::CUfunction_attri
 use super::{
     CudaBatch, CudaDevice, Setup,
     element::Element,
-    fault::driver_error,
+    fault::{Place, driver_error},
     kernels::{Kernel, Kernels, geometry},
     launch::DropoutArgs,
     memory::zeros,
 };
 use crate::{
-    Error, Result,
+    Result,
     device::{Capacity, Dropout, Shape},
 };
 
@@ -98,7 +98,7 @@ impl Tiled {
     /// `tiles`: tiles [rows, D] and tiles of probabilities [rows, rows] that a float32 block has in shared memory.
     fn new<E: Element>(
         kernels: &Kernels,
-        device: &str,
+        device: &Place,
         (bf16, f32): (&'static str, &'static str),
         size: usize,
         tiles: [u32; 2],
@@ -130,7 +130,7 @@ pub struct Attention<E: Element> {
 
 impl<E: Element> Attention<E> {
     /// # Errors
-    /// [`Error::Device`] where a head is larger than the kernels know.
+    /// [`Error::Device`](crate::Error::Device) where a head is larger than the kernels know.
     pub fn new(setup: &Setup) -> Result<Self> {
         let &Setup { kernels, stream, device, shape, capacity } = setup;
         let d = shape.head_size;
@@ -140,7 +140,7 @@ impl<E: Element> Attention<E> {
                  --device cpu",
                 HEAD_SIZES[HEAD_SIZES.len() - 1].0
             );
-            return Err(Error::Device { device: device.to_owned(), message });
+            return Err(device.error(message));
         };
         let tiled = |i: usize, tiles| Tiled::new::<E>(kernels, device, (bf16[i], f32[i]), size, tiles);
         Ok(Self {

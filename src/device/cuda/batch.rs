@@ -15,7 +15,7 @@ use std::{ops::Range, sync::Arc};
 
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, PinnedHostSlice};
 
-use super::fault::driver_error;
+use super::fault::{Place, driver_error};
 use crate::{
     Result,
     data::PackedBatch,
@@ -81,11 +81,16 @@ pub struct CudaBatch {
     tokens: usize,
     sequences: usize,
     step: u32,
-    device: String,
+    device: Place,
 }
 
 impl CudaBatch {
-    pub fn new(context: &Arc<CudaContext>, stream: &Arc<CudaStream>, device: &str, capacity: Capacity) -> Result<Self> {
+    pub fn new(
+        context: &Arc<CudaContext>,
+        stream: &Arc<CudaStream>,
+        device: &Place,
+        capacity: Capacity,
+    ) -> Result<Self> {
         let sections = Sections::new(capacity);
         let words = stream.alloc_zeros(sections.end).map_err(driver_error(device, "allocate a batch"))?;
         let base = words.device_ptr(stream).0;
@@ -93,7 +98,7 @@ impl CudaBatch {
         let pinned = || unsafe { context.alloc_pinned(sections.end) };
         let pinned = || pinned().map_err(driver_error(device, "allocate pinned memory"));
         let staging = [pinned()?, pinned()?];
-        let (bucket, device) = (capacity, device.to_owned());
+        let (bucket, device) = (capacity, device.clone());
         let (turn, tokens, sequences, step) = (0, 0, 0, 0);
         Ok(Self { words, base, sections, staging, turn, capacity, bucket, tokens, sequences, step, device })
     }

@@ -16,8 +16,11 @@ use cudarc::driver::{
     sys::{self, CUdevice_attribute},
 };
 
-use super::{fault::driver_error, kernels::IMAGES};
-use crate::{Error, Result};
+use super::{
+    fault::{Place, driver_error},
+    kernels::IMAGES,
+};
+use crate::Result;
 
 /// What the driver says of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,9 +102,9 @@ pub fn first_usable() -> Option<usize> {
 }
 
 /// # Errors
-/// [`Error::Device`] where there is no such device, or the kernels do not run on it.
+/// [`Error::Device`](crate::Error::Device) where there is no such device, or the kernels do not run on it.
 pub fn check(ordinal: usize) -> Result<()> {
-    let refuse = |message: String| Error::Device { device: format!("cuda:{ordinal}"), message };
+    let refuse = |message: String| Place::new(ordinal).error(message);
     let devices =
         cuda_devices().map_err(|reason| refuse(format!("{reason}; run on the processor with --device cpu")))?;
     let Some(found) = devices.get(ordinal) else {
@@ -118,23 +121,22 @@ pub fn check(ordinal: usize) -> Result<()> {
 }
 
 /// The primary context of a device, without the event tracking of cudarc: there is one stream, whose order is enough.
-pub fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
+pub fn open(ordinal: usize, place: &Place) -> Result<Arc<CudaContext>> {
     check(ordinal)?;
-    let device = format!("cuda:{ordinal}");
-    let context = CudaContext::new(ordinal).map_err(driver_error(&device, "open the device"))?;
+    let context = CudaContext::new(ordinal).map_err(driver_error(place, "open the device"))?;
     // SAFETY: all work goes to one stream, in whose order every buffer is written and read.
     unsafe { context.disable_event_tracking() };
     Ok(context)
 }
 
 /// The device for logs.
-pub fn describe(context: &CudaContext, precision: &str) -> Result<String> {
-    let device = format!("cuda:{}", context.ordinal());
+pub fn describe(context: &CudaContext, place: &Place, precision: &str) -> Result<String> {
     let ask =
         || -> Result<_, DriverError> { Ok((context.name()?, context.compute_capability()?, context.total_mem()?)) };
-    let (name, (major, minor), bytes) = ask().map_err(driver_error(&device, "describe the device"))?;
+    let (name, (major, minor), bytes) = ask().map_err(driver_error(place, "describe the device"))?;
     let gib = bytes as f64 / f64::from(1 << 30);
-    Ok(format!("{device} ({name}, compute capability {major}.{minor}, {gib:.0} GiB, {precision})"))
+    let ordinal = context.ordinal();
+    Ok(format!("cuda:{ordinal} ({name}, compute capability {major}.{minor}, {gib:.0} GiB, {precision})"))
 }
 
 /// File name of the simulator's library.

@@ -1,13 +1,61 @@
 //! What the driver's error codes mean to the user, and what to do about them.
 
+use std::sync::Arc;
+
 use cudarc::driver::{DriverError, sys::CUresult};
 
+use super::trail::Trail;
 use crate::Error;
 
-/// An error of the driver while the device was asked to do something ("launch linear_bf16").
-pub fn driver_error(device: &str, action: impl Into<String>) -> impl FnOnce(DriverError) -> Error {
-    let (device, action) = (device.to_owned(), action.into());
-    move |DriverError(code)| Error::Device { device, message: format!("cannot {action}: {}", explain(code)) }
+/// The device as errors name it, and where its kernels have come to.
+#[derive(Clone)]
+pub struct Place {
+    name: String,
+    /// None before the device is open.
+    trail: Option<Arc<Trail>>,
+}
+
+impl Place {
+    pub fn new(ordinal: usize) -> Self {
+        Self { name: format!("cuda:{ordinal}"), trail: None }
+    }
+
+    pub fn with_trail(self, trail: Arc<Trail>) -> Self {
+        Self { trail: Some(trail), ..self }
+    }
+
+    pub fn error(&self, message: impl Into<String>) -> Error {
+        Error::Device { device: self.name.clone(), message: message.into() }
+    }
+}
+
+/// An error of the driver while the device was asked to do something ("launch linear_bf16"). A kernel's fault is reported by
+/// whatever call comes next, so there the trail names who did it.
+pub fn driver_error(place: &Place, action: impl Into<String>) -> impl FnOnce(DriverError) -> Error {
+    let (place, action) = (place.clone(), action.into());
+    move |DriverError(code)| {
+        let failed = place.trail.as_ref().filter(|_| is_kernel_fault(code)).and_then(|trail| trail.last());
+        place.error(match failed {
+            Some(kernel) => format!("{kernel} has failed: {}", explain(code)),
+            None => format!("cannot {action}: {}", explain(code)),
+        })
+    }
+}
+
+/// Whether a kernel made this error, after which the driver gives no other answer.
+fn is_kernel_fault(code: CUresult) -> bool {
+    matches!(
+        code,
+        CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
+            | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS
+            | CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | CUresult::CUDA_ERROR_INVALID_PC
+            | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | CUresult::CUDA_ERROR_ASSERT
+            | CUresult::CUDA_ERROR_LAUNCH_FAILED
+            | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT
+    )
 }
 
 fn explain(code: CUresult) -> String {

@@ -7,8 +7,11 @@ use cudarc::{
     nvrtc::Ptx,
 };
 
-use super::{element::Element, fault::driver_error};
-use crate::{Error, Result};
+use super::{
+    element::Element,
+    fault::{Place, driver_error},
+};
+use crate::Result;
 
 /// A compiled file of kernels/.
 pub struct Image {
@@ -31,42 +34,51 @@ pub mod geometry {
 #[derive(Clone, Debug)]
 pub struct Kernel {
     pub name: &'static str,
+    /// Its place among [`kernel_names`].
+    pub number: u16,
     pub function: CudaFunction,
+}
+
+/// All kernels of this build.
+pub fn kernel_names() -> impl Iterator<Item = &'static str> {
+    IMAGES.iter().flat_map(|image| image.kernels.iter().copied())
 }
 
 /// All images, loaded.
 pub struct Kernels {
-    modules: HashMap<&'static str, Arc<CudaModule>>, // by kernel
-    device: String,
+    modules: HashMap<&'static str, (u16, Arc<CudaModule>)>, // by kernel
+    device: Place,
 }
 
 impl Kernels {
     /// # Errors
-    /// [`Error::Device`] where the driver takes neither the machine code nor the PTX.
-    pub fn load(context: &Arc<CudaContext>, device: &str) -> Result<Self> {
+    /// [`Error::Device`](crate::Error::Device) where the driver takes neither the machine code nor the PTX.
+    pub fn load(context: &Arc<CudaContext>, device: &Place) -> Result<Self> {
         if IMAGES.is_empty() {
             let message = "this build has no CUDA kernels: nvcc was not there when it was built. Install it (make does), \
                            build again, or run on the processor with --device cpu";
-            return Err(Error::Device { device: device.to_owned(), message: message.to_owned() });
+            return Err(device.error(message));
         }
         let mut modules = HashMap::new();
         for image in IMAGES {
             let module = context
                 .load_module(Ptx::from_binary(image.bytes.to_vec()))
                 .map_err(driver_error(device, "load the kernels"))?;
-            modules.extend(image.kernels.iter().map(|&name| (name, Arc::clone(&module))));
+            for &name in image.kernels {
+                modules.insert(name, (modules.len() as u16, Arc::clone(&module)));
+            }
         }
-        Ok(Self { modules, device: device.to_owned() })
+        Ok(Self { modules, device: device.clone() })
     }
 
     /// # Errors
-    /// [`Error::Device`] where no image has a kernel of this name.
+    /// [`Error::Device`](crate::Error::Device) where no image has a kernel of this name.
     pub fn get(&self, name: &'static str) -> Result<Kernel> {
-        let Some(module) = self.modules.get(name) else {
-            return Err(Error::Device { device: self.device.clone(), message: format!("has no kernel {name}") });
+        let Some((number, module)) = self.modules.get(name) else {
+            return Err(self.device.error(format!("has no kernel {name}")));
         };
         let function = module.load_function(name).map_err(driver_error(&self.device, "find a kernel"))?;
-        Ok(Kernel { name, function })
+        Ok(Kernel { name, number: *number, function })
     }
 
     /// The form of a kernel that works on `E`.

@@ -3,11 +3,17 @@
 use std::{cell::RefCell, sync::Arc};
 
 use cudarc::{
-    driver::{CudaStream, DeviceRepr, LaunchArgs, LaunchConfig},
+    driver::{CudaStream, DeviceRepr, LaunchArgs, LaunchConfig, PushKernelArg},
     nvtx,
 };
 
-use super::{batch::CudaBatch, fault::driver_error, kernels::Kernel, tracer::Tracer};
+use super::{
+    batch::CudaBatch,
+    fault::{Place, driver_error},
+    kernels::Kernel,
+    tracer::Tracer,
+    trail::Trail,
+};
 use crate::{
     Result,
     device::{Dropout, Rows, Scope, timeline::Span},
@@ -16,22 +22,21 @@ use crate::{
 /// Puts kernels on the device's stream.
 pub struct Launcher {
     pub stream: Arc<CudaStream>,
-    /// `cuda:0`, for errors.
-    pub device: String,
+    /// For errors.
+    pub device: Place,
     pub tracer: Option<RefCell<Tracer>>,
     /// What is being launched for.
     scope: Option<Scope>,
-    /// Wait behind each launch, so that a fault is found at the kernel that made it.
-    blocking: bool,
+    trail: Arc<Trail>,
     /// Whether a profiler's library is there to name scopes to.
     names_scopes: bool,
 }
 
 impl Launcher {
-    pub fn new(stream: Arc<CudaStream>, device: String, blocking: bool) -> Self {
+    pub fn new(stream: Arc<CudaStream>, device: Place, trail: Arc<Trail>) -> Self {
         // SAFETY: the library of NVIDIA's profilers; its initialisers look for a profiler and do nothing without one.
         let names_scopes = unsafe { nvtx::sys::is_culib_present() };
-        Self { stream, device, tracer: None, scope: None, blocking, names_scopes }
+        Self { stream, device, tracer: None, scope: None, trail, names_scopes }
     }
 
     /// Names what follows, to profilers too: one range lasts until the next begins.
@@ -51,7 +56,8 @@ impl Launcher {
         tracer.get_mut().take(&self.stream).map_err(driver_error(&self.device, "time the kernels"))
     }
 
-    /// Launches `kernel` with the arguments that `push` gives: outputs, inputs, sizes, scalars, as the kernel lists them.
+    /// Launches `kernel` with the arguments that `push` gives: outputs, inputs, sizes, scalars, as the kernel lists them; the
+    /// trail comes behind them.
     ///
     /// # Safety
     /// The arguments have the types of the kernel's parameters, in their order, and the buffers behind them the lengths that
@@ -70,17 +76,15 @@ impl Launcher {
         }
         let mut arguments = self.stream.launch_builder(&kernel.function);
         push(&mut arguments);
+        let trail = self.trail.args(kernel.number, self.scope);
+        // Arguments of this function's own may not live as long as the caller's.
+        let mut arguments: LaunchArgs<'_> = arguments;
+        arguments.arg(&trail);
         let [x, y, z] = grid;
         let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (threads, 1, 1), shared_mem_bytes: shared_bytes };
         // SAFETY: the caller's promise.
         let launched = unsafe { arguments.launch(config) };
-        launched.map(drop).map_err(driver_error(&self.device, format!("launch {}", kernel.name)))?;
-        if self.blocking {
-            let scope = self.scope.map_or_else(String::new, |scope| format!(" ({scope})"));
-            let action = format!("run {}{scope}", kernel.name);
-            self.stream.synchronize().map_err(driver_error(&self.device, action))?;
-        }
-        Ok(())
+        launched.map(drop).map_err(driver_error(&self.device, format!("launch {}", kernel.name)))
     }
 }
 

@@ -4,7 +4,10 @@ use std::{borrow::Cow, sync::Arc};
 
 use cudarc::driver::{CudaSlice, CudaStream, CudaView, CudaViewMut, DeviceRepr};
 
-use super::{element::Element, fault::driver_error};
+use super::{
+    element::Element,
+    fault::{Place, driver_error},
+};
 use crate::{Result, model::View};
 
 /// Weights that a forward pass reads.
@@ -51,7 +54,7 @@ impl CudaGradients {
 /// Allocates and clears.
 pub fn zeros<T: DeviceRepr + cudarc::driver::ValidAsZeroBits>(
     stream: &Arc<CudaStream>,
-    device: &str,
+    device: &Place,
     len: usize,
 ) -> Result<CudaSlice<T>> {
     let bytes = len * size_of::<T>();
@@ -62,7 +65,7 @@ pub fn zeros<T: DeviceRepr + cudarc::driver::ValidAsZeroBits>(
 /// The numbers of a buffer on the host, in float32; waits for the device.
 pub fn download<'a, E: Element>(
     stream: &Arc<CudaStream>,
-    device: &str,
+    device: &Place,
     buffer: &CudaSlice<E>,
 ) -> Result<Cow<'a, [f32]>> {
     let values =
@@ -73,7 +76,7 @@ pub fn download<'a, E: Element>(
 /// Overwrites the first elements of a buffer.
 pub fn write<T: DeviceRepr>(
     stream: &Arc<CudaStream>,
-    device: &str,
+    device: &Place,
     buffer: &mut CudaSlice<T>,
     values: &[T],
 ) -> Result<()> {

@@ -23,6 +23,7 @@ mod optimizer;
 mod partials;
 mod recorder;
 mod tracer;
+mod trail;
 
 use std::sync::Arc;
 
@@ -35,7 +36,13 @@ pub use half::bf16 as Bf16;
 pub use kernels::{IMAGES, Image};
 pub use memory::{CudaGradients, CudaParameters};
 
-use self::{fault::driver_error, kernels::Kernels, launch::Launcher, recorder::Recorder};
+use self::{
+    fault::{Place, driver_error},
+    kernels::Kernels,
+    launch::Launcher,
+    recorder::Recorder,
+    trail::Trail,
+};
 use super::{Capacity, Shape};
 use crate::Result;
 
@@ -43,7 +50,7 @@ use crate::Result;
 struct Setup<'a> {
     kernels: &'a Kernels,
     stream: &'a Arc<CudaStream>,
-    device: &'a str,
+    device: &'a Place,
     shape: Shape,
     capacity: Capacity,
 }
@@ -70,12 +77,13 @@ impl<E: Element> CudaDevice<E> {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device): no driver, no such device, too old a device or driver, out of memory.
     pub fn new(ordinal: usize, shape: Shape, capacity: Capacity) -> Result<Self> {
-        let device = format!("cuda:{ordinal}");
-        let context = driver::open(ordinal)?;
+        let place = Place::new(ordinal);
+        let context = driver::open(ordinal, &place)?;
+        let trail = Trail::new(&context).map_err(driver_error(&place, "allocate pinned memory"))?;
+        let trail = Arc::new(trail);
+        let device = place.with_trail(Arc::clone(&trail));
         let stream = context.new_stream().map_err(driver_error(&device, "create a stream"))?;
         let kernels = Kernels::load(&context, &device)?;
-        // As the CUDA runtime does: every launch is waited for, so that a fault is found where it is made.
-        let blocking = std::env::var_os("CUDA_LAUNCH_BLOCKING").is_some_and(|value| value == "1");
         let setup = Setup { kernels: &kernels, stream: &stream, device: &device, shape, capacity };
         Ok(Self {
             linear: linear::Linears::new(&setup)?,
@@ -85,11 +93,11 @@ impl<E: Element> CudaDevice<E> {
             head: head::Head::new(&setup)?,
             loss: loss::Loss::new(&setup)?,
             optimizer: optimizer::Optimizer::new(&setup)?,
-            name: driver::describe(&context, E::NAME)?,
+            name: driver::describe(&context, &device, E::NAME)?,
             context,
             shape,
-            recorder: Recorder::new(!blocking),
-            launcher: Launcher::new(stream, device, blocking),
+            recorder: Recorder::default(),
+            launcher: Launcher::new(stream, device, trail),
         })
     }
 

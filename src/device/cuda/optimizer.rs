@@ -7,7 +7,7 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, PushKernelArg
 use super::{
     CudaDevice, CudaGradients, CudaParameters, Setup,
     element::Element,
-    fault::driver_error,
+    fault::{Place, driver_error},
     kernels::{Kernel, geometry},
     memory::{write, zeros},
 };
@@ -102,8 +102,8 @@ pub struct Optimizer<E: Element> {
     update: Kernel,
     working_copy: Option<Kernel>,
     partials: CudaSlice<f64>, // [NORM_BLOCKS]
-    /// ‖g‖₂ of the last update, and how many updates were left out because it was not finite.
-    outcome: CudaSlice<f64>, // [2]
+    /// ‖g‖₂ of the last update.
+    norm_of_last: CudaSlice<f64>, // [1]
     /// Made at the first update, when the ranges are known.
     tables: Option<Tables>,
     element: PhantomData<E>,
@@ -127,7 +127,7 @@ impl<E: Element> Optimizer<E> {
             update: kernels.of::<E>("update_bf16", "update_f32")?,
             working_copy: if E::STORAGE.copies_weights { Some(kernels.get("working_copy_bf16")?) } else { None },
             partials: zeros(stream, device, geometry::NORM_BLOCKS as usize)?,
-            outcome: zeros(stream, device, 2)?,
+            norm_of_last: zeros(stream, device, 1)?,
             tables: None,
             element: PhantomData,
         })
@@ -137,7 +137,7 @@ impl<E: Element> Optimizer<E> {
 impl Tables {
     fn new<E: Element>(
         stream: &Arc<CudaStream>,
-        device: &str,
+        device: &Place,
         ranges: &[ParameterRange],
         teacher: Option<&Teacher<CudaDevice<E>>>,
     ) -> Result<Self> {
@@ -220,8 +220,8 @@ pub fn gradient_norm<E: Element>(device: &mut CudaDevice<E>, gradients: &CudaGra
 }
 
 pub fn read_gradient_norm<E: Element>(device: &mut CudaDevice<E>) -> Result<f64> {
-    let outcome = device.launcher.stream.clone_dtoh(&device.optimizer.outcome);
-    Ok(outcome.map_err(driver_error(&device.launcher.device, "finish a step"))?[0])
+    let norm = device.launcher.stream.clone_dtoh(&device.optimizer.norm_of_last);
+    Ok(norm.map_err(driver_error(&device.launcher.device, "finish a step"))?[0])
 }
 
 pub fn update<E: Element>(
@@ -233,7 +233,7 @@ pub fn update<E: Element>(
 ) -> Result<()> {
     let launcher = &device.launcher;
     let (stream, name) = (&launcher.stream, &launcher.device);
-    let Optimizer { update: kernel, partials, outcome, tables, .. } = &mut device.optimizer;
+    let Optimizer { update: kernel, partials, norm_of_last, tables, .. } = &mut device.optimizer;
     if tables.is_none() {
         *tables = Some(Tables::new(stream, name, ranges, state.teacher.as_ref())?);
     }
@@ -253,7 +253,7 @@ pub fn update<E: Element>(
     // owns, as is `working`; a rate a range, a partial sum a block of the norm.
     unsafe {
         launcher.launch(kernel, [*chunk_count, 1, 1], geometry::UPDATE_THREADS, 0, |args| {
-            args.arg(&mut student.master).arg(&working).arg(first_moment).arg(second_moment).arg(outcome);
+            args.arg(&mut student.master).arg(&working).arg(first_moment).arg(second_moment).arg(norm_of_last);
             args.arg(&teacher)
                 .arg(&average)
                 .arg(&gradients.arena)

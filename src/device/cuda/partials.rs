@@ -12,7 +12,7 @@ use super::{
     launch::Launcher,
     memory::zeros,
 };
-use crate::{Error, Result, device::Write};
+use crate::{Result, device::Write};
 
 /// Elements of a row that a thread takes at a time.
 const PACK: usize = 8;
@@ -60,14 +60,14 @@ pub struct RowShape {
 
 impl RowShape {
     /// # Errors
-    /// [`Error::Device`] where a block cannot hold a row.
+    /// [`Error::Device`](crate::Error::Device) where a block cannot hold a row.
     pub fn new(setup: &Setup) -> Result<Self> {
         let packs = setup.shape.hidden.div_ceil(PACK);
         let most = |threads: u32| (threads * geometry::ROW_PACKS) as usize;
         if packs > most(geometry::ROW_THREADS) {
             let most = most(geometry::ROW_THREADS) * PACK;
             let message = format!("the kernels take a hidden size of at most {most}, not {}", setup.shape.hidden);
-            return Err(Error::Device { device: setup.device.to_owned(), message });
+            return Err(setup.device.error(message));
         }
         Ok(Self { width: setup.shape.hidden as u32, wide: packs > most(geometry::WARP) })
     }

@@ -11,7 +11,11 @@ use cudarc::driver::{
     sys::{CUgraphInstantiate_flags, CUstreamCaptureMode},
 };
 
-use super::{CudaBatch, CudaDevice, element::Element, fault::driver_error};
+use super::{
+    CudaBatch, CudaDevice,
+    element::Element,
+    fault::{Place, driver_error},
+};
 use crate::{
     Result,
     device::{Capacity, PassKey},
@@ -26,11 +30,13 @@ pub struct Recorder {
     graphs: HashMap<(PassKey, Capacity, u64), CudaGraph>,
 }
 
-impl Recorder {
-    pub fn new(enabled: bool) -> Self {
-        Self { enabled, graphs: HashMap::new() }
+impl Default for Recorder {
+    fn default() -> Self {
+        Self { enabled: true, graphs: HashMap::new() }
     }
+}
 
+impl Recorder {
     /// Records from now on, or launches every pass kernel by kernel.
     pub fn enable(&mut self, enabled: bool) {
         self.enabled = enabled;
@@ -69,11 +75,8 @@ pub fn replay<E: Element>(
 }
 
 /// Ends the recording, whatever became of it.
-fn end(stream: &Arc<CudaStream>, device: &str) -> Result<CudaGraph> {
+fn end(stream: &Arc<CudaStream>, device: &Place) -> Result<CudaGraph> {
     let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
     let graph = stream.end_capture(flags).map_err(driver_error(device, "make a graph of a pass"))?;
-    graph.ok_or_else(|| crate::Error::Device {
-        device: device.to_owned(),
-        message: "the driver recorded nothing of a pass".to_owned(),
-    })
+    graph.ok_or_else(|| device.error("the driver recorded nothing of a pass"))
 }

@@ -1,0 +1,66 @@
+//! What a step whose gradient is not finite does, on any device.
+
+use bertsd_cuda::{
+    data::PackedBatch,
+    device::{Device, Teacher},
+    distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    model::BertConfig,
+    training::Learner,
+};
+
+use super::tiny;
+
+pub fn config() -> BertConfig {
+    tiny::without_dropout(tiny::config(2, 16, 2))
+}
+
+/// Window of two, and the mean of all iterates.
+pub fn plan() -> Plan {
+    Plan::new(Method::Sda, TeacherKind::Window(2), SdvMode::LookAhead, Some(1), true)
+}
+
+pub fn batches() -> [PackedBatch; 1] {
+    [tiny::batch(&config(), &[4, 9, 21], 7)]
+}
+
+/// Two learners of equal weights and [`plan`]: one meets a step with an infinite λ, the other never sees that step.
+pub fn leaves_a_step_out<D: Device>(mut learner: Learner<D>, mut other: Learner<D>) {
+    let batches = batches();
+    let weights = |learner: &Learner<D>| learner.device.read_parameters(&learner.state.student).unwrap().into_owned();
+    let moments = |learner: &Learner<D>| {
+        let read = |arena| learner.device.read_arena(arena).unwrap().into_owned();
+        [read(&learner.state.first_moment), read(&learner.state.second_moment)]
+    };
+    let mut iterates = vec![weights(&learner)];
+    for t in 0..5 {
+        let is_bad = t == 3;
+        let lambda = if is_bad { f64::INFINITY } else { 0.0 };
+        for learner in [&mut learner, &mut other] {
+            learner.settings.lambda = LambdaSchedule { lambda, ramp_steps: 0 };
+        }
+        let before = (weights(&learner), moments(&learner));
+        let report = learner.step(t, &batches, &[]).unwrap();
+        assert_eq!(report.grad_norm.is_finite(), !is_bad, "step {t}: {report:?}");
+        assert_eq!(before == (weights(&learner), moments(&learner)), is_bad, "step {t} moves the weights");
+        if is_bad {
+            other.skips.total = 1;
+        } else {
+            assert_eq!(other.step(t, &batches, &[]).unwrap().grad_norm, report.grad_norm, "step {t}");
+        }
+        iterates.push(weights(&learner));
+    }
+    assert_eq!((learner.skips.total, learner.skips.in_a_row), (1, 0));
+    assert!(weights(&learner) == weights(&other), "the step after a skipped one is the next update");
+    // Iterates 3 and 4 are the same weights, and both count.
+    assert!(iterates[3] == iterates[4]);
+    let mean_of = |iterates: &[Vec<f32>]| -> Vec<f64> {
+        let at = |i: usize| iterates.iter().map(|theta| f64::from(theta[i])).sum::<f64>() / iterates.len() as f64;
+        (0..iterates[0].len()).map(at).collect()
+    };
+    let Some(Teacher::Window { mean, .. }) = &learner.state.teacher else { panic!("a window teaches") };
+    let teacher = learner.device.read_parameters(mean).unwrap();
+    assert!(tiny::distance(&teacher, &mean_of(&iterates[3..5])) < 1e-6);
+    let average = &learner.state.average.as_ref().unwrap().value;
+    let average = learner.device.read_parameters(average).unwrap();
+    assert!(tiny::distance(&average, &mean_of(&iterates[1..6])) < 1e-6);
+}
