@@ -71,7 +71,7 @@ fn linear<'a>(device: &Gpu, encoder: &'a Encoder, t: usize, dropout: Dropout) ->
                 .expect("linear");
             device.linear_backward_input(&mut out, &y, Some(&x), &weights, batch, rows, layer.qkv).expect("linear");
             device
-                .linear_backward_input_gelu(&mut wide, &mut u, &x, &h, &weights, batch, rows, layer.output)
+                .linear_backward_input_gelu(&mut wide, Some(&mut u), &x, &h, &weights, batch, rows, layer.output)
                 .expect("linear");
             let write = Write::Overwrite;
             device.linear_backward_weight(&mut gradients, &y, &x, batch, rows, layer.qkv, write).expect("linear");

@@ -1,7 +1,7 @@
 // Linear layers, forward: y = x · Wᵀ + b and what BERT does with it before it is stored.
 //
 //   linear                   y = x · Wᵀ + b                        x [rows, I], W [O, I], b [O], y [rows, O]
-//   linear_gelu              u = x · Wᵀ + b, h = GELU(u)           u is stored only where it is wanted
+//   linear_gelu              u = x · Wᵀ + b, h = GELU(u)           u is stored only where it is wanted; h is that of u as stored
 //   linear_dropout_residual  r = residual + dropout(x · Wᵀ + b)
 //   pooler                   pooled = tanh(x · Wᵀ + b), dropped = dropout(pooled)
 //   project_first            kv = x · [Wk; Wv]ᵀ + b of all tokens; q = first · Wqᵀ + b of first tokens, read through the offsets;
@@ -57,7 +57,7 @@ __device__ __forceinline__ void linear_gelu(T* h, T* u, const T* x, const T* wei
         const size_t at = static_cast<size_t>(row) * outputs + column;
         if (u) store_pack(u + at, pack);
 #pragma unroll
-        for (int i = 0; i < PACK; i++) pack.v[i] = gelu(pack.v[i], is_tanh).value;
+        for (int i = 0; i < PACK; i++) pack.v[i] = gelu(rounded<T>(pack.v[i]), is_tanh).value;
         store_pack(h + at, pack);
     });
 }

@@ -1,7 +1,7 @@
 // Linear layers, backward to the input: d_x = d_y · W and what follows it.
 //
 //   linear_backward_input         d_x = d_y · W (+ residual)            d_y [rows, O], W [O, I], d_x [rows, I]
-//   linear_backward_input_gelu    d_u = (d_y · W) ∘ GELU'(u), h = GELU(u) made again
+//   linear_backward_input_gelu    d_u = (d_y · W) ∘ GELU'(u), h = GELU(u) made again where it is wanted
 //   project_first_backward_input  d_x[first row of sequence b] += d_q · Wq + residual, d_q and residual [B, C], d_x [T, C]
 //
 // A block owns a tile of the output and overwrites it (the last form adds to rows that no other block has); blocks beyond the true
@@ -53,7 +53,7 @@ __device__ __forceinline__ void linear_backward_input_gelu(T* d_u, T* h, const T
             values.v[i] = made.value;
             pack.v[i] *= made.slope;
         }
-        store_pack(h + at, values);
+        if (h) store_pack(h + at, values);
         store_pack(d_u + at, pack);
     });
 }

@@ -213,7 +213,7 @@ pub struct TrainOptions {
     #[arg(long, value_name = "DEVICE", help_heading = "Run")]
     pub device: Option<String>,
 
-    /// What the backward pass makes again instead of keeping it: gelu, or layer, which takes a third more work and much less memory [default: gelu]
+    /// What the backward pass makes again instead of keeping it: none, gelu, or layer, which takes a third more work and much less memory [default: gelu]
     #[arg(long, value_name = "PART", help_heading = "Optimization")]
     pub recompute: Option<String>,
 

@@ -331,11 +331,11 @@ pub trait Device: Sized {
         layer: Linear,
     ) -> Result<()>;
 
-    /// d_u = (d_y · W) ∘ GELU'(u), and h = GELU(u) made again in the same pass. Overwrites both \[rows, F\].
+    /// d_u = (d_y · W) ∘ GELU'(u), and where it is wanted h = GELU(u) made again in the same pass. Overwrites both \[rows, F\].
     fn linear_backward_input_gelu(
         &mut self,
         d_u: &mut Self::Matrix,
-        h: &mut Self::Matrix,
+        h: Option<&mut Self::Matrix>,
         d_y: &Self::Matrix,
         u: &Self::Matrix,
         weights: &Self::Parameters,

@@ -54,7 +54,19 @@ impl Encoder {
             let set = workspace.set(l, last);
             let flow = workspace.gradients.as_mut().expect(KEPT);
             let (x, kept) = (&workspace.x[l], &workspace.layers[set]);
-            self.layer_backward(device, l, x, kept, flow, &mut workspace.h, gradients, weights, batch, mask, write)?;
+            self.layer_backward(
+                device,
+                l,
+                x,
+                kept,
+                flow,
+                workspace.h.as_mut(),
+                gradients,
+                weights,
+                batch,
+                mask,
+                write,
+            )?;
         }
         device.enter(Scope::Embeddings(Direction::Backward));
         device.embed_backward(
@@ -78,7 +90,7 @@ impl Encoder {
         x: &D::Matrix,
         kept: &LayerBuffers<D>,
         flow: &mut GradientBuffers<D>,
-        h: &mut D::Matrix,
+        shared_h: Option<&mut D::Matrix>,
         gradients: &mut D::Gradients,
         weights: &D::Parameters,
         batch: &D::Batch,
@@ -96,7 +108,16 @@ impl Encoder {
         device.layer_norm_backward(
             d_r, d_branch, gradients, d_out, &kept.r2, mean, rstd, weights, batch, rows, norm, output, write,
         )?;
-        device.linear_backward_input_gelu(d_u, h, d_branch, u, weights, batch, rows, layer.output)?;
+        let h = match (&kept.h, shared_h) {
+            (None, Some(again)) => {
+                device.linear_backward_input_gelu(d_u, Some(again), d_branch, u, weights, batch, rows, layer.output)?;
+                &*again
+            }
+            (kept, _) => {
+                device.linear_backward_input_gelu(d_u, None, d_branch, u, weights, batch, rows, layer.output)?;
+                kept.as_ref().expect(KEPT)
+            }
+        };
         device.linear_backward_weight(gradients, d_branch, h, batch, rows, layer.output, write)?;
         device.linear_backward_input(d_y, d_u, Some(d_r), weights, batch, rows, layer.intermediate)?;
         device.linear_backward_weight(gradients, d_u, &kept.y, batch, rows, layer.intermediate, write)?;

@@ -26,9 +26,10 @@ impl Encoder {
         let (c, f, n) = (self.shape.hidden, self.shape.intermediate, self.shape.labels);
         let layers = self.layers();
         let training = keep == Keep::ForBackward;
+        let shared_h = if self.keeps_gelu(keep) { 0 } else { t * f };
         let mut sum = Footprint {
             // inputs and outputs of layers; h; first, pooled, dropped
-            matrix_elements: (if training { layers + 1 } else { 2 }) * t * c + t * f + 3 * b * c,
+            matrix_elements: (if training { layers + 1 } else { 2 }) * t * c + shared_h + 3 * b * c,
             // the embeddings' mean and 1/σ; logits
             vector_elements: 2 * t + b * n,
         };
@@ -53,10 +54,10 @@ impl Encoder {
             Rows::Sequences => (capacity.sequences, 2 * c),
         };
         let first_only = if rows == Rows::Sequences { 2 * n * c } else { 0 };
-        let before_gelu = if keep == Keep::ForBackward { n * f } else { 0 };
+        let around_gelu = n * f * (usize::from(keep == Keep::ForBackward) + usize::from(self.keeps_gelu(keep)));
         Footprint {
-            // qkv; q, first; ctx, r1, y, r2; u
-            matrix_elements: capacity.tokens * projected + first_only + 4 * n * c + before_gelu,
+            // qkv; q, first; ctx, r1, y, r2; u, h
+            matrix_elements: capacity.tokens * projected + first_only + 4 * n * c + around_gelu,
             // lse; mean and 1/σ of two LayerNorms
             vector_elements: heads * n + 4 * n,
         }
@@ -75,11 +76,11 @@ mod tests {
     fn allocated(workspace: &Workspace<CpuDevice>) -> Footprint {
         let Workspace { x, embed_mean, embed_rstd, layers, h, first, pooled, dropped, logits, gradients, .. } =
             workspace;
-        let mut matrices: Vec<&Vec<f32>> = x.iter().chain([h, first, pooled, dropped]).collect();
+        let mut matrices: Vec<&Vec<f32>> = x.iter().chain(h).chain([first, pooled, dropped]).collect();
         let mut vectors: Vec<&Vec<f32>> = vec![embed_mean, embed_rstd, logits];
         for layer in layers {
             matrices.extend([&layer.qkv, &layer.ctx, &layer.r1, &layer.y, &layer.r2]);
-            matrices.extend(layer.q.iter().chain(&layer.first).chain(&layer.u));
+            matrices.extend(layer.q.iter().chain(&layer.first).chain(&layer.u).chain(&layer.h));
             vectors.extend([&layer.lse, &layer.mean1, &layer.rstd1, &layer.mean2, &layer.rstd2]);
         }
         if let Some(g) = gradients {
@@ -110,10 +111,16 @@ mod tests {
         };
         let capacity = Capacity { tokens: 37, sequences: 4, length: 19 };
         let (first, all) = (LastLayer::FirstRows, LastLayer::AllRows);
-        let (gelu, layer) = (Recompute::Gelu, Recompute::Layer);
-        for (layers, last, again) in
-            [(1, first, gelu), (3, first, gelu), (3, all, gelu), (3, first, layer), (1, all, layer)]
-        {
+        let (none, gelu, layer) = (Recompute::None, Recompute::Gelu, Recompute::Layer);
+        for (layers, last, again) in [
+            (1, first, none),
+            (3, all, none),
+            (1, first, gelu),
+            (3, first, gelu),
+            (3, all, gelu),
+            (3, first, layer),
+            (1, all, layer),
+        ] {
             config.layers = layers;
             let encoder = Encoder::new(&config, last).with_recompute(again);
             let device = CpuDevice::new(encoder.shape, capacity);

@@ -60,7 +60,7 @@ impl Encoder {
         let (input, output, set) = (workspace.input(l), workspace.input(l + 1), workspace.set(l, self.layers() - 1));
         let [x, x_next] =
             workspace.x.get_disjoint_mut([input, output]).expect("input and output of a layer are two buffers");
-        let (kept, h) = (&mut workspace.layers[set], &mut workspace.h);
+        let (kept, h) = (&mut workspace.layers[set], workspace.h.as_mut());
         self.layer_forward(device, l, x, x_next, kept, h, weights, batch, mask)
     }
 
@@ -71,7 +71,7 @@ impl Encoder {
         x: &D::Matrix,
         x_next: &mut D::Matrix,
         kept: &mut LayerBuffers<D>,
-        h: &mut D::Matrix,
+        shared_h: Option<&mut D::Matrix>,
         weights: &D::Parameters,
         batch: &D::Batch,
         mask: Mask,
@@ -106,6 +106,7 @@ impl Encoder {
         )?;
         let (mean, rstd) = (&mut kept.mean1, &mut kept.rstd1);
         device.layer_norm(&mut kept.y, mean, rstd, &kept.r1, weights, batch, rows, layer.attention_norm)?;
+        let h = kept.h.as_mut().or(shared_h).expect("a layer has its own output of GELU, or the workspace has one");
         device.linear_gelu(h, kept.u.as_mut(), &kept.y, weights, batch, rows, layer.intermediate)?;
         device.linear_dropout_residual(&mut kept.r2, h, &kept.y, weights, batch, rows, layer.output, output)?;
         let (mean, rstd) = (&mut kept.mean2, &mut kept.rstd2);

@@ -28,6 +28,8 @@ pub enum LastLayer {
 /// What the backward pass makes again instead of keeping it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Recompute {
+    /// Nothing.
+    None,
     /// GELU's output, from its input: in a pass that reads the input anyway.
     #[default]
     Gelu,
@@ -68,9 +70,14 @@ impl Encoder {
     /// fewer rows than the others.
     fn buffered_layers(&self, keep: Keep) -> Vec<usize> {
         match (keep, self.recompute) {
-            (Keep::ForBackward, Recompute::Gelu) => (0..self.layers()).collect(),
+            (Keep::ForBackward, Recompute::None | Recompute::Gelu) => (0..self.layers()).collect(),
             (Keep::ForBackward, Recompute::Layer) | (Keep::Logits, _) => vec![0, self.layers() - 1],
         }
+    }
+
+    /// Whether each layer has its own output of GELU.
+    fn keeps_gelu(&self, keep: Keep) -> bool {
+        keep == Keep::ForBackward && self.recompute == Recompute::None
     }
 
     fn layers(&self) -> usize {

@@ -27,6 +27,7 @@ pub struct LayerBuffers<D: Device> {
     pub rstd1: D::Vector,         // [rows]
     pub y: D::Matrix,             // [rows, C], after it
     pub u: Option<D::Matrix>,     // [rows, F], before GELU; kept for the backward pass
+    pub h: Option<D::Matrix>,     // [rows, F], behind it; kept only where it is not made again
     pub r2: D::Matrix,            // [rows, C], before the second LayerNorm
     pub mean2: D::Vector,         // [rows]
     pub rstd2: D::Vector,         // [rows]
@@ -50,11 +51,11 @@ pub struct Workspace<D: Device> {
     pub embed_mean: D::Vector, // [T]
     pub embed_rstd: D::Vector, // [T]
     pub layers: Vec<LayerBuffers<D>>,
-    pub h: D::Matrix,       // [T, F]
-    pub first: D::Matrix,   // [B, C], what the pooler reads
-    pub pooled: D::Matrix,  // [B, C]
-    pub dropped: D::Matrix, // [B, C]
-    pub logits: D::Vector,  // [B, N]
+    pub h: Option<D::Matrix>, // [T, F], where the layers have none of their own
+    pub first: D::Matrix,     // [B, C], what the pooler reads
+    pub pooled: D::Matrix,    // [B, C]
+    pub dropped: D::Matrix,   // [B, C]
+    pub logits: D::Vector,    // [B, N]
     pub gradients: Option<GradientBuffers<D>>,
     keep: Keep,
     /// All layers but the last have one set of buffers.
@@ -88,7 +89,7 @@ impl<D: Device> Workspace<D> {
                 .into_iter()
                 .map(|l| LayerBuffers::new(device, encoder, capacity, encoder.rows(l), keep))
                 .collect::<Result<_>>()?,
-            h: device.matrix(t, f)?,
+            h: if encoder.keeps_gelu(keep) { None } else { Some(device.matrix(t, f)?) },
             first: device.matrix(b, c)?,
             pooled: device.matrix(b, c)?,
             dropped: device.matrix(b, c)?,
@@ -132,6 +133,7 @@ impl<D: Device> LayerBuffers<D> {
             rstd1: device.vector(n)?,
             y: device.matrix(n, c)?,
             u: if keep == Keep::ForBackward { Some(device.matrix(n, f)?) } else { None },
+            h: if encoder.keeps_gelu(keep) { Some(device.matrix(n, f)?) } else { None },
             r2: device.matrix(n, c)?,
             mean2: device.vector(n)?,
             rstd2: device.vector(n)?,

@@ -102,7 +102,7 @@ fn backward_input<E: Element>(f: &mut Fixture<E>) {
     let Fixture { device, batch, weights, .. } = f;
     device.linear_backward_input(&mut d_x, &d_y, None, weights, batch, Rows::Tokens, layer).unwrap();
     device.linear_backward_input(&mut sum, &d_y, Some(&residual), weights, batch, Rows::Tokens, layer).unwrap();
-    device.linear_backward_input_gelu(&mut d_u, &mut h, &d_y, &u, weights, batch, Rows::Tokens, layer).unwrap();
+    device.linear_backward_input_gelu(&mut d_u, Some(&mut h), &d_y, &u, weights, batch, Rows::Tokens, layer).unwrap();
     let [d_x, sum, d_u, h] = [d_x, sum, d_u, h].map(|buffer| written(&buffer, rows * inputs));
     let exact = f.input_product(&host);
     f.check("d_x", &d_x, &exact);
@@ -290,7 +290,9 @@ fn extremes<E: Element>(activation: Activation) {
         let d_y = matrix(&f.device, &host_d, outputs);
         let Fixture { device, batch, weights, .. } = &mut f;
         device.linear_gelu(&mut h, Some(&mut u), &x, weights, batch, Rows::Tokens, layer).unwrap();
-        device.linear_backward_input_gelu(&mut d_u, &mut again, &d_y, &x, weights, batch, Rows::Tokens, layer).unwrap();
+        device
+            .linear_backward_input_gelu(&mut d_u, Some(&mut again), &d_y, &x, weights, batch, Rows::Tokens, layer)
+            .unwrap();
         f.what = format!("{}, x of {x_size:e}, W of {w_size:e}", f.what);
         let exact = f.product(&host);
         f.check("u", &written(&u, rows * outputs), &exact);

@@ -10,7 +10,7 @@ use bertsd_cuda::{
         cuda::{Bf16, CudaDevice, Element},
     },
     distillation::{Method, Plan, SdvMode, TeacherKind},
-    encoder::{Encoder, LastLayer},
+    encoder::{Encoder, LastLayer, Recompute},
     model::BertConfig,
     training::{Learner, StepReport, step::StepSettings},
 };
@@ -41,6 +41,27 @@ fn cuda_learner<E: Element>(
     let capacity = tiny::capacity(batches);
     let device = support::device::<E>(encoder.shape, capacity);
     Learner::new(device, encoder, settings, capacity, capacity, &tiny::weights(config, 1)).unwrap()
+}
+
+#[test]
+fn what_is_made_again_has_the_bits_of_what_is_kept() {
+    fn gradients<E: Element>(config: &BertConfig, batches: &[PackedBatch], recompute: Recompute) -> Vec<u32> {
+        let encoder = Encoder::new(config, LastLayer::FirstRows).with_recompute(recompute);
+        let capacity = tiny::capacity(batches);
+        let device = support::device::<E>(encoder.shape, capacity);
+        let (settings, weights) = (settings(Method::Ft, TeacherKind::All), tiny::weights(config, 1));
+        let mut learner = Learner::new(device, encoder, settings, capacity, capacity, &weights).unwrap();
+        step(&mut learner, batches, 0);
+        learner.gradients().unwrap().iter().map(|g| g.to_bits()).collect()
+    }
+    let config = BertConfig { max_positions: 140, ..tiny::config(2, 32, 3) };
+    let batches = batches(&config, 1);
+    let (f32, bf16) = (gradients::<f32>, gradients::<Bf16>);
+    let (kept_f32, kept_bf16) = (f32(&config, &batches, Recompute::None), bf16(&config, &batches, Recompute::None));
+    for recompute in [Recompute::Gelu, Recompute::Layer] {
+        assert!(f32(&config, &batches, recompute) == kept_f32, "{recompute:?} in f32");
+        assert!(bf16(&config, &batches, recompute) == kept_bf16, "{recompute:?} in bf16");
+    }
 }
 
 fn step<D: Device>(learner: &mut Learner<D>, batches: &[PackedBatch], t: usize) -> StepReport {

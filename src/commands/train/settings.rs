@@ -172,7 +172,7 @@ impl Settings {
             recompute: choice(
                 &options.recompute,
                 "recompute",
-                &[("gelu", Recompute::Gelu), ("layer", Recompute::Layer)],
+                &[("none", Recompute::None), ("gelu", Recompute::Gelu), ("layer", Recompute::Layer)],
             )?,
             threads: options.threads,
             seed: given(&options.seed, "seed")?,

@@ -137,29 +137,49 @@ fn tanh_argument(u: f32) -> f32 {
     SQRT_2_OVER_PI * u * (CUBIC * u * u + 1.0)
 }
 
-/// `h = GELU(u)`, `d = d · GELU'(u)`.
+/// `d = d · GELU'(u)`, and where it is wanted `h = GELU(u)`.
 #[inline(always)]
-fn gelu_backward(d: &mut [f32], h: &mut [f32], u: &[f32], activation: Activation) {
-    /// 1 / √(2π).
-    const DENSITY: f32 = 0.5 * SQRT_2_OVER_PI;
+fn gelu_backward(d: &mut [f32], h: Option<&mut [f32]>, u: &[f32], activation: Activation) {
     match activation {
-        Activation::GeluErf => {
-            for ((d, h), &u) in d.iter_mut().zip(h).zip(u) {
-                let (cdf, gauss) = normal_cdf(u);
-                *h = u * cdf;
-                *d *= (u * DENSITY).mul_add(gauss, cdf);
+        Activation::GeluErf => gelu_backward_by(d, h, u, erf_form),
+        Activation::GeluTanh => gelu_backward_by(d, h, u, tanh_form),
+    }
+}
+
+#[inline(always)]
+fn gelu_backward_by(d: &mut [f32], h: Option<&mut [f32]>, u: &[f32], form: impl Fn(f32) -> (f32, f32)) {
+    match h {
+        None => {
+            for (d, &u) in d.iter_mut().zip(u) {
+                *d *= form(u).1;
             }
         }
-        Activation::GeluTanh => {
+        Some(h) => {
             for ((d, h), &u) in d.iter_mut().zip(h).zip(u) {
-                // tanh z = 1 − 2s and 1 − tanh² z = 4 s (1 − s), with s = 1 / (1 + e^(2z)).
-                let s = 1.0 / (1.0 + exp(2.0 * tanh_argument(u)));
-                let half = 1.0 - s;
-                *h = u * half;
-                *d *= half + 2.0 * u * s * half * SQRT_2_OVER_PI * (3.0 * CUBIC * u * u + 1.0);
+                let (value, slope) = form(u);
+                *h = value;
+                *d *= slope;
             }
         }
     }
+}
+
+/// GELU(u) by the error function, and its slope.
+#[inline(always)]
+fn erf_form(u: f32) -> (f32, f32) {
+    /// 1 / √(2π).
+    const DENSITY: f32 = 0.5 * SQRT_2_OVER_PI;
+    let (cdf, gauss) = normal_cdf(u);
+    (u * cdf, (u * DENSITY).mul_add(gauss, cdf))
+}
+
+/// GELU(u) by the hyperbolic tangent, and its slope.
+#[inline(always)]
+fn tanh_form(u: f32) -> (f32, f32) {
+    // tanh z = 1 − 2s and 1 − tanh² z = 4 s (1 − s), with s = 1 / (1 + e^(2z)).
+    let s = 1.0 / (1.0 + exp(2.0 * tanh_argument(u)));
+    let half = 1.0 - s;
+    (u * half, half + 2.0 * u * s * half * SQRT_2_OVER_PI * (3.0 * CUBIC * u * u + 1.0))
 }
 
 /// r = residual + dropout(x · Wᵀ + b).
@@ -244,10 +264,10 @@ fn add_block(mut block: MatMut, other: MatRef, col: usize) {
     }
 }
 
-/// d_u = (d_y · W) ∘ GELU'(u), h = GELU(u).
+/// d_u = (d_y · W) ∘ GELU'(u), and where it is wanted h = GELU(u).
 pub fn linear_backward_input_gelu(
     d_u: &mut [f32],
-    h: &mut [f32],
+    h: Option<&mut [f32]>,
     d_y: &[f32],
     u: &[f32],
     weights: &[f32],
@@ -256,18 +276,18 @@ pub fn linear_backward_input_gelu(
     activation: Activation,
 ) {
     let width = layer.weight.len / layer.bias.len;
-    let whole = Shared::new(MatMut::dense(h, rows, width));
+    let whole = h.map(|h| Shared::new(MatMut::dense(h, rows, width)));
     let u = MatRef::dense(u, rows, width);
     input_product_with(d_u, d_y, weights, rows, layer, |first, col, block| {
-        let h = whole.block(first, col, &block);
+        let h = whole.as_ref().map(|whole| whole.block(first, col, &block));
         block_gelu_backward(block, h, u.rows_from(first, rows - first), col, activation);
     });
 }
 
 #[multiversion(targets = "simd")]
-fn block_gelu_backward(mut d: MatMut, mut h: MatMut, u: MatRef, col: usize, activation: Activation) {
+fn block_gelu_backward(mut d: MatMut, mut h: Option<MatMut>, u: MatRef, col: usize, activation: Activation) {
     for i in 0..d.rows() {
-        gelu_backward(d.row(i), h.row(i), &u.row(i)[col..], activation);
+        gelu_backward(d.row(i), h.as_mut().map(|h| h.row(i)), &u.row(i)[col..], activation);
     }
 }
 

@@ -303,7 +303,7 @@ impl Device for CpuDevice {
     fn linear_backward_input_gelu(
         &mut self,
         d_u: &mut Vec<f32>,
-        h: &mut Vec<f32>,
+        h: Option<&mut Vec<f32>>,
         d_y: &Vec<f32>,
         u: &Vec<f32>,
         weights: &Vec<f32>,
@@ -313,7 +313,7 @@ impl Device for CpuDevice {
     ) -> Result<()> {
         let rows = batch.rows(rows);
         let len = rows * inputs(layer);
-        let (d_u, h, d_y) = (&mut d_u[..len], &mut h[..len], &d_y[..rows * layer.bias.len]);
+        let (d_u, h, d_y) = (&mut d_u[..len], h.map(|h| &mut h[..len]), &d_y[..rows * layer.bias.len]);
         linear::linear_backward_input_gelu(d_u, h, d_y, &u[..len], weights, rows, layer, self.shape.activation);
         Ok(())
     }

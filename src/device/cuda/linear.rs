@@ -242,7 +242,7 @@ pub fn linear_backward_input<E: Element>(
 pub fn linear_backward_input_gelu<E: Element>(
     device: &mut CudaDevice<E>,
     d_u: &mut CudaSlice<E>,
-    h: &mut CudaSlice<E>,
+    h: Option<&mut CudaSlice<E>>,
     d_y: &CudaSlice<E>,
     u: &CudaSlice<E>,
     weights: &CudaParameters<E>,
@@ -252,13 +252,14 @@ pub fn linear_backward_input_gelu<E: Element>(
 ) -> Result<()> {
     let (inputs, outputs) = sizes(layer);
     let weight = weights.matrix(layer.weight);
+    let h = address(&device.launcher.stream, h.as_deref());
     let Choice { kernel, grid, shared_bytes, .. } =
         device.linear.backward_input_gelu.choose(batch.bucket_rows(rows), inputs as usize);
     let (rows, is_tanh) = (RowsArgs::new(rows, batch), is_tanh(device.shape.activation));
-    // SAFETY: as in `linear_backward_input`; h and u are as long as d_u.
+    // SAFETY: as in `linear_backward_input`; u is as long as d_u, h too or nothing, and its borrow lasts until the launch is queued.
     unsafe {
         device.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
-            args.arg(d_u).arg(h).arg(d_y).arg(u).arg(&weight).arg(&inputs).arg(&outputs).arg(&rows).arg(&is_tanh);
+            args.arg(d_u).arg(&h).arg(d_y).arg(u).arg(&weight).arg(&inputs).arg(&outputs).arg(&rows).arg(&is_tanh);
         })
     }
 }

@@ -254,7 +254,7 @@ impl<E: Element> Device for CudaDevice<E> {
     fn linear_backward_input_gelu(
         &mut self,
         d_u: &mut CudaSlice<E>,
-        h: &mut CudaSlice<E>,
+        h: Option<&mut CudaSlice<E>>,
         d_y: &CudaSlice<E>,
         u: &CudaSlice<E>,
         weights: &CudaParameters<E>,
