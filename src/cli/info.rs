@@ -3,6 +3,7 @@
 use bertsd_cuda::{
     device::{DeviceChoice, Precision},
     distillation::{Method, TeacherKind},
+    encoder::Recompute,
 };
 use clap::Args;
 
@@ -34,6 +35,10 @@ pub struct InfoArgs {
     #[arg(long, help_heading = "Memory plan")]
     pub average: bool,
 
+    /// What the backward pass makes again: none, gelu, layer
+    #[arg(long, value_name = "PART", default_value = "gelu", value_parser = recompute, help_heading = "Memory plan")]
+    pub recompute: Recompute,
+
     /// Device to plan memory for: auto, cpu, cuda, cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, help_heading = "Memory plan")]
     pub device: DeviceChoice,
@@ -49,6 +54,15 @@ pub struct InfoArgs {
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Computing")]
     pub threads: Option<usize>,
+}
+
+fn recompute(text: &str) -> Result<Recompute, String> {
+    match text {
+        "none" => Ok(Recompute::None),
+        "gelu" => Ok(Recompute::Gelu),
+        "layer" => Ok(Recompute::Layer),
+        _ => Err("is none of none, gelu, layer".to_owned()),
+    }
 }
 
 fn method(text: &str) -> Result<Method, String> {

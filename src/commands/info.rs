@@ -10,7 +10,7 @@ use bertsd_cuda::{
     distillation::{Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
     model::{ConfigFile, Layout},
-    training::MemoryPlan,
+    training::{MemoryPlan, largest_that_fits},
 };
 use serde_json::{Map, Value, json};
 
@@ -74,26 +74,33 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
     if method == Method::Sdv && !matches!(teacher, TeacherKind::Window(_)) {
         return Err(Error::setting("teacher", format!("sdv takes window:K, not {teacher}")));
     }
-    let tokens = args.batch_size.checked_mul(length).filter(|tokens| *tokens <= u32::MAX as usize);
-    let too_many =
-        || Error::setting("batch-size", format!("{} sequences of {length} tokens are too many", args.batch_size));
-    let capacity = Capacity { tokens: tokens.ok_or_else(too_many)?, sequences: args.batch_size, length };
+    if args.batch_size.checked_mul(length).is_none_or(|tokens| tokens > u32::MAX as usize) {
+        let message = format!("{} sequences of {length} tokens are too many", args.batch_size);
+        return Err(Error::setting("batch-size", message));
+    }
 
     let average = (args.average || method == Method::Se).then_some(1);
     let plan = Plan::new(method, teacher, SdvMode::LookAhead, average, false);
-    let encoder = Encoder::new(config, LastLayer::FirstRows);
+    let encoder = Encoder::new(config, LastLayer::FirstRows).with_recompute(args.recompute);
     let shape = Shape::new(config);
-    let (precision, storage, scratch) = match args.device.resolve(args.precision)? {
-        Backend::Cpu => ("float32 on the processor", Storage::FLOAT32, CpuDevice::scratch_bytes(shape, capacity)),
-        Backend::CudaF32 { .. } => {
-            ("float32 on the GPU", Storage::FLOAT32, CudaDevice::<f32>::scratch_bytes(shape, capacity))
-        }
-        Backend::CudaBf16 { .. } => {
-            ("bf16 on the GPU", Storage::BF16, CudaDevice::<cuda::Bf16>::scratch_bytes(shape, capacity))
-        }
+    let backend = args.device.resolve(args.precision)?;
+    let (precision, storage) = match backend {
+        Backend::Cpu => ("float32 on the processor", Storage::FLOAT32),
+        Backend::CudaF32 { .. } => ("float32 on the GPU", Storage::FLOAT32),
+        Backend::CudaBf16 { .. } => ("bf16 on the GPU", Storage::BF16),
     };
-    let MemoryPlan { rows } = MemoryPlan::new(&encoder, &plan, capacity, capacity, storage, scratch);
-    let total: usize = rows.iter().map(|(_, bytes)| bytes).sum();
+    let plan_of = |sequences: usize| {
+        let capacity = Capacity { tokens: sequences * length, sequences, length };
+        let scratch = match backend {
+            Backend::Cpu => CpuDevice::scratch_bytes(shape, capacity),
+            Backend::CudaF32 { .. } => CudaDevice::<f32>::scratch_bytes(shape, capacity),
+            Backend::CudaBf16 { .. } => CudaDevice::<cuda::Bf16>::scratch_bytes(shape, capacity),
+        };
+        MemoryPlan::new(&encoder, &plan, capacity, capacity, storage, scratch)
+    };
+    let whole = plan_of(args.batch_size);
+    let total = whole.total_bytes();
+    let MemoryPlan { rows } = whole;
     let row = |name: &str, bytes: usize| vec![name.to_owned(), format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))];
     let mut table: Vec<Vec<String>> = rows.iter().map(|(name, bytes)| row(name, *bytes)).collect();
     table.push(row("total", total));
@@ -102,13 +109,39 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
         args.batch_size,
         aligned(&table)
     ));
+    let fits = fits(backend, args.batch_size, |sequences| plan_of(sequences).total_bytes());
+    if let Some((memory_bytes, largest)) = fits {
+        let gib = gib(memory_bytes);
+        text.push_str(&match largest {
+            Some(largest) if largest == args.batch_size => format!("it fits into the {gib} of the device\n\n"),
+            Some(largest) => {
+                format!("it does NOT fit into the {gib} of the device; a --batch-size of {largest} would\n\n")
+            }
+            None => format!("it does NOT fit into the {gib} of the device, whatever the --batch-size\n\n"),
+        });
+    }
     let mut memory: Map<String, Value> =
         rows.iter().map(|(name, bytes)| (format!("{}_bytes", name.replace(' ', "_")), Value::from(*bytes))).collect();
     memory.insert("total_bytes".to_owned(), total.into());
     memory.insert("batch_size".to_owned(), args.batch_size.into());
     memory.insert("max_length".to_owned(), length.into());
+    if let Some((memory_bytes, largest)) = fits {
+        memory.insert("device_bytes".to_owned(), memory_bytes.into());
+        memory.insert("largest_batch_size_that_fits".to_owned(), largest.into());
+    }
     object.insert("memory".to_owned(), Value::Object(memory));
     Ok(())
+}
+
+/// Memory of a GPU, and the largest micro-batch up to `sequences` that fits into all of it.
+fn fits(backend: Backend, sequences: usize, needs: impl Fn(usize) -> usize) -> Option<(usize, Option<usize>)> {
+    let (Backend::CudaF32 { ordinal } | Backend::CudaBf16 { ordinal }) = backend else { return None };
+    let memory_bytes = cuda_devices().ok()?.get(ordinal)?.memory_bytes;
+    Some((memory_bytes, largest_that_fits(sequences, memory_bytes, needs)))
+}
+
+fn gib(bytes: usize) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 fn describe_devices(text: &mut String, object: &mut Map<String, Value>) {
@@ -120,19 +153,26 @@ fn describe_devices(text: &mut String, object: &mut Map<String, Value>) {
         Ok(devices) if devices.is_empty() => text.push_str("cuda    none: the driver lists no device\n"),
         Ok(devices) => devices.iter().for_each(|device| {
             let unusable = device.unusable().map_or_else(String::new, |reason| format!("; not usable: {reason}"));
+            let ((major, minor), driver) = (device.capability, device.driver_version);
             text.push_str(&format!(
-                "cuda:{}  {}, {:.1} GiB, compute capability {}.{}{unusable}\n",
+                "cuda:{}  {}, {}, compute capability {major}.{minor}, {} multiprocessors, {} KiB of shared memory a block, \
+                 {} MiB of L2 cache; the driver knows CUDA {}.{}{unusable}\n",
                 device.ordinal,
                 device.name,
-                device.memory_bytes as f64 / f64::from(1 << 30),
-                device.capability.0,
-                device.capability.1
+                gib(device.memory_bytes),
+                device.multiprocessors,
+                device.shared_bytes / 1024,
+                device.l2_bytes >> 20,
+                driver / 1000,
+                driver % 1000 / 10,
             ));
         }),
     }
     let listed = cuda.unwrap_or_default().into_iter().map(|device| {
         json!({"device": format!("cuda:{}", device.ordinal), "name": device.name, "memory_bytes": device.memory_bytes,
-               "capability": [device.capability.0, device.capability.1], "usable": device.unusable().is_none()})
+               "capability": [device.capability.0, device.capability.1], "multiprocessors": device.multiprocessors,
+               "shared_bytes": device.shared_bytes, "l2_bytes": device.l2_bytes,
+               "driver_version": device.driver_version, "usable": device.unusable().is_none()})
     });
     let cpu = json!({"device": "cpu", "name": cpu, "usable": true});
     object.insert("devices".to_owned(), std::iter::once(cpu).chain(listed).collect());

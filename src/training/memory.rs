@@ -69,7 +69,7 @@ impl MemoryPlan {
         if total <= free_bytes {
             return Ok(());
         }
-        let advice = match (1..sequences).rev().find(|&fewer| needs(fewer) <= free_bytes) {
+        let advice = match largest_that_fits(sequences, free_bytes, needs) {
             None => "no batch fits beside the weights, moments and teacher: take a smaller --teacher window, another method, \
                      --recompute layer, or a smaller model"
                 .to_owned(),
@@ -81,6 +81,11 @@ impl MemoryPlan {
             format!("batches of {sequences} sequences need {needed} MiB in all and {free} MiB are free; {advice}");
         Err(Error::Device { device: device.to_owned(), message })
     }
+}
+
+/// The most sequences of a micro-batch, at most `sequences`, of which `needs` gives the bytes.
+pub fn largest_that_fits(sequences: usize, free_bytes: usize, needs: impl Fn(usize) -> usize) -> Option<usize> {
+    (1..=sequences).rev().find(|&fewer| needs(fewer) <= free_bytes)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ pub mod state;
 pub mod step;
 
 pub use evaluate::{EvaluationSet, evaluate, pick};
-pub use memory::MemoryPlan;
+pub use memory::{MemoryPlan, largest_that_fits};
 pub use run::{LoopSettings, Observation, Outcome, Run};
 pub use schedule::LearningRates;
 pub use step::{Learner, Skips, StepReport, StepSettings};

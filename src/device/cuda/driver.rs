@@ -31,6 +31,12 @@ pub struct CudaInfo {
     pub memory_bytes: usize,
     /// Major and minor compute capability.
     pub capability: (i32, i32),
+    pub multiprocessors: i32,
+    /// Most shared memory of a block, which kernels ask for beyond 48 KiB.
+    pub shared_bytes: i32,
+    pub l2_bytes: i32,
+    /// The newest CUDA that the driver knows, as 1000 · major + 10 · minor.
+    pub driver_version: i32,
 }
 
 /// The devices in the driver's order; an error says why there is no list.
@@ -55,19 +61,25 @@ pub fn cuda_devices() -> Result<Vec<CudaInfo>, String> {
 fn info(number: c_int) -> Result<CudaInfo, DriverError> {
     use CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+        CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE as L2, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as SHARED,
+        CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS,
     };
     let device = result::device::get(number)?;
     // SAFETY: the handle is from `cuDeviceGet`, right above.
-    let (memory_bytes, major, minor) = unsafe {
-        let of = |attribute| result::device::get_attribute(device, attribute);
-        (result::device::total_mem(device)?, of(MAJOR)?, of(MINOR)?)
-    };
-    let name = result::device::get_name(device)?;
+    let of = |attribute| unsafe { result::device::get_attribute(device, attribute) };
+    let mut driver_version = 0;
+    // SAFETY: the driver writes one number.
+    unsafe { sys::cuDriverGetVersion(&mut driver_version) }.result()?;
     Ok(CudaInfo {
         ordinal: usize::try_from(number).unwrap_or_default(),
-        name,
-        memory_bytes,
-        capability: (major, minor),
+        name: result::device::get_name(device)?,
+        // SAFETY: as above.
+        memory_bytes: unsafe { result::device::total_mem(device)? },
+        capability: (of(MAJOR)?, of(MINOR)?),
+        multiprocessors: of(MULTIPROCESSORS)?,
+        shared_bytes: of(SHARED)?,
+        l2_bytes: of(L2)?,
+        driver_version,
     })
 }
 
