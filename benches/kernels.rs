@@ -208,7 +208,7 @@ fn optimizer<'a>(device: &Gpu, encoder: &'a Encoder) -> Vec<Operation<'a>> {
         Box::new(move |device, _| {
             RATES.fill_ranges(&mut ranges, layout, t);
             let update = Update {
-                number: t + 1,
+                step_number: t + 1,
                 beta1: 0.9,
                 beta2: 0.999,
                 eps: 1e-8,
@@ -246,6 +246,8 @@ fn main() {
         let hidden = mask().at(Site::Output { layer: 0 }, config.hidden_drop_prob);
         let probabilities = mask().at(Site::AttentionProbabilities { layer: 0 }, config.attention_drop_prob);
         let (t, b) = (source.tokens(), source.sequences());
+        // Reading it waits for all that is under way.
+        let probe = device.vector(1).expect("memory for the bench");
         let mut operations = linear(&device, &encoder, t, hidden);
         operations.extend(attention(&device, encoder.shape, t, b, probabilities));
         operations.extend(rows(&device, &encoder, &source, hidden));
@@ -253,16 +255,16 @@ fn main() {
         for (family, mut operation) in operations {
             if simulated {
                 // What making the buffers launched is over before the trace begins anew.
-                device.read_gradient_norm().expect("the buffers are made");
+                device.read_vector(&probe).expect("the buffers are made");
                 let _ = fs::remove_file(&trace);
                 operation(&mut device, &batch);
-                device.read_gradient_norm().expect("the operations have run");
+                device.read_vector(&probe).expect("the operations have run");
                 report(family, &trace);
             } else {
                 criterion.bench_function(&format!("kernels/{name}/{family}"), |bench| {
                     bench.iter(|| {
                         operation(&mut device, &batch);
-                        device.read_gradient_norm().expect("the operations have run");
+                        device.read_vector(&probe).expect("the operations have run");
                     });
                 });
             }

@@ -65,7 +65,7 @@ fn optimizer(c: &mut Criterion) {
             b.iter(|| {
                 RATES.fill_ranges(&mut ranges, layout, t);
                 let update = Update {
-                    number: t + 1,
+                    step_number: t + 1,
                     beta1: 0.9,
                     beta2: 0.999,
                     eps: 1e-8,

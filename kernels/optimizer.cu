@@ -49,13 +49,28 @@ struct Follower {
 
 struct AdamW {
     float beta1, beta2, eps, clip;
-    float correction1, correction2; // 1 / (1 − β₁ⁿ), 1 / √(1 − β₂ⁿ)
+    unsigned step_number; // from 1; n is smaller by the steps that were skipped
+};
+
+// What the device remembers and the host reads later.
+struct Outcome {
+    double norm;  // ‖g‖ of the last step
+    double skips; // steps whose ‖g‖ was not finite
 };
 
 // What every update needs to know of a chunk of the arena. Mirrored in src/device/cuda/optimizer.rs.
 struct Chunk {
     unsigned start, len, range;
 };
+
+// base to a whole power, by squaring.
+__device__ __forceinline__ double power(double base, unsigned exponent) {
+    double result = 1;
+    for (; exponent; exponent /= 2, base *= base) {
+        if (exponent % 2) result *= base;
+    }
+    return result;
+}
 
 // mean += weight · (θ − mean), the mean in two floats (Knuth's two-sum keeps what the addition rounds off).
 __device__ __forceinline__ void move_towards(Pack& mean, Pack& rest, const Pack& theta, float weight) {
@@ -115,21 +130,32 @@ __device__ __forceinline__ void follow_before(const Follower& f, size_t at, cons
 }
 
 template <class T>
-__device__ __forceinline__ void update(float* student, void* working, float* first, float* second, double* norm_out,
+__device__ __forceinline__ void update(float* student, void* working, float* first, float* second, Outcome* outcome,
                                        const Follower& teacher, const Follower& average, const float* d_theta,
                                        const double* partials, const Chunk* chunks, const float2* rates, const AdamW& adamw) {
     __shared__ double warps[UPDATE_THREADS / WARP];
+    __shared__ float2 corrections; // 1 / (1 − β₁ⁿ), 1 / √(1 − β₂ⁿ)
     static_assert(NORM_BLOCKS == UPDATE_THREADS, "a thread reads one partial sum");
     const double norm = sqrt(block_sum<UPDATE_THREADS>(partials[threadIdx.x], warps));
     const bool finite = isfinite(norm);
-    if (blockIdx.x == 0 && threadIdx.x == 0) *norm_out = norm;
+    if (threadIdx.x == 0) {
+        if (finite) {
+            const unsigned n = adamw.step_number - (unsigned)outcome->skips;
+            corrections = make_float2((float)(1 / (1 - power(adamw.beta1, n))), (float)rsqrt(1 - power(adamw.beta2, n)));
+        }
+        if (blockIdx.x == 0) {
+            outcome->norm = norm;
+            if (!finite) outcome->skips += 1;
+        }
+    }
+    __syncthreads();
     const Chunk chunk = chunks[blockIdx.x];
     const unsigned offset = threadIdx.x * PACK;
     if (offset >= chunk.len) return;
     const size_t at = (size_t)chunk.start + offset;
     const float scale = fminf(adamw.clip / ((float)norm + 1e-6f), 1.0f);
     const float lr = rates[chunk.range].x, keep = 1.0f - lr * rates[chunk.range].y;
-    const float step = lr * adamw.correction1;
+    const float step = lr * corrections.x;
 
     Pack theta = load_pack(student + at);
     follow_before<T>(teacher, at, theta);
@@ -141,7 +167,7 @@ __device__ __forceinline__ void update(float* student, void* working, float* fir
         const float g = d.v[k] * scale;
         m.v[k] = fmaf(adamw.beta1, m.v[k], (1.0f - adamw.beta1) * g);
         v.v[k] = fmaf(adamw.beta2, v.v[k], (1.0f - adamw.beta2) * g * g);
-        theta.v[k] = theta.v[k] * keep - step * m.v[k] / (sqrtf(v.v[k]) * adamw.correction2 + adamw.eps);
+        theta.v[k] = theta.v[k] * keep - step * m.v[k] / (sqrtf(v.v[k]) * corrections.y + adamw.eps);
     }
     store_pack(first + at, m);
     store_pack(second + at, v);
@@ -151,15 +177,15 @@ __device__ __forceinline__ void update(float* student, void* working, float* fir
     if (average.mode == FOLLOW_AFTER) follow_mean<T>(average, at, theta);
 }
 
-// Overwrites student, its working copy, both moments, teacher and average; norm: ‖g‖.
+// Overwrites student, its working copy, both moments, teacher, average and outcome.
 // Without a least number of blocks ptxas holds itself to 64 registers and spills.
-#define UPDATE(NAME, T)                                                                                                \
-    extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 3)                                                    \
-        NAME(float* student, void* working, float* first, float* second, double* norm, Follower teacher,               \
-             Follower average, const float* d_theta, const double* partials, const Chunk* chunks, const float2* rates, \
-             AdamW adamw, Trail trail) {                                                                               \
-        leave_mark(trail);                                                                                             \
-        update<T>(student, working, first, second, norm, teacher, average, d_theta, partials, chunks, rates, adamw);   \
+#define UPDATE(NAME, T)                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 3)                                                     \
+        NAME(float* student, void* working, float* first, float* second, Outcome* outcome, Follower teacher,            \
+             Follower average, const float* d_theta, const double* partials, const Chunk* chunks, const float2* rates,  \
+             AdamW adamw, Trail trail) {                                                                                \
+        leave_mark(trail);                                                                                              \
+        update<T>(student, working, first, second, outcome, teacher, average, d_theta, partials, chunks, rates, adamw); \
     }
 UPDATE(update_f32, float)
 UPDATE(update_bf16, bf16)

@@ -73,7 +73,7 @@ fn a_stopped_run_goes_on_to_the_bit() {
 fn the_order_of_queued_work_changes_nothing() {
     let toy = Toy::new();
     let run = |seed: &str| {
-        let options = format!("{BASE} --max-steps 4 --batch-size 16 --grad-accum 2 --out run --overwrite");
+        let options = format!("{BASE} --max-steps 5 --batch-size 16 --grad-accum 4 --out run --overwrite");
         succeed(on_cuda(toy.start(&options)).env("CUDASIM_SEED", seed));
         toy.result("run")
     };

@@ -171,6 +171,9 @@ pub struct Capacity {
 }
 
 pub trait Device: Sized {
+    /// Whether calls return before their work is done: then the next step can be prepared while one runs.
+    const QUEUES: bool;
+
     /// A matrix of activations in the device's working precision.
     type Matrix;
     /// float32 numbers: statistics, logits, losses.
@@ -183,6 +186,8 @@ pub trait Device: Sized {
     type Gradients;
     /// An uploaded batch.
     type Batch;
+    /// What a step tells the host: where it arrives.
+    type Outcome;
 
     /// What this device is, for logs: every run names it.
     fn name(&self) -> String;
@@ -208,6 +213,8 @@ pub trait Device: Sized {
     fn parameters(&self, values: &[f32]) -> Result<Self::Parameters>;
     fn gradients(&self, len: usize, embeddings: &Embeddings) -> Result<Self::Gradients>;
     fn batch(&self, capacity: Capacity) -> Result<Self::Batch>;
+    /// For that many losses.
+    fn outcome(&self, losses: usize) -> Result<Self::Outcome>;
 
     fn read_matrix<'a>(&self, matrix: &'a Self::Matrix) -> Result<Cow<'a, [f32]>>;
     fn read_vector<'a>(&self, vector: &'a Self::Vector) -> Result<Cow<'a, [f32]>>;
@@ -490,11 +497,15 @@ pub trait Device: Sized {
     /// ‖g‖₂ over all parameters, with a fixed order of summation. It stays on the device for [`Device::update`].
     fn gradient_norm(&mut self, gradients: &Self::Gradients) -> Result<()>;
 
-    /// The last gradient norm; waits for the device.
-    fn read_gradient_norm(&mut self) -> Result<f64>;
+    /// Lets the losses of a step and its gradient norm come to the host, behind [`Device::update`] and without waiting. `losses` may
+    /// be overwritten by the next step.
+    fn send_outcome(&mut self, outcome: &mut Self::Outcome, losses: &Self::Vector) -> Result<()>;
+
+    /// What was sent, losses and gradient norm; waits for it.
+    fn receive_outcome<'a>(&mut self, outcome: &'a Self::Outcome) -> Result<(&'a [f32], f64)>;
 
     /// One pass over the arenas: clip, AdamW, teacher, average. Where the gradient norm is not finite, weights and moments stay,
-    /// and teacher and average take them in once more.
+    /// and teacher and average take them in once more; the device counts such steps, as the host will know of them too late.
     fn update(
         &mut self,
         state: &mut TrainingState<Self>,
@@ -502,6 +513,9 @@ pub trait Device: Sized {
         ranges: &[ParameterRange],
         update: &Update,
     ) -> Result<()>;
+
+    /// The steps that were skipped before a run goes on.
+    fn set_skips(&mut self, skips: u64) -> Result<()>;
 }
 
 /// A part of a linear layer's outputs: rows `from..from + outputs` of its weight and bias.

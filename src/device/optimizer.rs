@@ -43,8 +43,8 @@ pub enum Follow {
 /// One optimizer update.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
-    /// Number of this update, from 1; those that a gradient that is not finite left out do not count.
-    pub number: u64,
+    /// Number of the step, from 1. The n of the update is smaller by the steps that were skipped.
+    pub step_number: u64,
     pub beta1: f32,
     pub beta2: f32,
     pub eps: f32,

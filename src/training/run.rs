@@ -13,6 +13,7 @@ use std::{
 use super::{
     EvaluationSet, Learner, Skips, StepReport, evaluate, pick,
     state::{self, Best, Position},
+    step::MOST_QUEUED,
 };
 use crate::{
     Error, Result,
@@ -101,20 +102,20 @@ impl<D: Device> Run<D> {
     /// Trains to the end, or until `stop` is set.
     pub fn run(&mut self, stop: &AtomicBool, observe: &mut dyn FnMut(Observation)) -> Result<Outcome> {
         let mut coming: VecDeque<Vec<PackedBatch>> = VecDeque::new();
-        let ahead = self.learner.settings.plan.look_ahead() as u64;
+        let mut started = Instant::now();
         while self.position.step < self.settings.total_steps && !self.position.stopped {
-            let t = self.position.step;
-            let horizon = (t + ahead + 1).min(self.settings.total_steps);
-            while t + (coming.len() as u64) < horizon {
-                coming.push_back(self.pack(t + coming.len() as u64));
+            if self.may_queue(stop) {
+                if self.learner.queued() == 0 {
+                    started = Instant::now();
+                }
+                self.queue(&mut coming).map_err(|error| self.explain(error))?;
+                continue;
             }
-            let started = Instant::now();
-            let current = coming.pop_front().unwrap_or_default();
-            let next: Vec<&[PackedBatch]> = coming.iter().map(Vec::as_slice).collect();
-            let report = self.learner.step(t, &current, &next).map_err(|error| self.explain(error))?;
-            self.position.step = t + 1;
-            self.trace_step(t + 1, started)?;
+            let report = self.learner.collect().map_err(|error| self.explain(error))?;
+            self.position.step = report.step + 1;
+            self.trace_step(report.step + 1, started)?;
             self.log_step(&report, started.elapsed(), observe)?;
+            started = Instant::now();
             self.after_step(stop, observe).map_err(|error| self.explain(error))?;
         }
         let outcome = self.finish(observe)?;
@@ -123,6 +124,34 @@ impl<D: Device> Run<D> {
             timeline.finish()?;
         }
         Ok(outcome)
+    }
+
+    /// Whether the next step may be set under way: what is done behind a step looks at its weights, so the one after it waits.
+    fn may_queue(&self, stop: &AtomicBool) -> bool {
+        let queued = self.learner.queued();
+        let next = self.position.step + queued as u64;
+        queued == 0
+            || (D::QUEUES
+                && queued < MOST_QUEUED
+                && next < self.settings.total_steps
+                && self.timeline.is_none()
+                && !self.evaluates_behind(next)
+                && !self.saves_behind(next)
+                && !stop.load(Ordering::Relaxed)
+                && self.settings.stop_after.is_none_or(|after| next < after))
+    }
+
+    /// Sets the next step under way. `coming` holds the batches from it on.
+    fn queue(&mut self, coming: &mut VecDeque<Vec<PackedBatch>>) -> Result<()> {
+        let t = self.position.step + self.learner.queued() as u64;
+        let ahead = self.learner.settings.plan.look_ahead() as u64;
+        let horizon = (t + ahead + 1).min(self.settings.total_steps);
+        while t + (coming.len() as u64) < horizon {
+            coming.push_back(self.pack(t + coming.len() as u64));
+        }
+        let current = coming.pop_front().unwrap_or_default();
+        let next: Vec<&[PackedBatch]> = coming.iter().map(Vec::as_slice).collect();
+        self.learner.queue(t, &current, &next)
     }
 
     /// The micro-batches of a step.
@@ -146,13 +175,21 @@ impl<D: Device> Run<D> {
         timeline.host(&format!("step {step}"), started)
     }
 
-    fn is_epoch_end(&self) -> bool {
-        let step = self.position.step;
+    /// Whether an epoch, or the run, ends with update `step`.
+    fn is_epoch_end(&self, step: u64) -> bool {
         step.is_multiple_of(self.steps.steps_per_epoch()) || step == self.settings.total_steps
     }
 
-    fn is_due(&self, every: u64) -> bool {
-        self.is_epoch_end() || (every > 0 && self.position.step.is_multiple_of(every))
+    fn is_due(&self, step: u64, every: u64) -> bool {
+        self.is_epoch_end(step) || (every > 0 && step.is_multiple_of(every))
+    }
+
+    fn evaluates_behind(&self, step: u64) -> bool {
+        self.dev.is_some() && self.is_due(step, self.settings.eval_every)
+    }
+
+    fn saves_behind(&self, step: u64) -> bool {
+        self.settings.save && self.is_due(step, self.settings.save_every)
     }
 
     fn log_step(&mut self, report: &StepReport, elapsed: Duration, observe: &mut dyn FnMut(Observation)) -> Result<()> {
@@ -175,7 +212,7 @@ impl<D: Device> Run<D> {
         if skips.in_a_row > 0 {
             observe(Observation::Skipped { step, skips });
         }
-        if step.is_multiple_of(self.settings.log_every) || self.is_epoch_end() || skips.in_a_row > 0 {
+        if step.is_multiple_of(self.settings.log_every) || self.is_epoch_end(step) || skips.in_a_row > 0 {
             self.record(Event::Step(event))?;
         }
         Ok(())
@@ -187,15 +224,19 @@ impl<D: Device> Run<D> {
     }
 
     fn after_step(&mut self, stop: &AtomicBool, observe: &mut dyn FnMut(Observation)) -> Result<()> {
-        if self.dev.is_some() && self.is_due(self.settings.eval_every) {
+        let step = self.position.step;
+        if self.evaluates_behind(step) {
             self.evaluate_dev(observe)?;
         }
-        let step = self.position.step;
+        // A step that is under way already is waited for before the state is saved.
+        if self.learner.queued() > 0 {
+            return Ok(());
+        }
         let asked = stop.load(Ordering::Relaxed) || self.settings.stop_after.is_some_and(|after| step >= after);
         let interrupted = asked && step < self.settings.total_steps && !self.position.stopped;
         // Weights that give no finite gradient may be lost already: they are not to take the place of good ones.
-        let is_due = self.is_due(self.settings.save_every) && self.learner.skips.in_a_row == 0;
-        if self.settings.save && (interrupted || self.position.stopped || is_due) {
+        let is_due = self.saves_behind(step) && self.learner.skips.in_a_row == 0;
+        if is_due || (self.settings.save && (interrupted || self.position.stopped)) {
             self.log.sync()?;
             state::save(&self.store, &self.learner, &self.position, self.fingerprint)?;
             observe(Observation::Saved { step });

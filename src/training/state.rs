@@ -174,6 +174,7 @@ pub fn restore<D: Device>(
     }
     learner.votes = Votes::restore(pending);
     learner.skips = skips;
+    learner.device.set_skips(skips.total)?;
     Ok(position)
 }
 

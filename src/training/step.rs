@@ -1,5 +1,7 @@
 //! One optimizer step: micro-batches forward and backward, the teacher's logits, clip, update.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -84,6 +86,20 @@ pub struct Learner<D: Device> {
     /// Losses of a step by slot, cross-entropy and distillation; summed in that order, so that micro-batches do not change
     /// the sum.
     losses: D::Vector, // [2, E]
+    /// Where steps report to, taking turns.
+    outcomes: [D::Outcome; MOST_QUEUED],
+    queued: VecDeque<Queued>,
+}
+
+/// Steps under way at most: while one runs, the next is prepared.
+pub const MOST_QUEUED: usize = 2;
+
+/// A step under way, whose losses and gradient norm are still to come.
+struct Queued {
+    report: StepReport,
+    examples: usize,
+    /// Factor of the summed cross-entropy.
+    ce_scale: f64,
 }
 
 impl<D: Device> Learner<D> {
@@ -123,15 +139,24 @@ impl<D: Device> Learner<D> {
             batch: device.batch(both)?,
             ranges: Vec::with_capacity(encoder.layout.segments.len()),
             losses: device.vector(2 * settings.max_examples)?,
+            outcomes: [device.outcome(2 * settings.max_examples)?, device.outcome(2 * settings.max_examples)?],
+            queued: VecDeque::with_capacity(MOST_QUEUED),
             device,
             encoder,
             settings,
         })
     }
 
-    /// Step t on its micro-batches. `ahead[k − 1]` are the micro-batches of step t + k, as many as [`Plan::look_ahead`] asks
-    /// for and the run still has.
+    /// Step t on its micro-batches, to its end. `ahead[k − 1]` are the micro-batches of step t + k, as many as
+    /// [`Plan::look_ahead`] asks for and the run still has.
     pub fn step(&mut self, step: u64, micro: &[PackedBatch], ahead: &[&[PackedBatch]]) -> Result<StepReport> {
+        self.queue(step, micro, ahead)?;
+        self.collect()
+    }
+
+    /// Sets step t under way, without waiting for it. At most [`MOST_QUEUED`] may be.
+    pub fn queue(&mut self, step: u64, micro: &[PackedBatch], ahead: &[&[PackedBatch]]) -> Result<()> {
+        assert!(self.queued.len() < MOST_QUEUED, "a step is collected before the one after the next is queued");
         let examples: usize = micro.iter().map(PackedBatch::sequences).sum();
         let scalars = self.scalars(step, micro, examples);
         let votes = self.votes.take(step);
@@ -147,37 +172,54 @@ impl<D: Device> Learner<D> {
         self.device.enter(Scope::Optimizer);
         self.device.gradient_norm(&self.gradients)?;
         self.update(step)?;
-        // Everything of the step is under way; only here is it waited for.
-        let (ce, distill) = self.read_losses(examples)?;
-        let ce = ce * f64::from(scalars.ce_scale);
-        let distill = distill / examples as f64;
-        let lambda = if self.settings.plan.teaches(step) { f64::from(scalars.lambda) } else { 0.0 };
-        let loss = if lambda == 0.0 { ce } else { ce + lambda * distill };
-        let grad_norm = self.device.read_gradient_norm()?;
-        self.count_skips(step, loss, grad_norm)?;
+        let outcome = &mut self.outcomes[(step % MOST_QUEUED as u64) as usize];
+        self.device.send_outcome(outcome, &self.losses)?;
         let factor = self.settings.rates.factor(step);
-        Ok(StepReport {
+        let report = StepReport {
             step,
-            loss,
-            ce,
-            distill,
-            lambda,
+            loss: 0.0,
+            ce: 0.0,
+            distill: 0.0,
+            lambda: if self.settings.plan.teaches(step) { f64::from(scalars.lambda) } else { 0.0 },
             lr: self.settings.rates.encoder * factor,
             lr_head: self.settings.rates.head * factor,
-            grad_norm,
+            grad_norm: 0.0,
             tokens: micro.iter().map(|batch| batch.tokens() as u64).sum(),
-        })
+        };
+        self.queued.push_back(Queued { report, examples, ce_scale: f64::from(scalars.ce_scale) });
+        Ok(())
+    }
+
+    /// Steps that were queued and not collected.
+    pub fn queued(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// Waits for the oldest step under way.
+    pub fn collect(&mut self) -> Result<StepReport> {
+        let Queued { mut report, examples, ce_scale } = self.queued.pop_front().expect("a step was queued");
+        let outcome = &self.outcomes[(report.step % MOST_QUEUED as u64) as usize];
+        let (losses, grad_norm) = self.device.receive_outcome(outcome)?;
+        // Sums over the examples in the order of their slots.
+        let sum = |values: &[f32]| values[..examples].iter().map(|&v| f64::from(v)).sum::<f64>();
+        let (ce, distill) = losses.split_at(self.settings.max_examples);
+        report.ce = sum(ce) * ce_scale;
+        report.distill = sum(distill) / examples as f64;
+        report.loss = if report.lambda == 0.0 { report.ce } else { report.ce + report.lambda * report.distill };
+        report.grad_norm = grad_norm;
+        self.count_skips(&report)?;
+        Ok(report)
     }
 
     /// # Errors
     /// [`Error::NotFinite`] where the step could not be skipped, or too many were.
-    fn count_skips(&mut self, step: u64, loss: f64, grad_norm: f64) -> Result<()> {
+    fn count_skips(&mut self, report: &StepReport) -> Result<()> {
         let advice = "lower --lr or --lambda, or look at the data of this step";
-        let fail = |what, advice| Err(Error::NotFinite { step, what, advice });
+        let fail = |what, advice| Err(Error::NotFinite { step: report.step, what, advice });
         let Skips { total, in_a_row } = &mut self.skips;
-        if grad_norm.is_finite() {
+        if report.grad_norm.is_finite() {
             *in_a_row = 0;
-            return if loss.is_finite() { Ok(()) } else { fail("the loss", advice.to_owned()) };
+            return if report.loss.is_finite() { Ok(()) } else { fail("the loss", advice.to_owned()) };
         }
         (*total, *in_a_row) = (*total + 1, *in_a_row + 1);
         match *in_a_row {
@@ -186,14 +228,6 @@ impl<D: Device> Learner<D> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Sums of both losses over the examples of the step, in the order of their slots.
-    fn read_losses(&self, examples: usize) -> Result<(f64, f64)> {
-        let losses = self.device.read_vector(&self.losses)?;
-        let (ce, distill) = losses.split_at(self.settings.max_examples);
-        let sum = |values: &[f32]| values[..examples].iter().map(|&v| f64::from(v)).sum::<f64>();
-        Ok((sum(ce), sum(distill)))
     }
 
     fn scalars(&self, step: u64, micro: &[PackedBatch], examples: usize) -> StepScalars {
@@ -327,7 +361,7 @@ impl<D: Device> Learner<D> {
         let settings = &self.settings;
         settings.rates.fill_ranges(&mut self.ranges, &self.encoder.layout, step);
         let update = Update {
-            number: step + 1 - self.skips.total,
+            step_number: step + 1,
             beta1: settings.beta1,
             beta2: settings.beta2,
             eps: settings.adam_eps,

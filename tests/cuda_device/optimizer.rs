@@ -48,7 +48,7 @@ fn the_norm_is_that_of_the_whole_arena() {
         device.write_gradients(&mut gradients, &values).unwrap();
         let mut state = fine_tuning().initial_state(&device, &layout, &vec![0.0; layout.len]).unwrap();
         step(&mut device, &mut state, &gradients, &layout, &fine_tuning(), 0, 1.0);
-        let found = device.read_gradient_norm().unwrap();
+        let found = support::gradient_norm(&mut device);
         let expected = tiny::norm(double(&values));
         // Squares below the least float vanish, as they do in torch.
         if size == 1e-30 || size == 1e-42 {
@@ -75,7 +75,7 @@ fn step<D: Device>(
     let mut ranges = Vec::new();
     RATES.fill_ranges(&mut ranges, layout, t);
     let update = Update {
-        number: t + 1,
+        step_number: t + 1,
         beta1: 0.9,
         beta2: 0.999,
         eps: 1e-8,
@@ -186,7 +186,7 @@ fn a_gradient_that_is_not_finite_moves_neither_weights_nor_moments() {
         values[layout.classifier.bias.start] = bad;
         device.write_gradients(&mut gradients, &values).unwrap();
         step(&mut device, &mut state, &gradients, &layout, &plan, 0, 1.0);
-        assert!(!device.read_gradient_norm().unwrap().is_finite(), "{bad}");
+        assert!(!support::gradient_norm(&mut device).is_finite(), "{bad}");
         assert!(own(&device, &state) == before, "{bad}");
         assert_copies(&device, &state);
     }

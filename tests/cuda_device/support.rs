@@ -42,6 +42,13 @@ pub fn upload<D: Device>(device: &mut D, packed: &PackedBatch, capacity: Capacit
     batch
 }
 
+/// The gradient norm of the last update.
+pub fn gradient_norm<D: Device>(device: &mut D) -> f64 {
+    let (mut outcome, losses) = (device.outcome(1).unwrap(), device.vector(1).unwrap());
+    device.send_outcome(&mut outcome, &losses).unwrap();
+    device.receive_outcome(&outcome).unwrap().1
+}
+
 pub fn double(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }

@@ -36,13 +36,15 @@ pub struct CpuDevice {
     norm_partials: Vec<f64>,
     /// ‖g‖₂ of the last [`Device::gradient_norm`](super::Device::gradient_norm).
     norm: f64,
+    /// Updates that its not being finite has left out.
+    skips: u64,
     clock: Option<ScopeClock>,
 }
 
 impl CpuDevice {
     pub fn new(shape: Shape, capacity: Capacity) -> Self {
         let [partial, d_sum, d_pooled, losses] = scratch_sizes(shape, capacity).map(|len| vec![0.0; len]);
-        Self { shape, partial, d_sum, d_pooled, losses, norm_partials: Vec::new(), norm: 0.0, clock: None }
+        Self { shape, partial, d_sum, d_pooled, losses, norm_partials: Vec::new(), norm: 0.0, skips: 0, clock: None }
     }
 
     /// Bytes of the scratch that [`CpuDevice::new`] allocates.
@@ -61,6 +63,13 @@ fn scratch_sizes(shape: Shape, capacity: Capacity) -> [usize; 4] {
     let c = shape.hidden;
     let blocks = capacity.tokens.max(capacity.sequences).div_ceil(layer_norm::BLOCK);
     [blocks * 4 * c, capacity.tokens * c, capacity.sequences * c, 2 * capacity.sequences]
+}
+
+/// Losses of a step, and its gradient norm.
+#[derive(Debug)]
+pub struct CpuOutcome {
+    losses: Vec<f32>,
+    norm: f64,
 }
 
 /// Gradients, and which rows of the word embeddings this step has touched.

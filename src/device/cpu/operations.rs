@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::{
-    CpuBatch, CpuDevice, CpuGradients, attention, attention_first, embedding, head, layer_norm, linear, loss, optimizer,
+    CpuBatch, CpuDevice, CpuGradients, CpuOutcome, attention, attention_first, embedding, head, layer_norm, linear,
+    loss, optimizer,
 };
 use crate::{
     Result,
@@ -17,12 +18,15 @@ use crate::{
 };
 
 impl Device for CpuDevice {
+    const QUEUES: bool = false;
+
     type Matrix = Vec<f32>;
     type Vector = Vec<f32>;
     type Arena = Vec<f32>;
     type Parameters = Vec<f32>;
     type Gradients = CpuGradients;
     type Batch = CpuBatch;
+    type Outcome = CpuOutcome;
 
     fn name(&self) -> String {
         Self::description()
@@ -72,6 +76,10 @@ impl Device for CpuDevice {
 
     fn batch(&self, capacity: Capacity) -> Result<CpuBatch> {
         Ok(CpuBatch::with_capacity(capacity))
+    }
+
+    fn outcome(&self, losses: usize) -> Result<CpuOutcome> {
+        Ok(CpuOutcome { losses: vec![0.0; losses], norm: 0.0 })
     }
 
     fn read_matrix<'a>(&self, matrix: &'a Vec<f32>) -> Result<Cow<'a, [f32]>> {
@@ -553,8 +561,14 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    fn read_gradient_norm(&mut self) -> Result<f64> {
-        Ok(self.norm)
+    fn send_outcome(&mut self, outcome: &mut CpuOutcome, losses: &Vec<f32>) -> Result<()> {
+        outcome.losses.copy_from_slice(losses);
+        outcome.norm = self.norm;
+        Ok(())
+    }
+
+    fn receive_outcome<'a>(&mut self, outcome: &'a CpuOutcome) -> Result<(&'a [f32], f64)> {
+        Ok((&outcome.losses, outcome.norm))
     }
 
     fn update(
@@ -564,7 +578,14 @@ impl Device for CpuDevice {
         ranges: &[ParameterRange],
         update: &Update,
     ) -> Result<()> {
-        optimizer::update(state, gradients, ranges, update, self.norm);
+        let number = update.step_number - self.skips;
+        optimizer::update(state, gradients, ranges, update, number, self.norm);
+        self.skips += u64::from(!self.norm.is_finite());
+        Ok(())
+    }
+
+    fn set_skips(&mut self, skips: u64) -> Result<()> {
+        self.skips = skips;
         Ok(())
     }
 }

@@ -100,6 +100,7 @@ pub fn update(
     gradients: &CpuGradients,
     ranges: &[ParameterRange],
     update: &Update,
+    number: u64,
     norm: f64,
 ) {
     let average = match (&mut state.average, update.average) {
@@ -116,7 +117,7 @@ pub fn update(
         average,
     };
     let scale = (f64::from(update.clip) / (norm + 1e-6)).min(1.0) as f32;
-    recurse(whole, &Pass { gradients, ranges, update, scale, moves: norm.is_finite() });
+    recurse(whole, &Pass { gradients, ranges, update, number, scale, moves: norm.is_finite() });
 }
 
 /// What every leaf needs to know.
@@ -124,6 +125,7 @@ struct Pass<'a> {
     gradients: &'a CpuGradients,
     ranges: &'a [ParameterRange],
     update: &'a Update,
+    number: u64,
     /// Factor on the gradients: the clip coefficient.
     scale: f32,
     /// θ moves: the gradient is finite.
@@ -183,9 +185,9 @@ fn tile(stretch: &mut Stretch, span: std::ops::Range<usize>, range: &ParameterRa
 
 #[inline(always)]
 fn adamw(theta: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], lr: f32, keep: f32, pass: &Pass) {
-    let &Pass { update, scale, .. } = pass;
+    let &Pass { update, number, scale, .. } = pass;
     let (beta1, beta2, eps) = (update.beta1, update.beta2, update.eps);
-    let correction = |beta: f32| 1.0 - f64::from(beta).powf(update.number as f64);
+    let correction = |beta: f32| 1.0 - f64::from(beta).powf(number as f64);
     let step = (f64::from(lr) / correction(beta1)) as f32;
     let inverse_root = (1.0 / correction(beta2).sqrt()) as f32;
     for (((w, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(g) {

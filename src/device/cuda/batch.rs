@@ -13,9 +13,12 @@
 
 use std::{ops::Range, sync::Arc};
 
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, PinnedHostSlice};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr};
 
-use super::fault::{Place, driver_error};
+use super::{
+    fault::{Place, driver_error},
+    pinned::Pinned,
+};
 use crate::{
     Result,
     data::PackedBatch,
@@ -73,7 +76,7 @@ pub struct CudaBatch {
     /// Address of `words`.
     base: u64,
     sections: Sections,
-    staging: [PinnedHostSlice<u32>; 2],
+    staging: [Pinned<u32>; 2],
     /// Which of `staging` the next batch is written to.
     turn: usize,
     capacity: Capacity,
@@ -94,8 +97,7 @@ impl CudaBatch {
         let sections = Sections::new(capacity);
         let words = stream.alloc_zeros(sections.end).map_err(driver_error(device, "allocate a batch"))?;
         let base = words.device_ptr(stream).0;
-        // SAFETY: pinned memory of plain words, which `upload` writes before anything reads it.
-        let pinned = || unsafe { context.alloc_pinned(sections.end) };
+        let pinned = || Pinned::new(context, sections.end);
         let pinned = || pinned().map_err(driver_error(device, "allocate pinned memory"));
         let staging = [pinned()?, pinned()?];
         let (bucket, device) = (capacity, device.clone());
@@ -116,7 +118,7 @@ impl CudaBatch {
         self.turn = 1 - self.turn;
         let Self { staging, sections, turn, device, .. } = self;
         // Waits for the copy that last read this buffer.
-        let words = staging[*turn].as_mut_slice().map_err(driver_error(device, "reuse pinned memory"))?;
+        let words = staging[*turn].write().map_err(driver_error(device, "reuse pinned memory"))?;
         let runs = fill(words, sections, source);
         let header = [
             tokens as u32,
@@ -130,7 +132,7 @@ impl CudaBatch {
         ];
         words[..HEADER].copy_from_slice(&header);
         words[sections.offsets + sequences..sections.labels].fill(tokens as u32);
-        stream.memcpy_htod(&staging[*turn], &mut self.words).map_err(driver_error(device, "upload a batch"))?;
+        staging[*turn].copy_to(stream, &mut self.words).map_err(driver_error(device, "upload a batch"))?;
         (self.tokens, self.sequences, self.step) = (tokens, sequences, scalars.step);
         self.bucket = bucket(self.capacity, Capacity { tokens, sequences, length: longest as usize });
         Ok(())

@@ -20,7 +20,9 @@ mod loss;
 mod memory;
 mod operations;
 mod optimizer;
+mod outcome;
 mod partials;
+mod pinned;
 mod recorder;
 mod tracer;
 mod trail;
@@ -35,6 +37,7 @@ pub use element::Element;
 pub use half::bf16 as Bf16;
 pub use kernels::{IMAGES, Image};
 pub use memory::{CudaGradients, CudaParameters};
+pub use outcome::CudaOutcome;
 
 use self::{
     fault::{Place, driver_error},

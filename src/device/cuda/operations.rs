@@ -5,8 +5,8 @@ use std::{borrow::Cow, cell::RefCell};
 use cudarc::driver::CudaSlice;
 
 use super::{
-    CudaBatch, CudaDevice, CudaGradients, CudaParameters, attention, element::Element, embedding, fault::driver_error,
-    head, layer_norm, linear, loss, memory, optimizer, recorder, tracer::Tracer,
+    CudaBatch, CudaDevice, CudaGradients, CudaOutcome, CudaParameters, attention, element::Element, embedding,
+    fault::driver_error, head, layer_norm, linear, loss, memory, optimizer, outcome, recorder, tracer::Tracer,
 };
 use crate::{
     Result,
@@ -19,12 +19,15 @@ use crate::{
 };
 
 impl<E: Element> Device for CudaDevice<E> {
+    const QUEUES: bool = true;
+
     type Matrix = CudaSlice<E>;
     type Vector = CudaSlice<f32>;
     type Arena = CudaSlice<f32>;
     type Parameters = CudaParameters<E>;
     type Gradients = CudaGradients;
     type Batch = CudaBatch;
+    type Outcome = CudaOutcome;
 
     fn name(&self) -> String {
         self.name.clone()
@@ -78,6 +81,10 @@ impl<E: Element> Device for CudaDevice<E> {
 
     fn batch(&self, capacity: Capacity) -> Result<CudaBatch> {
         CudaBatch::new(&self.context, &self.launcher.stream, &self.launcher.device, capacity)
+    }
+
+    fn outcome(&self, losses: usize) -> Result<CudaOutcome> {
+        CudaOutcome::new(&self.context, &self.launcher.device, losses)
     }
 
     fn read_matrix<'a>(&self, matrix: &'a CudaSlice<E>) -> Result<Cow<'a, [f32]>> {
@@ -425,8 +432,12 @@ impl<E: Element> Device for CudaDevice<E> {
         optimizer::gradient_norm(self, gradients)
     }
 
-    fn read_gradient_norm(&mut self) -> Result<f64> {
-        optimizer::read_gradient_norm(self)
+    fn send_outcome(&mut self, outcome: &mut CudaOutcome, losses: &CudaSlice<f32>) -> Result<()> {
+        outcome::send(self, outcome, losses)
+    }
+
+    fn receive_outcome<'a>(&mut self, outcome: &'a CudaOutcome) -> Result<(&'a [f32], f64)> {
+        outcome::receive(self, outcome)
     }
 
     fn update(
@@ -437,6 +448,10 @@ impl<E: Element> Device for CudaDevice<E> {
         update: &Update,
     ) -> Result<()> {
         optimizer::update(self, state, gradients, ranges, update)
+    }
+
+    fn set_skips(&mut self, skips: u64) -> Result<()> {
+        optimizer::set_skips(self, skips)
     }
 }
 

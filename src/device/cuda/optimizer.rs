@@ -7,8 +7,9 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, PushKernelArg
 use super::{
     CudaDevice, CudaGradients, CudaParameters, Setup,
     element::Element,
-    fault::{Place, driver_error},
+    fault::Place,
     kernels::{Kernel, geometry},
+    launch::Launcher,
     memory::{write, zeros},
 };
 use crate::{
@@ -56,21 +57,11 @@ struct AdamW {
     beta2: f32,
     eps: f32,
     clip: f32,
-    correction1: f32,
-    correction2: f32,
+    step_number: u32,
 }
 
-// SAFETY: plain floats, laid out as the kernel's struct.
+// SAFETY: plain words, laid out as the kernel's struct.
 unsafe impl DeviceRepr for AdamW {}
-
-impl AdamW {
-    fn new(update: &Update) -> Self {
-        let correction = |beta: f32| 1.0 - f64::from(beta).powf(update.number as f64);
-        let &Update { beta1, beta2, eps, clip, .. } = update;
-        let correction1 = (1.0 / correction(beta1)) as f32;
-        Self { beta1, beta2, eps, clip, correction1, correction2: (1.0 / correction(beta2).sqrt()) as f32 }
-    }
-}
 
 /// Mirrors `Follower` in kernels/optimizer.cu.
 #[repr(C)]
@@ -102,8 +93,8 @@ pub struct Optimizer<E: Element> {
     update: Kernel,
     working_copy: Option<Kernel>,
     partials: CudaSlice<f64>, // [NORM_BLOCKS]
-    /// ‖g‖₂ of the last update.
-    norm_of_last: CudaSlice<f64>, // [1]
+    /// `Outcome` of kernels/optimizer.cu: ‖g‖₂ of the last step, and how many steps were skipped.
+    pub outcome: CudaSlice<f64>, // [2]
     /// Made at the first update, when the ranges are known.
     tables: Option<Tables>,
     element: PhantomData<E>,
@@ -127,7 +118,7 @@ impl<E: Element> Optimizer<E> {
             update: kernels.of::<E>("update_bf16", "update_f32")?,
             working_copy: if E::STORAGE.copies_weights { Some(kernels.get("working_copy_bf16")?) } else { None },
             partials: zeros(stream, device, geometry::NORM_BLOCKS as usize)?,
-            norm_of_last: zeros(stream, device, 1)?,
+            outcome: zeros(stream, device, 2)?,
             tables: None,
             element: PhantomData,
         })
@@ -219,9 +210,9 @@ pub fn gradient_norm<E: Element>(device: &mut CudaDevice<E>, gradients: &CudaGra
     }
 }
 
-pub fn read_gradient_norm<E: Element>(device: &mut CudaDevice<E>) -> Result<f64> {
-    let norm = device.launcher.stream.clone_dtoh(&device.optimizer.norm_of_last);
-    Ok(norm.map_err(driver_error(&device.launcher.device, "finish a step"))?[0])
+pub fn set_skips<E: Element>(device: &mut CudaDevice<E>, skips: u64) -> Result<()> {
+    let Launcher { stream, device: place, .. } = &device.launcher;
+    write(stream, place, &mut device.optimizer.outcome, &[0.0, skips as f64])
 }
 
 pub fn update<E: Element>(
@@ -233,7 +224,7 @@ pub fn update<E: Element>(
 ) -> Result<()> {
     let launcher = &device.launcher;
     let (stream, name) = (&launcher.stream, &launcher.device);
-    let Optimizer { update: kernel, partials, norm_of_last, tables, .. } = &mut device.optimizer;
+    let Optimizer { update: kernel, partials, outcome, tables, .. } = &mut device.optimizer;
     if tables.is_none() {
         *tables = Some(Tables::new(stream, name, ranges, state.teacher.as_ref())?);
     }
@@ -246,14 +237,15 @@ pub fn update<E: Element>(
         (Some(mean), Follow::After { weight }) => of_mean(stream, mean, AFTER, weight),
         _ => Follower::default(),
     };
-    let adamw = AdamW::new(update);
+    let &Update { beta1, beta2, eps, clip, step_number, .. } = update;
+    let adamw = AdamW { beta1, beta2, eps, clip, step_number: step_number as u32 };
     let TrainingState { student, first_moment, second_moment, .. } = state;
     let working = student.working.as_ref().map_or(0, |working| address(stream, working));
     // SAFETY: chunks lie inside the arenas, which all have one length; the followers' addresses are of arenas that `state`
     // owns, as is `working`; a rate a range, a partial sum a block of the norm.
     unsafe {
         launcher.launch(kernel, [*chunk_count, 1, 1], geometry::UPDATE_THREADS, 0, |args| {
-            args.arg(&mut student.master).arg(&working).arg(first_moment).arg(second_moment).arg(norm_of_last);
+            args.arg(&mut student.master).arg(&working).arg(first_moment).arg(second_moment).arg(outcome);
             args.arg(&teacher)
                 .arg(&average)
                 .arg(&gradients.arena)
