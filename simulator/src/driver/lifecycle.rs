@@ -27,6 +27,12 @@ pub fn initialize() -> Outcome {
     Ok(())
 }
 
+/// What `cuDriverGetVersion` answers, which may be asked before `cuInit`.
+pub fn driver_version() -> i32 {
+    let started = lock().as_ref().map(|driver| driver.settings.driver_version);
+    started.unwrap_or_else(|| Settings::from_environment().unwrap_or_default().driver_version)
+}
+
 /// Starts the driver over with these settings, counting traffic and keeping every launch's line.
 pub fn configure(settings: Settings) {
     *CONFIGURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(settings.clone());

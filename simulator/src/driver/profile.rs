@@ -27,7 +27,7 @@ pub struct Profile {
 
 const KB: u32 = 1024;
 
-pub static PROFILES: [Profile; 4] = [
+pub static PROFILES: [Profile; 5] = [
     Profile {
         key: "h100",
         name: "NVIDIA H100 SXM (simulated)",
@@ -99,6 +99,25 @@ pub static PROFILES: [Profile; 4] = [
         bus_bits: 8192,
         bandwidth_gb: 8000.0,
         tensor_tflops: 2250.0,
+    },
+    // Turing: what programs for newer GPUs have to refuse. Its tensor cores multiply f16, not bf16.
+    Profile {
+        key: "t4",
+        name: "Tesla T4 (simulated)",
+        capability: (7, 5),
+        multiprocessors: 40,
+        memory_bytes: 16 << 30,
+        shared_per_sm: 64 * KB,
+        shared_per_block: 64 * KB,
+        threads_per_sm: 1024,
+        blocks_per_sm: 16,
+        l2_bytes: 4 << 20,
+        single_to_double: 32,
+        clock_ghz: 1.59,
+        memory_clock_khz: 5_001_000,
+        bus_bits: 256,
+        bandwidth_gb: 320.0,
+        tensor_tflops: 65.0,
     },
 ];
 

@@ -2,8 +2,10 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `CUDASIM_PROFILE` | `h100` (default), `a100`, `l40s`, `b200` |
+//! | `CUDASIM_PROFILE` | `h100` (default), `a100`, `l40s`, `b200`, `t4` |
 //! | `CUDASIM_MEMORY_MIB` | device memory, that of the profile by default |
+//! | `CUDASIM_DRIVER_VERSION` | what `cuDriverGetVersion` answers, as 1000 · major + 10 · minor; PTX of a newer compiler is refused |
+//! | `CUDASIM_FAULT` | `KERNEL` or `KERNEL:N`: the N-th launch of that kernel ends as if it had touched foreign memory |
 //! | `CUDASIM_CHECK` | `mem,race,init,sync,leak`, `all`, or nothing |
 //! | `CUDASIM_TRACE` | file that gets a JSON line a launch |
 //! | `CUDASIM_SEED` | picks among the legal orders of queued work; `0` is first come, first run |
@@ -11,6 +13,8 @@
 //! | `CUDASIM_THREADS` | worker threads, all cores by default |
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::profile::{PROFILES, Profile};
 use crate::checks::Checks;
@@ -18,12 +22,42 @@ use crate::checks::Checks;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub profile: Profile,
+    pub driver_version: i32,
+    pub fault: Option<Arc<FaultOnDemand>>,
     pub checks: Checks,
     pub trace: Option<PathBuf>,
     pub seed: u64,
     pub timeout_ms: u64,
     pub threads: usize,
 }
+
+/// A fault that was asked for, so that a program can show how it takes one.
+#[derive(Debug)]
+pub struct FaultOnDemand {
+    kernel: String,
+    /// From 1.
+    launch: u64,
+    seen: AtomicU64,
+}
+
+impl FaultOnDemand {
+    /// `KERNEL` or `KERNEL:N`.
+    fn parse(text: &str) -> Option<Self> {
+        let (kernel, launch) = match text.split_once(':') {
+            None => (text, 1),
+            Some((kernel, number)) => (kernel, number.parse().ok().filter(|&n| n > 0)?),
+        };
+        (!kernel.is_empty()).then(|| Self { kernel: kernel.to_owned(), launch, seen: AtomicU64::new(0) })
+    }
+
+    /// Counts a launch; whether it is the one.
+    pub fn strikes(&self, kernel: &str) -> bool {
+        kernel == self.kernel && self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.launch
+    }
+}
+
+/// The newest CUDA whose functions are here.
+const DRIVER_VERSION: i32 = 13050;
 
 const DEFAULT_TIMEOUT_MS: u64 = 120_000;
 
@@ -32,6 +66,8 @@ impl Default for Settings {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             profile: PROFILES[0],
+            driver_version: DRIVER_VERSION,
+            fault: None,
             checks: Checks::default(),
             trace: None,
             seed: 1,
@@ -59,6 +95,14 @@ impl Settings {
         if let Some(mib) = number("CUDASIM_MEMORY_MIB")? {
             settings.profile.memory_bytes = mib.clamp(1, 1 << 20) << 20;
         }
+        if let Some(version) = number("CUDASIM_DRIVER_VERSION")? {
+            settings.driver_version = i32::try_from(version).map_err(|_| "CUDASIM_DRIVER_VERSION is too large")?;
+        }
+        if let Some(text) = variable("CUDASIM_FAULT") {
+            let fault = FaultOnDemand::parse(&text);
+            let fault = fault.ok_or(format!("CUDASIM_FAULT={text} is neither KERNEL nor KERNEL:N with N from 1"))?;
+            settings.fault = Some(Arc::new(fault));
+        }
         if let Some(list) = variable("CUDASIM_CHECK") {
             settings.checks = Checks::parse(&list).map_err(|name| format!("CUDASIM_CHECK={name} is not known"))?;
         }
@@ -84,6 +128,13 @@ mod tests {
         assert_eq!(read("CUDASIM_MEMORY_MIB", "3").map(|s| s.profile.memory_bytes), Ok(3 << 20));
         assert!(read("CUDASIM_CHECK", "mem,rice").is_err_and(|e| e.contains("rice")));
         assert!(read("CUDASIM_SEED", "x").is_err());
+        assert_eq!(read("CUDASIM_DRIVER_VERSION", "12040").map(|s| s.driver_version), Ok(12040));
+        for text in [":1", "f:", "f:0", "f:-1", "f:x"] {
+            assert!(read("CUDASIM_FAULT", text).is_err_and(|e| e.contains(text)), "{text}");
+        }
+        let fault = read("CUDASIM_FAULT", "f:2").map(|s| s.fault.unwrap()).unwrap();
+        let strikes = ["f", "g", "f", "f"].map(|kernel| fault.strikes(kernel));
+        assert_eq!(strikes, [false, false, true, false]);
         assert!(read("CUDASIM_CHECK", "mem, init").is_ok_and(|s| s.checks.mem && s.checks.init && !s.checks.race));
     }
 }
