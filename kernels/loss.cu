@@ -1,4 +1,5 @@
-// Cross-entropy with its distillation term, and the gradient of both, in one launch; a block owns an example.
+// Cross-entropy with its distillation term, and the gradient of both, in one launch, a block owning an example; and the logits that
+// votes are summed from.
 //
 // With p = softmax(z), class weights w (1 without), smoothing ε, label y, teacher logits z̄ (none without), temperature τ:
 //
@@ -116,4 +117,34 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS, 1)
         losses[slots[b]] = (float)ce;
         losses[examples + slots[b]] = (float)(distill * (divergence ? args.temperature * args.temperature : args.class_share));
     }
+}
+
+// Votes [E, N] lie by slot, logits and target [B, N] by sequence; a thread takes one number.
+__device__ __forceinline__ bool place_of_vote(unsigned& row, unsigned& at_slot, const BatchHeader* header, const unsigned* slots,
+                                              unsigned classes) {
+    row = blockIdx.x * ELEMENTWISE_THREADS + threadIdx.x;
+    const unsigned b = row / classes;
+    if (b >= header->sequences) return false;
+    at_slot = slots[b] * classes + row % classes;
+    return true;
+}
+
+// votes (+)= logits.
+extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
+    add_votes(float* __restrict__ votes, const float* __restrict__ logits, const BatchHeader* __restrict__ header,
+              const unsigned* __restrict__ slots, unsigned classes, int adds, Trail trail) {
+    leave_mark(trail);
+    unsigned row, at_slot;
+    if (!place_of_vote(row, at_slot, header, slots, classes)) return;
+    votes[at_slot] = adds ? votes[at_slot] + logits[row] : logits[row];
+}
+
+// target = votes / count.
+extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
+    mean_of_votes(float* __restrict__ target, const float* __restrict__ votes, const BatchHeader* __restrict__ header,
+                  const unsigned* __restrict__ slots, unsigned classes, unsigned count, Trail trail) {
+    leave_mark(trail);
+    unsigned row, at_slot;
+    if (!place_of_vote(row, at_slot, header, slots, classes)) return;
+    target[row] = votes[at_slot] / (float)count;
 }

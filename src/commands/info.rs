@@ -96,7 +96,7 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
             Backend::CudaF32 { .. } => CudaDevice::<f32>::scratch_bytes(shape, capacity),
             Backend::CudaBf16 { .. } => CudaDevice::<cuda::Bf16>::scratch_bytes(shape, capacity),
         };
-        MemoryPlan::new(&encoder, &plan, capacity, capacity, storage, scratch)
+        MemoryPlan::new(&encoder, &plan, capacity, capacity, sequences, storage, scratch)
     };
     let whole = plan_of(args.batch_size);
     let total = whole.total_bytes();

@@ -488,6 +488,24 @@ pub trait Device: Sized {
         loss: LossKind,
     ) -> Result<()>;
 
+    /// votes \[E, N\], by the example's slot among the E of a step: its logits, a row of \[B, N\].
+    fn add_votes(
+        &mut self,
+        votes: &mut Self::Vector,
+        logits: &Self::Vector,
+        batch: &Self::Batch,
+        write: Write,
+    ) -> Result<()>;
+
+    /// target \[B, N\] = the votes \[E, N\] of the batch's examples, divided by how many voted.
+    fn mean_of_votes(
+        &mut self,
+        target: &mut Self::Vector,
+        votes: &Self::Vector,
+        batch: &Self::Batch,
+        count: u32,
+    ) -> Result<()>;
+
     /// Before the first backward pass of an optimizer step: clears the gradients that [`Device::embed_backward`] adds to.
     fn begin_step(&mut self, gradients: &mut Self::Gradients, table: &Embeddings) -> Result<()>;
 

@@ -67,6 +67,15 @@ impl Plan {
         if self.source == Source::LookAhead { self.window() } else { 0 }
     }
 
+    /// Steps whose votes are summed on the device at a time.
+    pub fn vote_steps(&self) -> usize {
+        match self.source {
+            Source::LookAhead => self.window(),
+            Source::Stored => 1,
+            Source::None | Source::Weights => 0,
+        }
+    }
+
     /// Iterates that a window of step t holds.
     pub fn filled(&self, step: u64) -> usize {
         (self.window() as u64).min(step) as usize

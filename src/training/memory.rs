@@ -16,22 +16,25 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// `training` is the largest micro-batch, `inference` the largest batch of the teacher and of evaluation; `scratch_bytes` is
-    /// what the device's operations keep for themselves.
+    /// `training` is the largest micro-batch, `inference` the largest batch of the teacher and of evaluation, `step_examples` what
+    /// the micro-batches of a step hold; `scratch_bytes` is what the device's operations keep for themselves.
     pub fn new(
         encoder: &Encoder,
         plan: &Plan,
         training: Capacity,
         inference: Capacity,
+        step_examples: usize,
         storage: Storage,
         scratch_bytes: usize,
     ) -> Self {
         let arena = encoder.layout.len * FLOAT_BYTES;
         // Weights of a forward pass have a copy in the working precision, where that is not float32.
         let weights = if storage.copies_weights { arena + encoder.layout.len * storage.matrix_bytes } else { arena };
+        let votes = plan.vote_steps() * step_examples * encoder.shape.labels * FLOAT_BYTES;
         let teacher = match (plan.source(), plan.window()) {
-            (Source::None | Source::LookAhead, _) => 0,
-            (Source::Stored, window) => window * weights,
+            (Source::None, _) => 0,
+            (Source::LookAhead, _) => votes,
+            (Source::Stored, window) => votes + window * weights,
             // A mean of two floats a parameter, or a window's mean and its iterates.
             (Source::Weights, 0) => weights + arena,
             (Source::Weights, window) => weights + window * arena,

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     checkpoint::{CheckpointReader, CheckpointStore, Plan},
     device::{Device, Mean, Teacher},
-    distillation::look_ahead::{Pending, Votes},
+    distillation::look_ahead::Pending,
     metrics::Metric,
 };
 
@@ -52,16 +52,9 @@ struct Metadata {
     position: Position,
     /// The training examples' fingerprint in hex: JSON numbers of that size are not portable.
     examples: String,
-    votes: Vec<Waiting>,
+    votes: Vec<Pending>,
     #[serde(default)]
     skips: Skips,
-}
-
-/// A section of logits that wait for their step.
-#[derive(Deserialize, Serialize)]
-struct Waiting {
-    step: u64,
-    votes: u32,
 }
 
 /// An arena of the state, by what kind of buffer holds it.
@@ -113,15 +106,17 @@ pub fn save<D: Device>(
     position: &Position,
     fingerprint: u64,
 ) -> Result<()> {
-    let votes = learner.votes.iter().map(|pending| Waiting { step: pending.step, votes: pending.votes }).collect();
+    let votes: Vec<Pending> = learner.votes.pending().collect();
     let examples = format!("{fingerprint:016x}");
-    let mut plan = Plan::new(&Metadata { position: position.clone(), examples, votes, skips: learner.skips })?;
+    let mut plan =
+        Plan::new(&Metadata { position: position.clone(), examples, votes: votes.clone(), skips: learner.skips })?;
     let arenas: Vec<(String, Arena<D>)> = arenas!(Arena, &learner.state, iter,);
     for (name, _) in &arenas {
         plan = plan.section::<f32>(name, learner.encoder.layout.len);
     }
-    for (i, pending) in learner.votes.iter().enumerate() {
-        plan = plan.section::<f32>(&format!("votes-{i}"), pending.sums.len());
+    let vote_len = learner.settings.max_examples * learner.encoder.shape.labels;
+    for i in 0..votes.len() {
+        plan = plan.section::<f32>(&format!("votes-{i}"), vote_len);
     }
     let mut writer = store.begin(position.step, plan)?;
     for (name, arena) in &arenas {
@@ -131,8 +126,8 @@ pub fn save<D: Device>(
         };
         writer.write(name, &values)?;
     }
-    for (i, pending) in learner.votes.iter().enumerate() {
-        writer.write(&format!("votes-{i}"), &pending.sums)?;
+    for (i, pending) in votes.iter().enumerate() {
+        writer.write(&format!("votes-{i}"), &learner.device.read_vector(learner.votes.sums(pending.step))?)?;
     }
     writer.finish()?;
     store.prune()
@@ -168,11 +163,10 @@ pub fn restore<D: Device>(
             ArenaMut::Plain(arena) => device.write_arena(arena, &values)?,
         }
     }
-    let mut pending = Vec::new();
-    for (i, Waiting { step, votes }) in votes.into_iter().enumerate() {
-        pending.push(Pending { step, votes, sums: reader.read(&format!("votes-{i}"))? });
+    for (i, pending) in votes.into_iter().enumerate() {
+        let sums: Vec<f32> = reader.read(&format!("votes-{i}"))?;
+        learner.votes.restore(&learner.device, pending, &sums)?;
     }
-    learner.votes = Votes::restore(pending);
     learner.skips = skips;
     learner.device.set_skips(skips.total)?;
     Ok(position)

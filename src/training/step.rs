@@ -11,7 +11,10 @@ use crate::{
         Capacity, Device, Distance, ForwardWeights, LossKind, Mask, ParameterRange, PassKey, Scope, StepScalars,
         Teacher, TrainingState, Update, Write,
     },
-    distillation::{LambdaSchedule, Plan, Source, look_ahead::Votes},
+    distillation::{
+        LambdaSchedule, Plan, Source,
+        look_ahead::{Pending, Votes},
+    },
     encoder::{Encoder, Keep, Workspace},
     random::Philox,
     training::LearningRates,
@@ -71,14 +74,13 @@ pub struct Learner<D: Device> {
     pub device: D,
     pub encoder: Encoder,
     pub state: TrainingState<D>,
-    pub votes: Votes,
+    pub votes: Votes<D>,
     pub skips: Skips,
     pub settings: StepSettings,
     student: Workspace<D>,
     /// The teacher's forward pass, also used for evaluation.
     inference: Workspace<D>,
     target: D::Vector,                // [B, N]
-    target_rows: Vec<f32>,            // [B, N], where the target is made on the host
     class_weights: Option<D::Vector>, // [N]
     gradients: D::Gradients,
     batch: D::Batch,
@@ -128,12 +130,11 @@ impl<D: Device> Learner<D> {
         };
         Ok(Self {
             state: settings.plan.initial_state(&device, &encoder.layout, weights)?,
-            votes: Votes::default(),
+            votes: Votes::new(&device, settings.plan.vote_steps(), settings.max_examples * labels)?,
             skips: Skips::default(),
             student: Workspace::new(&device, &encoder, capacity, Keep::ForBackward)?,
             inference: Workspace::new(&device, &encoder, both, Keep::Logits)?,
             target: device.vector(capacity.sequences * labels)?,
-            target_rows: Vec::with_capacity(capacity.sequences * labels),
             class_weights,
             gradients: device.gradients(encoder.layout.len, &encoder.layout.embeddings)?,
             batch: device.batch(both)?,
@@ -163,10 +164,7 @@ impl<D: Device> Learner<D> {
         self.device.begin_step(&mut self.gradients, &self.encoder.layout.embeddings)?;
         for (i, batch) in micro.iter().enumerate() {
             let write = if i == 0 { Write::Overwrite } else { Write::Add };
-            self.micro_step(step, batch, votes.as_deref(), &scalars, write)?;
-        }
-        if let Some(votes) = votes {
-            self.votes.give_back(votes);
+            self.micro_step(step, batch, votes, &scalars, write)?;
         }
         self.look_ahead(step, ahead)?;
         self.device.enter(Scope::Optimizer);
@@ -254,12 +252,12 @@ impl<D: Device> Learner<D> {
         &mut self,
         step: u64,
         batch: &PackedBatch,
-        votes: Option<&[f32]>,
+        votes: Option<Pending>,
         scalars: &StepScalars,
         write: Write,
     ) -> Result<()> {
         self.device.upload(&mut self.batch, batch, scalars)?;
-        let taught = self.fill_target(step, batch, votes)?;
+        let taught = self.fill_target(step, votes)?;
         let mask = self.mask(step, 0);
         let kind = LossKind { distance: self.settings.distance, label_smoothing: self.settings.label_smoothing };
         let Self {
@@ -281,18 +279,15 @@ impl<D: Device> Learner<D> {
     }
 
     /// Makes the teacher's logits for the uploaded batch.
-    fn fill_target(&mut self, step: u64, batch: &PackedBatch, votes: Option<&[f32]>) -> Result<Taught> {
+    fn fill_target(&mut self, step: u64, votes: Option<Pending>) -> Result<Taught> {
         let plan = self.settings.plan;
         if !plan.teaches(step) {
             return Ok(Taught::No);
         }
-        let labels = self.encoder.shape.labels;
         match (plan.source(), votes) {
-            (Source::LookAhead, Some(votes)) => {
-                let rows = batch.slots.iter().flat_map(|&slot| &votes[slot as usize * labels..][..labels]);
-                self.target_rows.clear();
-                self.target_rows.extend(rows);
-                self.device.write_vector(&mut self.target, &self.target_rows)?;
+            (Source::LookAhead, Some(Pending { votes, .. })) => {
+                let Self { device, target, votes: sums, batch, .. } = self;
+                device.mean_of_votes(target, sums.sums(step), batch, votes)?;
                 Ok(Taught::ByVotes)
             }
             (Source::Weights, _) => {
@@ -306,52 +301,39 @@ impl<D: Device> Learner<D> {
                 forward_only(device, encoder, inference, ForwardWeights::Teacher, weights, batch, mask)?;
                 Ok(Taught::ByWeights)
             }
-            (Source::Stored, _) => self.vote_of_stored(step, batch.sequences() * labels),
+            (Source::Stored, _) => self.vote_of_stored(step),
             (Source::None | Source::LookAhead, _) => Ok(Taught::No),
         }
     }
 
-    fn vote_of_stored(&mut self, step: u64, len: usize) -> Result<Taught> {
-        let filled = self.settings.plan.filled(step);
-        self.target_rows.clear();
-        self.target_rows.resize(len, 0.0);
-        for k in 1..=filled {
+    fn vote_of_stored(&mut self, step: u64) -> Result<Taught> {
+        for k in 1..=self.settings.plan.filled(step) {
             let mask = self.mask(step, k);
-            let Some(Teacher::Stored { ring }) = &self.state.teacher else { return Ok(Taught::No) };
+            let Self { device, encoder, inference, batch, state, votes, .. } = self;
+            let Some(Teacher::Stored { ring }) = &state.teacher else { return Ok(Taught::No) };
             let slot = ((step - k as u64) % ring.len() as u64) as usize;
-            let Self { device, encoder, inference, batch, .. } = self;
             forward_only(device, encoder, inference, ForwardWeights::Stored(slot), &ring[slot], batch, mask)?;
-            let logits = device.read_vector(&inference.logits)?;
-            for (sum, &z) in self.target_rows.iter_mut().zip(&logits[..len]) {
-                *sum += z;
-            }
+            let (sums, write) = votes.vote(step);
+            device.add_votes(sums, &inference.logits, batch, write)?;
         }
-        for sum in &mut self.target_rows {
-            *sum /= filled as f32;
-        }
-        self.device.write_vector(&mut self.target, &self.target_rows)?;
+        let Self { device, target, votes, batch, .. } = self;
+        let Some(Pending { votes: count, .. }) = votes.take(step) else { return Ok(Taught::No) };
+        device.mean_of_votes(target, votes.sums(step), batch, count)?;
         Ok(Taught::ByVotes)
     }
 
     /// Today's weights on the coming batches.
     fn look_ahead(&mut self, step: u64, ahead: &[&[PackedBatch]]) -> Result<()> {
-        let labels = self.encoder.shape.labels;
         for (k, micro) in (1..).zip(ahead.iter().take(self.settings.plan.look_ahead())) {
             let coming = step + k as u64;
             let mask = self.mask(coming, k);
-            let examples: usize = micro.iter().map(PackedBatch::sequences).sum();
-            let sums = self.votes.vote(coming, examples * labels);
+            let Self { device, encoder, inference, batch: uploaded, state, votes, .. } = self;
+            let (sums, write) = votes.vote(coming);
             for batch in *micro {
-                let Self { device, encoder, inference, batch: uploaded, state, .. } = self;
                 let scalars = StepScalars { step: coming as u32, ..StepScalars::default() };
                 device.upload(uploaded, batch, &scalars)?;
                 forward_only(device, encoder, inference, ForwardWeights::Student, &state.student, uploaded, mask)?;
-                let logits = device.read_vector(&inference.logits)?;
-                for (&slot, row) in batch.slots.iter().zip(logits.chunks_exact(labels)) {
-                    for (sum, &z) in sums[slot as usize * labels..][..labels].iter_mut().zip(row) {
-                        *sum += z;
-                    }
-                }
+                device.add_votes(sums, &inference.logits, uploaded, write)?;
             }
         }
         Ok(())

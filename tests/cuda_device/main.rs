@@ -19,3 +19,4 @@ mod loss;
 mod optimizer;
 mod support;
 mod training;
+mod votes;

@@ -137,7 +137,8 @@ pub fn open<D: Device>(
     let device = make(encoder.shape, inference)?;
     if let Some(free_bytes) = device.free_bytes()? {
         // What the device's operations need, they have by now.
-        let plan = |training| MemoryPlan::new(&encoder, &step_settings.plan, training, inference, device.storage(), 0);
+        let (kind, examples) = (step_settings.plan, step_settings.max_examples);
+        let plan = |training| MemoryPlan::new(&encoder, &kind, training, inference, examples, device.storage(), 0);
         let longest = data.train.lengths().into_iter().max().unwrap_or(0) as usize;
         let fewer = |sequences: usize| Capacity {
             tokens: capacity.tokens.min(sequences.saturating_mul(longest)),

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::{
     data::PackedBatch,
-    device::{Distance, LossKind, StepScalars},
+    device::{Distance, LossKind, StepScalars, Write},
 };
 
 pub fn distillation_loss(
@@ -50,6 +50,25 @@ pub fn distillation_loss(
     for (pair, &slot) in pairs.chunks_exact(2).zip(&batch.slots) {
         ce[slot as usize] = pair[0];
         distill[slot as usize] = pair[1];
+    }
+}
+
+/// votes [E, N] by slot (+)= logits [B, N].
+pub fn add_votes(votes: &mut [f32], logits: &[f32], slots: &[u32], classes: usize, write: Write) {
+    for (&slot, row) in slots.iter().zip(logits.chunks_exact(classes)) {
+        let sums = &mut votes[slot as usize * classes..][..classes];
+        match write {
+            Write::Overwrite => sums.copy_from_slice(row),
+            Write::Add => sums.iter_mut().zip(row).for_each(|(sum, &z)| *sum += z),
+        }
+    }
+}
+
+/// target [B, N] = votes [E, N] of the slots / count.
+pub fn mean_of_votes(target: &mut [f32], votes: &[f32], slots: &[u32], classes: usize, count: u32) {
+    for (&slot, row) in slots.iter().zip(target.chunks_exact_mut(classes)) {
+        let sums = &votes[slot as usize * classes..][..classes];
+        row.iter_mut().zip(sums).for_each(|(z, &sum)| *z = sum / count as f32);
     }
 }
 

@@ -544,6 +544,16 @@ impl Device for CpuDevice {
         Ok(())
     }
 
+    fn add_votes(&mut self, votes: &mut Vec<f32>, logits: &Vec<f32>, batch: &CpuBatch, write: Write) -> Result<()> {
+        loss::add_votes(votes, logits, &batch.packed.slots, self.shape.labels, write);
+        Ok(())
+    }
+
+    fn mean_of_votes(&mut self, target: &mut Vec<f32>, votes: &Vec<f32>, batch: &CpuBatch, count: u32) -> Result<()> {
+        loss::mean_of_votes(target, votes, &batch.packed.slots, self.shape.labels, count);
+        Ok(())
+    }
+
     fn begin_step(&mut self, gradients: &mut CpuGradients, table: &Embeddings) -> Result<()> {
         gradients.clear_rows();
         for view in [table.position, table.kind, table.norm.gamma, table.norm.beta] {

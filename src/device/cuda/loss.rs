@@ -1,4 +1,4 @@
-//! The loss of every example and its gradient, in one launch (kernels/loss.cu).
+//! The loss of every example and its gradient, in one launch, and the sums of votes (kernels/loss.cu).
 
 use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, PushKernelArg};
 
@@ -9,11 +9,13 @@ use super::{
 };
 use crate::{
     Result,
-    device::{Distance, LossKind},
+    device::{Distance, LossKind, Write},
 };
 
 pub struct Loss {
     kernel: Kernel,
+    add_votes: Kernel,
+    mean_of_votes: Kernel,
 }
 
 /// Mirrors `LossArgs` in kernels/loss.cu.
@@ -42,7 +44,12 @@ impl LossArgs {
 
 impl Loss {
     pub fn new(setup: &Setup) -> Result<Self> {
-        Ok(Self { kernel: setup.kernels.get("distillation_loss")? })
+        let get = |name| setup.kernels.get(name);
+        Ok(Self {
+            kernel: get("distillation_loss")?,
+            add_votes: get("add_votes")?,
+            mean_of_votes: get("mean_of_votes")?,
+        })
     }
 }
 
@@ -71,4 +78,47 @@ pub fn distillation_loss<E: Element>(
             launch.arg(&header).arg(&labels).arg(&slots).arg(&examples).arg(&classes).arg(&args);
         })
     }
+}
+
+pub fn add_votes<E: Element>(
+    device: &mut CudaDevice<E>,
+    votes: &mut CudaSlice<f32>,
+    logits: &CudaSlice<f32>,
+    batch: &CudaBatch,
+    write: Write,
+) -> Result<()> {
+    let (header, slots, classes) = (batch.header(), batch.slots(), device.shape.labels as u32);
+    let (adds, grid) = (i32::from(write == Write::Add), vote_blocks(batch, classes));
+    // SAFETY: logits have a row of `classes` for each sequence, votes one for each slot of a step.
+    unsafe {
+        device.launcher.launch(&device.loss.add_votes, grid, geometry::ELEMENTWISE_THREADS, 0, |launch| {
+            launch.arg(votes).arg(logits).arg(&header).arg(&slots).arg(&classes).arg(&adds);
+        })
+    }
+}
+
+pub fn mean_of_votes<E: Element>(
+    device: &mut CudaDevice<E>,
+    target: &mut CudaSlice<f32>,
+    votes: &CudaSlice<f32>,
+    batch: &CudaBatch,
+    count: u32,
+) -> Result<()> {
+    let (header, slots, classes) = (batch.header(), batch.slots(), device.shape.labels as u32);
+    // SAFETY: as in `add_votes`, the target in the place of the logits.
+    unsafe {
+        device.launcher.launch(
+            &device.loss.mean_of_votes,
+            vote_blocks(batch, classes),
+            geometry::ELEMENTWISE_THREADS,
+            0,
+            |launch| {
+                launch.arg(target).arg(votes).arg(&header).arg(&slots).arg(&classes).arg(&count);
+            },
+        )
+    }
+}
+
+fn vote_blocks(batch: &CudaBatch, classes: u32) -> [u32; 3] {
+    [(batch.sequences() as u32 * classes).div_ceil(geometry::ELEMENTWISE_THREADS), 1, 1]
 }

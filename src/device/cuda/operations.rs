@@ -420,6 +420,26 @@ impl<E: Element> Device for CudaDevice<E> {
         loss::distillation_loss(self, losses, d_logits, logits, target, class_weights, batch, loss)
     }
 
+    fn add_votes(
+        &mut self,
+        votes: &mut CudaSlice<f32>,
+        logits: &CudaSlice<f32>,
+        batch: &CudaBatch,
+        write: Write,
+    ) -> Result<()> {
+        loss::add_votes(self, votes, logits, batch, write)
+    }
+
+    fn mean_of_votes(
+        &mut self,
+        target: &mut CudaSlice<f32>,
+        votes: &CudaSlice<f32>,
+        batch: &CudaBatch,
+        count: u32,
+    ) -> Result<()> {
+        loss::mean_of_votes(self, target, votes, batch, count)
+    }
+
     fn begin_step(&mut self, gradients: &mut CudaGradients, table: &Embeddings) -> Result<()> {
         embedding::begin_step(self, gradients, table)
     }
