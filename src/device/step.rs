@@ -1,0 +1,96 @@
+//! What operations are told of the step that they belong to.
+
+use std::fmt;
+
+/// A part of a training step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Embeddings(Direction),
+    Layer(usize, Direction),
+    Head(Direction),
+    Loss,
+    Optimizer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |direction| if direction == Direction::Forward { "forward" } else { "backward" };
+        match *self {
+            Self::Embeddings(direction) => write!(f, "embeddings {}", word(direction)),
+            Self::Layer(layer, direction) => write!(f, "layer {layer} {}", word(direction)),
+            Self::Head(direction) => write!(f, "head {}", word(direction)),
+            Self::Loss => f.write_str("loss"),
+            Self::Optimizer => f.write_str("optimizer"),
+        }
+    }
+}
+
+/// What a row of a matrix stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// One row a packed token: T.
+    Tokens,
+    /// One row a sequence, its first token: B.
+    Sequences,
+}
+
+/// What happens to a parameter gradient that is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Write {
+    Overwrite,
+    Add,
+}
+
+/// The distillation term of the loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Distance {
+    /// Mean over batch and classes of (z − z̄)², on the raw logits.
+    Mse,
+    /// τ² · KL(softmax(z̄ / τ) ‖ softmax(z / τ)), mean over the batch.
+    Kl { temperature: f32 },
+}
+
+/// What the loss is, the same through a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossKind {
+    pub distance: Distance,
+    pub label_smoothing: f32,
+}
+
+/// Scalars that change from step to step, uploaded with the batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepScalars {
+    /// Optimizer step that the dropout masks belong to.
+    pub step: u32,
+    /// λ, the weight of the distillation term at this step.
+    pub lambda: f32,
+    /// 1 / Σ of the class weights of the labels of the whole optimizer step (without class weights: 1 / examples).
+    pub ce_scale: f32,
+    /// 1 / examples of the whole optimizer step.
+    pub distill_scale: f32,
+}
+
+/// What tells one recorded pass from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PassKey {
+    /// Forward, loss and backward of the student; `target` numbers where the teacher's logits come from.
+    Student { target: u8, write: Write },
+    /// A forward pass without a backward one: whose weights, and the dropout pass of its masks (none without dropout).
+    Forward { weights: ForwardWeights, masks: Option<u32> },
+}
+
+/// Whose weights a forward pass runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ForwardWeights {
+    Student,
+    Teacher,
+    Average,
+    /// A slot of the ring of stored weights.
+    Stored(usize),
+}
