@@ -146,6 +146,37 @@ fn check_linear(config: &BertConfig, packed: &PackedBatch, inputs: usize, output
     }
 }
 
+/// Far from 0 GELU is u or 0 and its slope 1 or 0, also where u² is beyond float32.
+#[test]
+fn large_activations_are_as_they_are_or_nothing() {
+    const WIDTH: usize = 8;
+    for activation in [Activation::GeluErf, Activation::GeluTanh] {
+        let config = BertConfig { activation, ..config(1, WIDTH) };
+        let (mut device, batch) = setup(&config, &tiny::batch(&config, &[5], 1));
+        let (layer, len) = layer(WIDTH, WIDTH);
+        let mut weights = vec![0.0; len];
+        weights[layer.weight.range()].iter_mut().step_by(WIDTH + 1).for_each(|w| *w = 1.0);
+        let mut stream = tiny::stream(40);
+        let mut size = 20.0f32;
+        while size < 1e37 {
+            let u: Vec<f32> = (0..5 * WIDTH).map(|_| size * stream.normal().signum() as f32).collect();
+            let [mut h, mut made] = [0; 2].map(|_| vec![f32::NAN; u.len()]);
+            let (mut d, rows) = (vec![f32::NAN; u.len()], Rows::Tokens);
+            device.linear_gelu(&mut h, None, &u, &weights, &batch, rows, layer).unwrap();
+            let ones = vec![1.0; u.len()];
+            device
+                .linear_backward_input_gelu(&mut d, Some(&mut made), &ones, &u, &weights, &batch, rows, layer)
+                .unwrap();
+            let positive: Vec<f64> = u.iter().map(|&u| f64::from(u.max(0.0))).collect();
+            let slope: Vec<f64> = u.iter().map(|&u| f64::from(u8::from(u > 0.0))).collect();
+            for (found, expected) in [(&h, &positive), (&made, &positive), (&d, &slope)] {
+                assert_close(found, expected, &format!("{activation:?} of {size:e}"));
+            }
+            size *= 7.0;
+        }
+    }
+}
+
 #[test]
 fn layer_norm_and_its_backward_at_every_tail() {
     for (i, rows) in (0..).zip(ROWS) {

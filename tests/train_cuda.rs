@@ -1,35 +1,20 @@
 //! The program on a CUDA device: the same run beside the processor's, resumed to the bit, counted launch by launch, and what it says
 //! where there is no device. Without a GPU the device is the simulator, with all its checks.
 
+#[path = "common/cuda_runs.rs"]
+mod cuda_runs;
 #[path = "common/runs.rs"]
 mod runs;
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
-use runs::{Run, Toy, refuse, stderr, succeed};
+use cuda_runs::{is_gpu_there, losses, mean, on_cuda};
+use runs::{Toy, refuse, stderr, succeed};
 use serde_json::Value;
 
 const BASE: &str = "--dev dev.csv";
-const CHECKS: &str = "mem,race,init,sync,leak";
 /// Encoder layers of the model.
 const LAYERS: usize = 3;
-
-/// The command on a GPU, or without one on the simulator.
-fn on_cuda(mut command: Command) -> Command {
-    command.args(["--device", "cuda"]);
-    if !Path::new("/dev/nvidiactl").exists() {
-        command.env("CUDASIM", "1").env("CUDASIM_CHECK", CHECKS);
-    }
-    command
-}
-
-fn losses(run: &Run) -> Vec<f64> {
-    run.events("step").iter().map(|event| event["loss"].as_f64().unwrap()).collect()
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
 
 #[test]
 fn the_loss_falls_as_on_the_processor() {
@@ -61,7 +46,7 @@ fn a_stopped_run_goes_on_to_the_bit() {
         let cut = format!("{options} --out parts --overwrite --stop-after 3");
         refuse(&mut on_cuda(toy.start(&cut)), 130, &["interrupted after step 3"]);
         let mut resume = toy.command("--resume parts");
-        if !Path::new("/dev/nvidiactl").exists() {
+        if !is_gpu_there() {
             resume.env("CUDASIM", "1");
         }
         succeed(&mut resume);
@@ -149,7 +134,7 @@ fn a_device_that_cannot_be_used_is_refused_before_anything_is_written() {
         refuse(command, 1, parts);
         assert!(!toy.path("run").exists(), "nothing of a run is left");
     };
-    if !Path::new("/dev/nvidiactl").exists() {
+    if !is_gpu_there() {
         none(&mut start("--device cuda"), &["cuda:0", "no CUDA driver is installed", "--device cpu"]);
     }
     let missing = toy.path("libcuda.so").display().to_string();
@@ -162,7 +147,7 @@ fn a_device_that_cannot_be_used_is_refused_before_anything_is_written() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_the_batch_that_would() {
-    if Path::new("/dev/nvidiactl").exists() {
+    if is_gpu_there() {
         eprintln!("a GPU's memory is as large as it is; the check itself is tested in the library");
         return;
     }

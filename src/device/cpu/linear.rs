@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::{
     batch::CpuBatch,
     dropout::{TILE, fill_factors},
-    math::{add, exp, normal_cdf, tanh},
+    math::{add, exp, normal_cdf},
     matrix::{self, MatMut, MatRef, for_each_block, matmul, pieces},
 };
 use crate::{
@@ -122,7 +122,7 @@ fn gelu(x: &mut [f32], activation: Activation) {
         }
         Activation::GeluTanh => {
             for v in x {
-                *v *= 0.5 * (1.0 + tanh(tanh_argument(*v)));
+                *v *= tanh_shares(unsaturated(*v)).0;
             }
         }
     }
@@ -132,9 +132,23 @@ fn gelu(x: &mut [f32], activation: Activation) {
 const SQRT_2_OVER_PI: f32 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
 const CUBIC: f32 = 0.044_715;
 
+/// ½ (1 + tanh z) and 1 minus it, z = √(2/π) · (u + 0.044715 u³). A product keeps the digits of a small share, on which the slope
+/// at a large −u hangs; 1 − rest would not.
 #[inline(always)]
-fn tanh_argument(u: f32) -> f32 {
-    SQRT_2_OVER_PI * u * (CUBIC * u * u + 1.0)
+fn tanh_shares(u: f32) -> (f32, f32) {
+    let e = exp(2.0 * SQRT_2_OVER_PI * u * (CUBIC * u * u + 1.0));
+    let rest = 1.0 / (1.0 + e);
+    (e * rest, rest)
+}
+
+/// Beyond these the share is 1 or 0 to float32, and so is the slope: u³ would soon outgrow what is left of e^(−2z), and then
+/// float32.
+#[inline(always)]
+fn unsaturated(u: f32) -> f32 {
+    const LEAST: f32 = -10.5;
+    const MOST: f32 = 9.0;
+    let u = if u > MOST { MOST } else { u };
+    if u < LEAST { LEAST } else { u }
 }
 
 /// `d = d · GELU'(u)`, and where it is wanted `h = GELU(u)`.
@@ -176,10 +190,9 @@ fn erf_form(u: f32) -> (f32, f32) {
 /// GELU(u) by the hyperbolic tangent, and its slope.
 #[inline(always)]
 fn tanh_form(u: f32) -> (f32, f32) {
-    // tanh z = 1 − 2s and 1 − tanh² z = 4 s (1 − s), with s = 1 / (1 + e^(2z)).
-    let s = 1.0 / (1.0 + exp(2.0 * tanh_argument(u)));
-    let half = 1.0 - s;
-    (u * half, half + 2.0 * u * s * half * SQRT_2_OVER_PI * (3.0 * CUBIC * u * u + 1.0))
+    let v = unsaturated(u);
+    let (share, rest) = tanh_shares(v);
+    (u * share, share + 2.0 * v * rest * share * SQRT_2_OVER_PI * (3.0 * CUBIC * v * v + 1.0))
 }
 
 /// r = residual + dropout(x · Wᵀ + b).
