@@ -88,6 +88,10 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
         Backend::CudaF32 { .. } => {
             ("float32 on the GPU", Storage::FLOAT32, CudaDevice::<f32>::scratch_bytes(shape, capacity))
         }
+        Backend::CudaTf32 { .. } => {
+            let scratch = CudaDevice::<cuda::Tf32>::scratch_bytes(shape, capacity);
+            ("float32 with tf32 products on the GPU", Storage::FLOAT32, scratch)
+        }
         Backend::CudaBf16 { .. } => {
             ("bf16 on the GPU", Storage::BF16, CudaDevice::<cuda::Bf16>::scratch_bytes(shape, capacity))
         }
