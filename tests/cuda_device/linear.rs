@@ -270,8 +270,8 @@ fn projections_of_first_tokens() {
     project_first::<Tf32>(&[512; 6], 200);
 }
 
-/// y and the gradients of W and b, for a batch of 600 tokens.
-fn bits<E: Element>(spare: usize) -> [Vec<f32>; 2] {
+/// y, the gradients of W and b, and d_x, for a batch of 600 tokens.
+fn bits<E: Element>(spare: usize) -> [Vec<f32>; 3] {
     let (inputs, outputs) = (40, 1400);
     let mut f = Fixture::<E>::with_capacity(&ones(600), inputs, outputs, Activation::GeluErf, spare);
     let (rows, layer) = (f.rows, f.layer);
@@ -283,7 +283,15 @@ fn bits<E: Element>(spare: usize) -> [Vec<f32>; 2] {
     device.linear(&mut y, &x, weights, batch, Rows::Tokens, layer).unwrap();
     device.linear_backward_weight(&mut gradients, &d_y, &x, batch, Rows::Tokens, layer, Write::Overwrite).unwrap();
     let gradients = device.read_gradients(&gradients).unwrap();
-    [written(&y, rows * outputs), gradients[layer.weight.start..layer.bias.range().end].to_vec()]
+    let of_layer = gradients[layer.weight.start..layer.bias.range().end].to_vec();
+
+    // As wide as y.
+    let mut f = Fixture::<E>::with_capacity(&ones(600), outputs, inputs, Activation::GeluErf, spare);
+    let d_y = f.random(rows * inputs);
+    let (d_y, mut d_x) = (matrix(&f.device, &d_y, inputs), poisoned(&f.device, rows, outputs));
+    let Fixture { device, batch, weights, layer, .. } = &mut f;
+    device.linear_backward_input(&mut d_x, &d_y, None, weights, batch, Rows::Tokens, *layer).unwrap();
+    [written(&y, rows * outputs), of_layer, written(&d_x, rows * outputs)]
 }
 
 #[test]
