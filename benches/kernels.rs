@@ -1,4 +1,4 @@
-//! The kernels of every family at the shapes of all-MiniLM-L6, bf16, dropout on.
+//! The kernels of every family at the shapes of all-MiniLM-L6, bf16, dropout on; linear layers in tf32 beside it.
 //!
 //! On a GPU criterion times each operation (launches of one operation back to back, then a wait). Without one the operations run
 //! once on the simulator, and what it counted is printed: instructions, bytes, bank conflicts, and the floor in time that a GPU's
@@ -6,13 +6,17 @@
 
 mod shapes;
 
-use std::{env, fs, path::Path, time::Duration};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
         Device, Distance, Dropout, LossKind, Rows, Shape, Site, StepScalars, Update, Write,
-        cuda::{Bf16, CudaDevice},
+        cuda::{Bf16, CudaBatch, CudaDevice, Element, Tf32},
     },
     distillation::{Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
@@ -26,8 +30,8 @@ use cuda::{
 use shapes::{batches, capacity, mask, minilm, noise};
 
 type Gpu = CudaDevice<Bf16>;
-type Batch = <Gpu as Device>::Batch;
-type Operation<'a> = (&'static str, Box<dyn FnMut(&mut Gpu, &Batch) + 'a>);
+type Batch = CudaBatch;
+type Operation<'a, E = Bf16> = (&'static str, Box<dyn FnMut(&mut CudaDevice<E>, &Batch) + 'a>);
 
 const RATES: LearningRates = LearningRates {
     encoder: 2e-5,
@@ -39,7 +43,7 @@ const RATES: LearningRates = LearningRates {
 };
 
 /// A matrix of noise.
-fn matrix(device: &Gpu, rows: usize, cols: usize, name: u64) -> <Gpu as Device>::Matrix {
+fn matrix<D: Device>(device: &D, rows: usize, cols: usize, name: u64) -> D::Matrix {
     let mut matrix = device.matrix(rows, cols).expect("memory for the bench");
     device.write_matrix(&mut matrix, &noise(rows * cols, name)).expect("memory for the bench");
     matrix
@@ -52,7 +56,13 @@ fn vector(device: &Gpu, len: usize, name: u64) -> <Gpu as Device>::Vector {
 }
 
 /// Linear layers and their epilogues, forward and backward.
-fn linear<'a>(device: &Gpu, encoder: &'a Encoder, t: usize, dropout: Dropout) -> Vec<Operation<'a>> {
+fn linear<'a, E: Element>(
+    name: &'static str,
+    device: &CudaDevice<E>,
+    encoder: &'a Encoder,
+    t: usize,
+    dropout: Dropout,
+) -> Vec<Operation<'a, E>> {
     let (c, f) = (encoder.shape.hidden, encoder.shape.intermediate);
     let layer = &encoder.layout.layers[0];
     let weights = device.parameters(&noise(encoder.layout.len, 1)).expect("memory for the bench");
@@ -61,7 +71,7 @@ fn linear<'a>(device: &Gpu, encoder: &'a Encoder, t: usize, dropout: Dropout) ->
     let [mut y, mut out] = [3 * c, c].map(|cols| device.matrix(t, cols).expect("memory for the bench"));
     let [mut wide, mut u] = [f, f].map(|cols| device.matrix(t, cols).expect("memory for the bench"));
     vec![(
-        "linear",
+        name,
         Box::new(move |device, batch| {
             let rows = Rows::Tokens;
             device.linear(&mut y, &x, &weights, batch, rows, layer.qkv).expect("linear");
@@ -223,6 +233,50 @@ fn optimizer<'a>(device: &Gpu, encoder: &'a Encoder) -> Vec<Operation<'a>> {
     )]
 }
 
+/// Where to measure, and with what.
+struct Bench {
+    criterion: Criterion,
+    trace: Option<PathBuf>, // of the simulator
+    encoder: Encoder,
+}
+
+impl Bench {
+    /// Measures the operations that `families` makes on a device that has uploaded `source`.
+    fn run<'a, E: Element>(
+        &'a mut self,
+        name: &str,
+        source: &PackedBatch,
+        families: impl FnOnce(&CudaDevice<E>, &'a Encoder) -> Vec<Operation<'a, E>>,
+    ) {
+        let Self { criterion, trace, encoder } = self;
+        let capacity = capacity(source);
+        let mut device = CudaDevice::<E>::new(0, encoder.shape, capacity).expect("a device");
+        println!("\n{name}: {}", device.name());
+        let mut batch = device.batch(capacity).expect("memory for the bench");
+        let scalars = StepScalars { step: mask().step, ..StepScalars::default() };
+        device.upload(&mut batch, source, &scalars).expect("a batch that fits");
+        // Reading it waits for all that is under way.
+        let probe = device.vector(1).expect("memory for the bench");
+        for (family, mut operation) in families(&device, encoder) {
+            if let Some(trace) = trace {
+                // What making the buffers launched is over before the trace begins anew.
+                device.read_vector(&probe).expect("the buffers are made");
+                let _ = fs::remove_file(&*trace);
+                operation(&mut device, &batch);
+                device.read_vector(&probe).expect("the operations have run");
+                report(family, trace);
+            } else {
+                criterion.bench_function(&format!("kernels/{name}/{family}"), |bench| {
+                    bench.iter(|| {
+                        operation(&mut device, &batch);
+                        device.read_vector(&probe).expect("the operations have run");
+                    });
+                });
+            }
+        }
+    }
+}
+
 fn main() {
     let simulated = !Path::new("/dev/nvidiactl").exists();
     let trace = env::temp_dir().join(format!("bertsd-cuda-bench-{}.jsonl", std::process::id()));
@@ -234,44 +288,24 @@ fn main() {
         }
     }
     let config = minilm();
+    let criterion = Criterion::default().sample_size(10).warm_up_time(Duration::from_secs(1)).configure_from_args();
     let encoder = Encoder::new(&config, LastLayer::FirstRows);
-    let mut criterion = Criterion::default().sample_size(10).warm_up_time(Duration::from_secs(1)).configure_from_args();
+    let mut bench = Bench { criterion, trace: simulated.then(|| trace.clone()), encoder };
+    let hidden = mask().at(Site::Output { layer: 0 }, config.hidden_drop_prob);
+    let probabilities = mask().at(Site::AttentionProbabilities { layer: 0 }, config.attention_drop_prob);
     for (name, source) in batches() {
-        let capacity = capacity(&source);
-        let mut device = Gpu::new(0, encoder.shape, capacity).expect("a device");
-        println!("\n{name}: {}", device.name());
-        let mut batch = device.batch(capacity).expect("memory for the bench");
-        let scalars = StepScalars { step: mask().step, ..StepScalars::default() };
-        device.upload(&mut batch, &source, &scalars).expect("a batch that fits");
-        let hidden = mask().at(Site::Output { layer: 0 }, config.hidden_drop_prob);
-        let probabilities = mask().at(Site::AttentionProbabilities { layer: 0 }, config.attention_drop_prob);
         let (t, b) = (source.tokens(), source.sequences());
-        // Reading it waits for all that is under way.
-        let probe = device.vector(1).expect("memory for the bench");
-        let mut operations = linear(&device, &encoder, t, hidden);
-        operations.extend(attention(&device, encoder.shape, t, b, probabilities));
-        operations.extend(rows(&device, &encoder, &source, hidden));
-        operations.extend(optimizer(&device, &encoder));
-        for (family, mut operation) in operations {
-            if simulated {
-                // What making the buffers launched is over before the trace begins anew.
-                device.read_vector(&probe).expect("the buffers are made");
-                let _ = fs::remove_file(&trace);
-                operation(&mut device, &batch);
-                device.read_vector(&probe).expect("the operations have run");
-                report(family, &trace);
-            } else {
-                criterion.bench_function(&format!("kernels/{name}/{family}"), |bench| {
-                    bench.iter(|| {
-                        operation(&mut device, &batch);
-                        device.read_vector(&probe).expect("the operations have run");
-                    });
-                });
-            }
-        }
+        bench.run::<Bf16>(name, &source, |device, encoder| {
+            let mut operations = linear("linear", device, encoder, t, hidden);
+            operations.extend(attention(device, encoder.shape, t, b, probabilities));
+            operations.extend(rows(device, encoder, &source, hidden));
+            operations.extend(optimizer(device, encoder));
+            operations
+        });
+        bench.run::<Tf32>(name, &source, |device, encoder| linear("linear_tf32", device, encoder, t, hidden));
     }
     let _ = fs::remove_file(&trace);
-    criterion.final_summary();
+    bench.criterion.final_summary();
 }
 
 /// What the simulator counted for a family.

@@ -1,4 +1,4 @@
-// Products of linear layers: what the tensor-core form (bf16) and the SIMT form (float32) have in common.
+// Products of linear layers: what the tensor-core form (bf16, tf32) and the SIMT form (float32) have in common.
 //
 //   C [M, N] = Σ over k of A(m, k) · B(n, k)        k from `begin` to `end`, in order; float32 sums
 //

@@ -1,99 +1,63 @@
-// Tensor-core products of bf16 tiles with float32 sums, for sm_80 and up.
+// Tensor-core products with float32 sums, for sm_80 and up: of bf16, and of float32 numbers as tf32 (see mma.cuh).
 //
 // Tiles of A and B travel global → shared memory through a ring of STAGES (cp.async, 16 bytes a copy, past the first-level cache;
-// what lies outside a matrix is not read and becomes 0), then to registers by ldmatrix, transposed on the way where rows lie across
-// the reduction, then through mma.m16n8k16. Shared tiles keep the order of memory, with the 16-byte chunks of a row permuted by the
-// row's number: the eight rows of an 8×8 matrix fall into different banks, both when they are written and when they are read.
+// what lies outside a matrix is not read and becomes 0), then to registers, then through mma. Shared tiles keep the order of memory,
+// with the 16-byte chunks of a row permuted by the row's number, so that what is written or read at once falls into different banks.
+// Rows along the reduction are read by ldmatrix, of which an 8×8 matrix is 8 rows by 16 bytes of either precision. Rows across it are
+// read by ldmatrix transposed in bf16; it moves halves of words, so tf32 takes its words one by one.
 //
-// Each warp owns WARP_M × WARP_N of the tile. An ldmatrix feeds two to four mma: a warp of 64×64 issues 8 ldmatrix for 32 mma.
+// Each warp owns WARP_M × WARP_N of the tile. An ldmatrix feeds two to four mma: a warp of 64×64 issues 8 ldmatrix for 32 mma, or
+// 16 reads of a word in place of 4 ldmatrix where rows lie across.
 #pragma once
 
 #include "gemm.cuh"
-
-constexpr int CHUNK_BYTES = PACK * sizeof(bf16);
-constexpr int MMA_M = 16, MMA_N = 8, MMA_K = 16;
-
-__device__ __forceinline__ unsigned shared_address(const void* p) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(p));
-}
-
-// Copies `bytes` (16, or 0 of them) and fills up with zeros.
-__device__ __forceinline__ void copy_async(unsigned shared, const bf16* global, int bytes) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
-}
-
-__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-// Waits until at most PENDING groups are under way.
-template <int PENDING>
-__device__ __forceinline__ void wait_copies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
-}
-
-template <Run RUN>
-__device__ __forceinline__ void load_matrices(unsigned (&r)[4], unsigned shared) {
-    if (RUN == Run::ALONG)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                     : "r"(shared)
-                     : "memory");
-    else
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                     : "r"(shared)
-                     : "memory");
-}
-
-__device__ __forceinline__ void mma(float* c, const unsigned (&a)[4], unsigned b0, unsigned b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-// Two neighbours in one access, which the compiler takes apart here and there.
-__device__ __forceinline__ void store_pair(unsigned shared, float low, float high) {
-    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(shared), "f"(low), "f"(high) : "memory");
-}
+#include "mma.cuh"
 
 // One operand's tile: OUTER rows (or columns) of it by DEPTH of the reduction.
-template <Run RUN, int OUTER, int DEPTH>
+template <class T, Run RUN, int OUTER, int DEPTH>
 struct OperandTile {
+    static constexpr int CHUNK = CHUNK_BYTES / sizeof(T); // numbers
     static constexpr int ROWS = RUN == Run::ALONG ? OUTER : DEPTH;
-    static constexpr int ROW_CHUNKS = (RUN == Run::ALONG ? DEPTH : OUTER) / PACK;
+    static constexpr int ROW_CHUNKS = (RUN == Run::ALONG ? DEPTH : OUTER) / CHUNK;
     static constexpr int ROW_BYTES = ROW_CHUNKS * CHUNK_BYTES;
     static constexpr int BYTES = ROWS * ROW_BYTES;
     static constexpr int ROW_STEP = GEMM_THREADS / ROW_CHUNKS; // rows between a thread's copies
     static constexpr int COPIES = ROWS / ROW_STEP;
-    static_assert(ROW_CHUNKS == 4 || ROW_CHUNKS == 8 || ROW_CHUNKS == 16, "the permutation is made for 64, 128 and 256 bytes");
+    // Words have to be read one by one.
+    static constexpr bool BY_WORDS = RUN == Run::ACROSS && sizeof(T) == sizeof(unsigned);
+    static constexpr int PERIOD = BY_WORDS ? 4 : 8; // rows after which the permutation repeats
+    static_assert(ROW_CHUNKS == 4 || ROW_CHUNKS % 8 == 0, "the permutation is made for 64 bytes and multiples of 128");
     static_assert(RUN == Run::ALONG || ROW_CHUNKS >= 8, "blocks of 16 columns are told apart by the chunk's bits 1 and 2");
-    static_assert(COPIES * ROW_STEP == ROWS && ROW_STEP % 8 == 0, "a thread's copies all have one permutation");
+    static_assert(COPIES * ROW_STEP == ROWS && ROW_STEP % PERIOD == 0, "a thread's copies all have one permutation");
 
-    const bf16* source[COPIES];
+    const T* source[COPIES];
     size_t advance;   // elements from one tile to the next
     unsigned exists;  // bit i: copy i lies inside the matrix, as far as m or n goes
     unsigned target;  // of the first copy, in bytes from the tile's start
     int depth;        // of the first copy in the tile
 
-    // Eight rows of 128 bytes take all permutations of eight chunks; of 64 bytes, each pair of rows takes one of four.
-    static __device__ __forceinline__ unsigned permutation(unsigned row) { return ROW_CHUNKS == 4 ? row / 2 % 4 : row % 8; }
+    // Eight rows of 128 bytes take all permutations of eight chunks; of 64 bytes, each pair of rows takes one of four. Of words, two
+    // chunks of each of four rows are read at once.
+    static __device__ __forceinline__ unsigned permutation(unsigned row) {
+        return BY_WORDS ? row % 4 * 2 : ROW_CHUNKS == 4 ? row / 2 % 4 : row % 8;
+    }
 
-    __device__ __forceinline__ OperandTile(const Operand<bf16>& operand, unsigned outer, unsigned begin) {
+    __device__ __forceinline__ OperandTile(const Operand<T>& operand, unsigned outer, unsigned begin) {
         const unsigned row = threadIdx.x / ROW_CHUNKS, chunk = threadIdx.x % ROW_CHUNKS;
         target = row * ROW_BYTES + (chunk ^ permutation(row)) * CHUNK_BYTES;
         exists = 0;
         advance = RUN == Run::ALONG ? DEPTH : static_cast<size_t>(DEPTH) * operand.stride;
-        depth = RUN == Run::ALONG ? chunk * PACK : row;
+        depth = RUN == Run::ALONG ? chunk * CHUNK : row;
 #pragma unroll
         for (int i = 0; i < COPIES; i++) {
             const unsigned r = row + i * ROW_STEP;
             if (RUN == Run::ALONG) {
                 const bool inside = outer + r < operand.extent;
                 const unsigned at = !inside ? 0 : operand.gather ? operand.gather[outer + r] : outer + r;
-                source[i] = operand.data + static_cast<size_t>(at) * operand.stride + begin + chunk * PACK;
+                source[i] = operand.data + static_cast<size_t>(at) * operand.stride + begin + chunk * CHUNK;
                 exists |= static_cast<unsigned>(inside) << i;
             } else {
-                const unsigned column = outer + chunk * PACK;
+                const unsigned column = outer + chunk * CHUNK;
                 source[i] = operand.data + static_cast<size_t>(begin + r) * operand.stride + column;
                 exists |= static_cast<unsigned>(column < operand.extent) << i;
             }
@@ -110,49 +74,67 @@ struct OperandTile {
         }
     }
 
-    // The row that a lane names to ldmatrix, in bytes from the tile's start, for 16 rows (or columns) from `outer` on and the first
-    // 16 of the depth. A's four matrices go down its rows first, B's along its depth first.
-    static __device__ __forceinline__ unsigned lane_row(unsigned outer, bool is_a) {
+    // What a lane reads first, in bytes from the tile's start, for 16 rows (or columns) from `outer` on and the first 32 bytes of the
+    // depth: the row that it names to ldmatrix, or its word. A's four matrices go down its rows first, B's along its depth first.
+    static __device__ __forceinline__ unsigned lane_place(unsigned outer, bool is_a) {
         const unsigned lane = threadIdx.x % WARP, matrix = lane / 8;
+        if (BY_WORDS) {
+            const unsigned row = lane % 4, column = outer + lane / 4;
+            return row * ROW_BYTES + (column / CHUNK ^ permutation(row)) * CHUNK_BYTES + column % CHUNK * sizeof(T);
+        }
         const unsigned across = is_a ? matrix % 2 : matrix / 2, along = is_a ? matrix / 2 : matrix % 2;
         const unsigned row = RUN == Run::ALONG ? outer + across * 8 + lane % 8 : along * 8 + lane % 8;
-        const unsigned chunk = RUN == Run::ALONG ? along : outer / PACK + across;
+        const unsigned chunk = RUN == Run::ALONG ? along : outer / CHUNK + across;
         return row * ROW_BYTES + (chunk ^ permutation(row)) * CHUNK_BYTES;
     }
 
-    // The same for step `k` of 16 in depth and block `i` of 16 rows; permuted chunks differ in bits that an exclusive or moves.
-    static __device__ __forceinline__ unsigned at(unsigned lane_row, int i, int k) {
-        const unsigned row = RUN == Run::ALONG ? i : k, chunk = RUN == Run::ALONG ? k : i;
-        return (lane_row ^ (chunk * 2 * CHUNK_BYTES)) + row * 16 * ROW_BYTES;
+    // Block `i` of 16 rows at step `k` of 32 bytes in depth. Permuted chunks differ in bits that an exclusive or moves.
+    static __device__ __forceinline__ void load(unsigned (&r)[4], unsigned lane_place, int i, int k, bool is_a) {
+        if (RUN == Run::ALONG) {
+            load_matrices(r, (lane_place ^ k * MMA_BYTES) + i * 16 * ROW_BYTES);
+        } else if (!BY_WORDS) {
+            load_matrices_transposed(r, (lane_place ^ i * MMA_BYTES) + k * 16 * ROW_BYTES);
+        } else {
+            constexpr int PERMUTED = 8 * CHUNK_BYTES; // bytes within which chunks are permuted
+#pragma unroll
+            for (int matrix = 0; matrix < 4; matrix++) {
+                const int across = is_a ? matrix % 2 : matrix / 2, along = is_a ? matrix / 2 : matrix % 2;
+                const int column = (i * 16 + across * 8) * sizeof(T), row = k * 8 + along * 4;
+                r[matrix] = load_word((lane_place ^ column % PERMUTED) + column / PERMUTED * PERMUTED + row * ROW_BYTES);
+            }
+        }
     }
 };
 
-template <int M_, int N_, int K_, int STAGES_, int WARPS_M_>
+template <class T, int M_, int N_, int DEPTH_BYTES, int STAGES_, int WARPS_M_>
 struct TensorTile {
-    using Number = bf16;
-    static constexpr int M = M_, N = N_, K = K_, STAGES = STAGES_;
+    using Number = T;
+    static constexpr int M = M_, N = N_, K = DEPTH_BYTES / sizeof(T), STAGES = STAGES_;
     static constexpr int WARPS_M = WARPS_M_, WARPS_N = GEMM_THREADS / WARP / WARPS_M;
     static constexpr int WARP_M = M / WARPS_M, WARP_N = N / WARPS_N;
     static constexpr int SUMS = M * N / GEMM_THREADS; // a thread's
-    static_assert(WARP_M % MMA_M == 0 && K % MMA_K == 0, "whole mma");
+    static_assert(WARP_M % MMA_M == 0 && DEPTH_BYTES % MMA_BYTES == 0, "whole mma");
     static_assert(WARP_N == 64 || WARP_N == 32, "the way through shared memory is made for these");
     template <Run RUN_A, Run RUN_B>
     struct Product;
 };
 
 // 64 rows and columns a warp: the fewest shared-memory reads an mma that registers allow.
-using Large = TensorTile<GEMM_LARGE_M, GEMM_LARGE_N, GEMM_LARGE_K, GEMM_LARGE_STAGES, 2>;
+template <class T>
+using Large = TensorTile<T, GEMM_LARGE_M, GEMM_LARGE_N, GEMM_LARGE_DEPTH_BYTES, GEMM_LARGE_STAGES, 2>;
 // Four times the blocks, for products that would leave multiprocessors without one.
-using Medium = TensorTile<GEMM_MEDIUM_M, GEMM_MEDIUM_N, GEMM_MEDIUM_K, GEMM_MEDIUM_STAGES, 2>;
+template <class T>
+using Medium = TensorTile<T, GEMM_MEDIUM_M, GEMM_MEDIUM_N, GEMM_MEDIUM_DEPTH_BYTES, GEMM_MEDIUM_STAGES, 2>;
 // A row a sequence, or few tokens: what counts is to have weights of many blocks under way.
-using Small = TensorTile<GEMM_SMALL_M, GEMM_SMALL_N, GEMM_SMALL_K, GEMM_SMALL_STAGES, 2>;
+template <class T>
+using Small = TensorTile<T, GEMM_SMALL_M, GEMM_SMALL_N, GEMM_SMALL_DEPTH_BYTES, GEMM_SMALL_STAGES, 2>;
 
-template <int M_, int N_, int K_, int STAGES_, int WARPS_M_>
+template <class T, int M_, int N_, int DEPTH_BYTES, int STAGES_, int WARPS_M_>
 template <Run RUN_A, Run RUN_B>
-struct TensorTile<M_, N_, K_, STAGES_, WARPS_M_>::Product {
+struct TensorTile<T, M_, N_, DEPTH_BYTES, STAGES_, WARPS_M_>::Product {
     using Tile = TensorTile;
-    using TileA = OperandTile<RUN_A, M, K>;
-    using TileB = OperandTile<RUN_B, N, K>;
+    using TileA = OperandTile<T, RUN_A, M, K>;
+    using TileB = OperandTile<T, RUN_B, N, K>;
     static constexpr int STAGE_BYTES = TileA::BYTES + TileB::BYTES;
     static constexpr int BLOCKS_M = WARP_M / MMA_M, BLOCKS_N = WARP_N / MMA_N;
 
@@ -166,14 +148,14 @@ struct TensorTile<M_, N_, K_, STAGES_, WARPS_M_>::Product {
 
     // C's tile at `place`; row sums of A as well if WITH_ROW_SUMS and `wants_row_sums`, the same in the whole block.
     template <bool WITH_ROW_SUMS = false>
-    __device__ __forceinline__ void run(unsigned char* memory, const Operand<bf16>& a, const Operand<bf16>& b, const Place& place,
+    __device__ __forceinline__ void run(unsigned char* memory, const Operand<T>& a, const Operand<T>& b, const Place& place,
                                         unsigned begin, unsigned end, bool wants_row_sums = false) {
         shared = memory;
         const unsigned base = shared_address(memory);
         TileA tile_a(a, place.row, begin);
         TileB tile_b(b, place.column, begin);
-        const unsigned lane_a = TileA::lane_row(warp_row(), true);
-        const unsigned lane_b = TileB::lane_row(warp_column(), false) + TileA::BYTES;
+        const unsigned lane_a = TileA::lane_place(warp_row(), true);
+        const unsigned lane_b = TileB::lane_place(warp_column(), false) + TileA::BYTES;
 #pragma unroll
         for (int i = 0; i < SUMS; i++) sums[i] = 0.0f;
 #pragma unroll
@@ -209,22 +191,25 @@ struct TensorTile<M_, N_, K_, STAGES_, WARPS_M_>::Product {
 
     template <bool WITH_ROW_SUMS>
     __device__ __forceinline__ void multiply(unsigned lane_a, unsigned lane_b, bool wants_row_sums) {
-        constexpr unsigned ONES = 0x3f803f80; // two bf16
 #pragma unroll
-        for (int k = 0; k < K / MMA_K; k++) {
+        for (int k = 0; k < DEPTH_BYTES / MMA_BYTES; k++) {
             unsigned a[BLOCKS_M][4], b[BLOCKS_N / 2][4];
 #pragma unroll
-            for (int i = 0; i < BLOCKS_M; i++) load_matrices<RUN_A>(a[i], TileA::at(lane_a, i, k));
+            for (int i = 0; i < BLOCKS_M; i++) TileA::load(a[i], lane_a, i, k, true);
+            if (WITH_ROW_SUMS && wants_row_sums && warp_column() == 0)
 #pragma unroll
-            for (int j = 0; j < BLOCKS_N / 2; j++) load_matrices<RUN_B>(b[j], TileB::at(lane_b, j, k));
+                for (int i = 0; i < BLOCKS_M; i++) Mma<T>::sum_rows(row_sums + i * 4, a[i]);
+#pragma unroll
+            for (int j = 0; j < BLOCKS_N / 2; j++) TileB::load(b[j], lane_b, j, k, false);
+#pragma unroll
+            for (int i = 0; i < BLOCKS_M; i++) Mma<T>::round(a[i]);
+#pragma unroll
+            for (int j = 0; j < BLOCKS_N / 2; j++) Mma<T>::round(b[j]);
 #pragma unroll
             for (int i = 0; i < BLOCKS_M; i++)
 #pragma unroll
                 for (int j = 0; j < BLOCKS_N; j++)
-                    mma(sums + (i * BLOCKS_N + j) * 4, a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
-            if (WITH_ROW_SUMS && wants_row_sums && warp_column() == 0)
-#pragma unroll
-                for (int i = 0; i < BLOCKS_M; i++) mma(row_sums + i * 4, a[i], ONES, ONES);
+                    Mma<T>::multiply(sums + (i * BLOCKS_N + j) * 4, a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
         }
     }
 

@@ -14,20 +14,20 @@ constexpr int NORM_THREADS = 256;
 constexpr int NORM_BLOCKS = 256;
 constexpr int UPDATE_THREADS = 256;
 
-// Products of linear layers (gemm_tensor.cuh, gemm_simt.cuh): threads of every block; rows, columns and depth of its tile, and
-// tiles of a reduction in flight.
+// Products of linear layers (gemm_tensor.cuh, gemm_simt.cuh): threads of every block; rows, columns and depth of its tile (in bytes
+// where numbers are of two sizes), and tiles of a reduction in flight.
 constexpr int GEMM_THREADS = 128;
 constexpr int GEMM_LARGE_M = 128;
 constexpr int GEMM_LARGE_N = 128;
-constexpr int GEMM_LARGE_K = 32;
+constexpr int GEMM_LARGE_DEPTH_BYTES = 64;
 constexpr int GEMM_LARGE_STAGES = 4;
 constexpr int GEMM_MEDIUM_M = 64;
 constexpr int GEMM_MEDIUM_N = 64;
-constexpr int GEMM_MEDIUM_K = 64;
+constexpr int GEMM_MEDIUM_DEPTH_BYTES = 128;
 constexpr int GEMM_MEDIUM_STAGES = 3;
 constexpr int GEMM_SMALL_M = 32;
 constexpr int GEMM_SMALL_N = 64;
-constexpr int GEMM_SMALL_K = 64;
+constexpr int GEMM_SMALL_DEPTH_BYTES = 128;
 constexpr int GEMM_SMALL_STAGES = 4;
 constexpr int GEMM_SIMT_M = 64;
 constexpr int GEMM_SIMT_N = 64;

@@ -130,9 +130,12 @@ __device__ __forceinline__ void project_first(T* kv, T* q, T* first, const T* x,
         leave_mark(trail);                                                                                                      \
         linear<TILE>(y, x, weight, bias, inputs, outputs, rows);                                                                \
     }
-LINEAR(linear_forward_bf16_large, Large, bf16)
-LINEAR(linear_forward_bf16_medium, Medium, bf16)
-LINEAR(linear_forward_bf16_small, Small, bf16)
+LINEAR(linear_forward_bf16_large, Large<bf16>, bf16)
+LINEAR(linear_forward_bf16_medium, Medium<bf16>, bf16)
+LINEAR(linear_forward_bf16_small, Small<bf16>, bf16)
+LINEAR(linear_forward_tf32_large, Large<float>, float)
+LINEAR(linear_forward_tf32_medium, Medium<float>, float)
+LINEAR(linear_forward_tf32_small, Small<float>, float)
 LINEAR(linear_forward_f32, Simt, float)
 
 #define LINEAR_GELU(NAME, TILE, T)                                                                                     \
@@ -142,9 +145,12 @@ LINEAR(linear_forward_f32, Simt, float)
         leave_mark(trail);                                                                                             \
         linear_gelu<TILE>(h, u, x, weight, bias, inputs, outputs, rows, is_tanh);                                      \
     }
-LINEAR_GELU(linear_gelu_forward_bf16_large, Large, bf16)
-LINEAR_GELU(linear_gelu_forward_bf16_medium, Medium, bf16)
-LINEAR_GELU(linear_gelu_forward_bf16_small, Small, bf16)
+LINEAR_GELU(linear_gelu_forward_bf16_large, Large<bf16>, bf16)
+LINEAR_GELU(linear_gelu_forward_bf16_medium, Medium<bf16>, bf16)
+LINEAR_GELU(linear_gelu_forward_bf16_small, Small<bf16>, bf16)
+LINEAR_GELU(linear_gelu_forward_tf32_large, Large<float>, float)
+LINEAR_GELU(linear_gelu_forward_tf32_medium, Medium<float>, float)
+LINEAR_GELU(linear_gelu_forward_tf32_small, Small<float>, float)
 LINEAR_GELU(linear_gelu_forward_f32, Simt, float)
 
 #define LINEAR_DROPOUT_RESIDUAL(NAME, TILE, T)                                                                           \
@@ -154,9 +160,12 @@ LINEAR_GELU(linear_gelu_forward_f32, Simt, float)
         leave_mark(trail);                                                                                               \
         linear_dropout_residual<TILE>(r, x, residual, weight, bias, inputs, outputs, rows, header, dropout);             \
     }
-LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_bf16_large, Large, bf16)
-LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_bf16_medium, Medium, bf16)
-LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_bf16_small, Small, bf16)
+LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_bf16_large, Large<bf16>, bf16)
+LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_bf16_medium, Medium<bf16>, bf16)
+LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_bf16_small, Small<bf16>, bf16)
+LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_tf32_large, Large<float>, float)
+LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_tf32_medium, Medium<float>, float)
+LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_tf32_small, Small<float>, float)
 LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_f32, Simt, float)
 
 #define POOLER(NAME, TILE, T)                                                                                              \
@@ -166,7 +175,8 @@ LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_f32, Simt, float)
         leave_mark(trail);                                                                                                 \
         pooler<TILE>(pooled, dropped, first, weight, bias, inputs, outputs, rows, header, dropout);                        \
     }
-POOLER(pooler_forward_bf16, Small, bf16)
+POOLER(pooler_forward_bf16, Small<bf16>, bf16)
+POOLER(pooler_forward_tf32, Small<float>, float)
 POOLER(pooler_forward_f32, Simt, float)
 
 #define PROJECT_FIRST(NAME, TILE, T)                                                                         \
@@ -176,7 +186,10 @@ POOLER(pooler_forward_f32, Simt, float)
         leave_mark(trail);                                                                                   \
         project_first<TILE>(kv, q, first, x, weight, bias, offsets, header, width, token_tiles);             \
     }
-PROJECT_FIRST(project_first_forward_bf16_large, Large, bf16)
-PROJECT_FIRST(project_first_forward_bf16_medium, Medium, bf16)
-PROJECT_FIRST(project_first_forward_bf16_small, Small, bf16)
+PROJECT_FIRST(project_first_forward_bf16_large, Large<bf16>, bf16)
+PROJECT_FIRST(project_first_forward_bf16_medium, Medium<bf16>, bf16)
+PROJECT_FIRST(project_first_forward_bf16_small, Small<bf16>, bf16)
+PROJECT_FIRST(project_first_forward_tf32_large, Large<float>, float)
+PROJECT_FIRST(project_first_forward_tf32_medium, Medium<float>, float)
+PROJECT_FIRST(project_first_forward_tf32_small, Small<float>, float)
 PROJECT_FIRST(project_first_forward_f32, Simt, float)

@@ -76,9 +76,12 @@ __device__ __forceinline__ void project_first_backward_input(T* d_x, const T* d_
         leave_mark(trail);                                                                                \
         linear_backward_input<TILE>(d_x, d_y, residual, weight, inputs, outputs, rows);                   \
     }
-LINEAR_BACKWARD_INPUT(linear_backward_input_bf16_large, Large, bf16)
-LINEAR_BACKWARD_INPUT(linear_backward_input_bf16_medium, Medium, bf16)
-LINEAR_BACKWARD_INPUT(linear_backward_input_bf16_small, Small, bf16)
+LINEAR_BACKWARD_INPUT(linear_backward_input_bf16_large, Large<bf16>, bf16)
+LINEAR_BACKWARD_INPUT(linear_backward_input_bf16_medium, Medium<bf16>, bf16)
+LINEAR_BACKWARD_INPUT(linear_backward_input_bf16_small, Small<bf16>, bf16)
+LINEAR_BACKWARD_INPUT(linear_backward_input_tf32_large, Large<float>, float)
+LINEAR_BACKWARD_INPUT(linear_backward_input_tf32_medium, Medium<float>, float)
+LINEAR_BACKWARD_INPUT(linear_backward_input_tf32_small, Small<float>, float)
 LINEAR_BACKWARD_INPUT(linear_backward_input_f32, Simt, float)
 
 #define LINEAR_BACKWARD_INPUT_GELU(NAME, TILE, T)                                                                   \
@@ -88,9 +91,12 @@ LINEAR_BACKWARD_INPUT(linear_backward_input_f32, Simt, float)
         leave_mark(trail);                                                                                          \
         linear_backward_input_gelu<TILE>(d_u, h, d_y, u, weight, inputs, outputs, rows, is_tanh);                   \
     }
-LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_bf16_large, Large, bf16)
-LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_bf16_medium, Medium, bf16)
-LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_bf16_small, Small, bf16)
+LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_bf16_large, Large<bf16>, bf16)
+LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_bf16_medium, Medium<bf16>, bf16)
+LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_bf16_small, Small<bf16>, bf16)
+LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_tf32_large, Large<float>, float)
+LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_tf32_medium, Medium<float>, float)
+LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_tf32_small, Small<float>, float)
 LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_f32, Simt, float)
 
 #define PROJECT_FIRST_BACKWARD_INPUT(NAME, TILE, T)                                                             \
@@ -100,5 +106,6 @@ LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_f32, Simt, float)
         leave_mark(trail);                                                                                      \
         project_first_backward_input<TILE>(d_x, d_q, residual, weight, offsets, width, sequences);              \
     }
-PROJECT_FIRST_BACKWARD_INPUT(project_first_backward_input_bf16, Small, bf16)
+PROJECT_FIRST_BACKWARD_INPUT(project_first_backward_input_bf16, Small<bf16>, bf16)
+PROJECT_FIRST_BACKWARD_INPUT(project_first_backward_input_tf32, Small<float>, float)
 PROJECT_FIRST_BACKWARD_INPUT(project_first_backward_input_f32, Simt, float)

@@ -80,6 +80,8 @@ __device__ __forceinline__ void linear_backward_weight(float* d_weight, float* d
         leave_mark(trail);                                                                                                   \
         linear_backward_weight<TILE>(d_weight, d_bias, partials, arrivals, d_y, x, inputs, outputs, rows, adds);             \
     }
-LINEAR_BACKWARD_WEIGHT(linear_backward_weight_bf16_large, Large, bf16)
-LINEAR_BACKWARD_WEIGHT(linear_backward_weight_bf16_medium, Medium, bf16)
+LINEAR_BACKWARD_WEIGHT(linear_backward_weight_bf16_large, Large<bf16>, bf16)
+LINEAR_BACKWARD_WEIGHT(linear_backward_weight_bf16_medium, Medium<bf16>, bf16)
+LINEAR_BACKWARD_WEIGHT(linear_backward_weight_tf32_large, Large<float>, float)
+LINEAR_BACKWARD_WEIGHT(linear_backward_weight_tf32_medium, Medium<float>, float)
 LINEAR_BACKWARD_WEIGHT(linear_backward_weight_f32, Simt, float)

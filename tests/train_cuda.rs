@@ -22,16 +22,19 @@ fn the_loss_falls_as_on_the_processor() {
     let options = format!("{BASE} --max-steps 12 --method sda --teacher window:3");
     let cpu = losses(&toy.run("cpu", &options));
     assert!(mean(&cpu[8..]) < 0.8 * mean(&cpu[..4]), "the toy task is learnt: {cpu:?}");
-    for (precision, tolerance) in [("f32", 1e-3), ("bf16", 0.05)] {
+    for (precision, name, tolerance) in [("f32", "float32", 1e-3), ("tf32", "tf32", 5e-4), ("bf16", "bf16", 0.05)] {
         let mut command = on_cuda(toy.start(&format!("{options} --precision {precision} --out {precision}")));
         let output = succeed(&mut command);
         eprintln!("{}", stderr(&output).lines().find(|line| line.starts_with("device")).unwrap());
         let gpu = losses(&toy.result(precision));
+        let worst = cpu.iter().zip(&gpu).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max);
+        eprintln!("{precision}: losses {worst:.1e} off those of the processor");
         for (t, (a, b)) in cpu.iter().zip(&gpu).enumerate() {
             assert!((a - b).abs() <= tolerance * a, "{precision}, step {t}: {a} on the processor, {b}");
         }
         let text = stderr(&output);
         assert!(text.contains("device       cuda:0 ("), "the log names the device: {text}");
+        assert!(text.contains(&format!(" GiB, {name})")), "the log names the precision: {text}");
         assert!(!text.contains("cudasim: "), "the simulator's checks have nothing to say: {text}");
     }
 }
@@ -71,6 +74,51 @@ fn the_order_of_queued_work_changes_nothing() {
     for seed in ["1", "2", "3"] {
         first.assert_same(&run(seed), &format!("order {seed}"));
     }
+}
+
+#[test]
+fn tf32_is_of_linear_layers_only_and_only_where_asked_for() {
+    let toy = Toy::new();
+    let options = "--max-steps 3 --batch-size 16 --method sda --teacher window:2 --out";
+    succeed(&mut on_cuda(toy.start(&format!("{options} one --precision tf32 --trace trace.json"))));
+    let kernels: Vec<String> = launches(&toy.path("trace.json")).into_values().flatten().collect();
+    let multiplies = |name: &str| ["linear", "project_first", "pooler"].iter().any(|start| name.starts_with(start));
+    for name in &kernels {
+        assert_eq!(multiplies(name), name.contains("_tf32"), "{name}");
+        assert!(!name.contains("_bf16"), "{name}");
+    }
+    for start in ["linear_backward_weight", "linear_backward_input", "project_first", "pooler", "attention"] {
+        assert!(kernels.iter().any(|name| name.starts_with(start)), "no {start} in {kernels:?}");
+    }
+
+    let setting = |run: &str| {
+        let file = fs::read_to_string(toy.path(run).join("run.toml")).unwrap();
+        file.lines().find(|line| line.starts_with("precision")).unwrap().to_owned()
+    };
+    assert_eq!(setting("one"), r#"precision = "tf32""#);
+    succeed(&mut on_cuda(toy.command("--config one/run.toml --out two")));
+    toy.result("two").assert_same(&toy.result("one"), "from run.toml");
+    assert_eq!(setting("two"), setting("one"));
+    succeed(&mut on_cuda(toy.start(&format!("{options} auto"))));
+    assert_eq!(setting("auto"), r#"precision = "bf16""#);
+}
+
+#[test]
+fn tf32_takes_the_memory_of_float32() {
+    let toy = Toy::new();
+    let plan = |precision: &str| -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bertsd-cuda"));
+        command.args(["info", "--json", "--precision", precision, "--model"]).arg(runs::golden_model());
+        let output = succeed(on_cuda(command).current_dir(toy.home.path()));
+        let mut plan = serde_json::from_slice::<Value>(&output.stdout).unwrap()["memory"].take();
+        // Where split sums wait depends on tiles, which are those of bf16.
+        for name in ["scratch_bytes", "total_bytes"] {
+            assert!(plan.as_object_mut().unwrap().remove(name).unwrap().as_u64() > Some(0), "{name}");
+        }
+        plan
+    };
+    assert_eq!(plan("tf32"), plan("f32"));
+    assert_ne!(plan("tf32"), plan("bf16"));
 }
 
 /// Kernels by step and scope of a timeline.
@@ -141,8 +189,11 @@ fn a_device_that_cannot_be_used_is_refused_before_anything_is_written() {
     let parts = ["CUDASIM=1", missing.as_str(), "cargo build"];
     none(start("--device cuda").env("CUDASIM", "1").env("CUDASIM_LIBRARY", &missing), &parts);
     none(start("--device cuda:7").env("CUDASIM", "1"), &["cuda:7", "no such device", "the driver has 0 to 0"]);
-    refuse(&mut start("--device cpu --precision bf16"), 2, &["precision", "float32", "--device cuda"]);
-    refuse(&mut start("--device cuda --precision fp8"), 2, &["--precision", "auto, bf16, f32"]);
+    for precision in ["bf16", "tf32"] {
+        let parts = ["precision", "float32", precision, "--device cuda"];
+        refuse(&mut start(&format!("--device cpu --precision {precision}")), 2, &parts);
+    }
+    refuse(&mut start("--device cuda --precision fp8"), 2, &["--precision", "auto, bf16, tf32, f32"]);
 }
 
 #[test]

@@ -66,7 +66,8 @@ pub struct ComputeOptions {
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, help_heading = "Computing")]
     pub device: DeviceChoice,
 
-    /// What a GPU stores activations as: auto, bf16, f32; auto is bf16 there, and float32 on the processor
+    /// What a GPU stores activations as: auto, bf16, tf32, f32; auto is bf16 there, and float32 on the processor; tf32 is f32 but
+    /// for the factors of the products of linear layers, which are rounded to 10 bits of mantissa (by 0.05 % at most)
     #[arg(long, value_name = "TYPE", default_value_t = Precision::Auto, help_heading = "Computing")]
     pub precision: Precision,
 

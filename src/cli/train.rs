@@ -217,7 +217,8 @@ pub struct TrainOptions {
     #[arg(long, value_name = "PART", help_heading = "Optimization")]
     pub recompute: Option<String>,
 
-    /// What a GPU stores activations as: auto, bf16, f32; auto is bf16 there, and float32 on the processor [default: auto]
+    /// What a GPU stores activations as: auto, bf16, tf32, f32; auto is bf16 there, and float32 on the processor; tf32 is f32 but
+    /// for the factors of the products of linear layers, which are rounded to 10 bits of mantissa (by 0.05 % at most) [default: auto]
     #[arg(long, value_name = "TYPE", help_heading = "Run")]
     pub precision: Option<String>,
 

@@ -87,6 +87,7 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
     let (precision, storage) = match backend {
         Backend::Cpu => ("float32 on the processor", Storage::FLOAT32),
         Backend::CudaF32 { .. } => ("float32 on the GPU", Storage::FLOAT32),
+        Backend::CudaTf32 { .. } => ("float32 with tf32 products on the GPU", Storage::FLOAT32),
         Backend::CudaBf16 { .. } => ("bf16 on the GPU", Storage::BF16),
     };
     let plan_of = |sequences: usize| {
@@ -94,6 +95,7 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
         let scratch = match backend {
             Backend::Cpu => CpuDevice::scratch_bytes(shape, capacity),
             Backend::CudaF32 { .. } => CudaDevice::<f32>::scratch_bytes(shape, capacity),
+            Backend::CudaTf32 { .. } => CudaDevice::<cuda::Tf32>::scratch_bytes(shape, capacity),
             Backend::CudaBf16 { .. } => CudaDevice::<cuda::Bf16>::scratch_bytes(shape, capacity),
         };
         MemoryPlan::new(&encoder, &plan, capacity, capacity, sequences, storage, scratch)
@@ -135,7 +137,9 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
 
 /// Memory of a GPU, and the largest micro-batch up to `sequences` that fits into all of it.
 fn fits(backend: Backend, sequences: usize, needs: impl Fn(usize) -> usize) -> Option<(usize, Option<usize>)> {
-    let (Backend::CudaF32 { ordinal } | Backend::CudaBf16 { ordinal }) = backend else { return None };
+    let (Backend::CudaF32 { ordinal } | Backend::CudaTf32 { ordinal } | Backend::CudaBf16 { ordinal }) = backend else {
+        return None;
+    };
     let memory_bytes = cuda_devices().ok()?.get(ordinal)?.memory_bytes;
     Some((memory_bytes, largest_that_fits(sequences, memory_bytes, needs)))
 }

@@ -18,6 +18,14 @@ macro_rules! on_device {
                 };
                 $body
             }
+            bertsd_cuda::device::Backend::CudaTf32 { ordinal } => {
+                let $make = |shape, capacity| {
+                    bertsd_cuda::device::cuda::CudaDevice::<bertsd_cuda::device::cuda::Tf32>::new(
+                        ordinal, shape, capacity,
+                    )
+                };
+                $body
+            }
             bertsd_cuda::device::Backend::CudaF32 { ordinal } => {
                 let $make =
                     |shape, capacity| bertsd_cuda::device::cuda::CudaDevice::<f32>::new(ordinal, shape, capacity);

@@ -18,13 +18,15 @@ pub enum DeviceChoice {
     },
 }
 
-/// The value of `--precision`: what a GPU stores activations and the forward pass's weights as.
+/// The value of `--precision`: what a GPU stores activations and the forward pass's weights as, and what it multiplies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// bf16 on a GPU, float32 on the processor.
     #[default]
     Auto,
     Bf16,
+    /// float32, but for the factors of the products of linear layers.
+    Tf32,
     F32,
 }
 
@@ -33,6 +35,7 @@ pub enum Precision {
 pub enum Backend {
     Cpu,
     CudaBf16 { ordinal: usize },
+    CudaTf32 { ordinal: usize },
     CudaF32 { ordinal: usize },
 }
 
@@ -40,7 +43,8 @@ impl DeviceChoice {
     /// What to run on. `auto` is the first GPU that the kernels run on, else the processor.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device asked for cannot be used, saying what can; [`Error::Setting`] for bf16 on the processor.
+    /// [`Error::Device`] when the device asked for cannot be used, saying what can; [`Error::Setting`] for another precision than
+    /// float32 on the processor.
     pub fn resolve(self, precision: Precision) -> Result<Backend> {
         let ordinal = match self {
             Self::Cpu => None,
@@ -51,10 +55,12 @@ impl DeviceChoice {
             }
         };
         match (ordinal, precision) {
-            (None, Precision::Bf16) => {
-                Err(Error::setting("precision", "the processor computes in float32 only; bf16 needs --device cuda"))
-            }
-            (None, _) => Ok(Backend::Cpu),
+            (None, Precision::Bf16 | Precision::Tf32) => Err(Error::setting(
+                "precision",
+                format!("the processor computes in float32 only; {precision} needs --device cuda"),
+            )),
+            (None, Precision::Auto | Precision::F32) => Ok(Backend::Cpu),
+            (Some(ordinal), Precision::Tf32) => Ok(Backend::CudaTf32 { ordinal }),
             (Some(ordinal), Precision::F32) => Ok(Backend::CudaF32 { ordinal }),
             (Some(ordinal), Precision::Auto | Precision::Bf16) => Ok(Backend::CudaBf16 { ordinal }),
         }
@@ -95,6 +101,7 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Self::Auto => "auto",
             Self::Bf16 => "bf16",
+            Self::Tf32 => "tf32",
             Self::F32 => "f32",
         })
     }
@@ -107,8 +114,9 @@ impl FromStr for Precision {
         match text {
             "auto" => Ok(Self::Auto),
             "bf16" => Ok(Self::Bf16),
+            "tf32" => Ok(Self::Tf32),
             "f32" => Ok(Self::F32),
-            _ => Err(Error::setting("precision", format!("'{text}' is none of auto, bf16, f32"))),
+            _ => Err(Error::setting("precision", format!("'{text}' is none of auto, bf16, tf32, f32"))),
         }
     }
 }
@@ -130,13 +138,22 @@ mod tests {
     }
 
     #[test]
+    fn precisions_are_written_as_they_are_read() {
+        for text in ["auto", "bf16", "tf32", "f32"] {
+            assert_eq!(text.parse::<Precision>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
     fn the_processor_computes_in_float32() {
         for precision in ["auto", "f32"] {
             assert_eq!(DeviceChoice::Cpu.resolve(precision.parse().unwrap()).unwrap(), Backend::Cpu);
         }
-        let error = DeviceChoice::Cpu.resolve(Precision::Bf16).unwrap_err().to_string();
-        assert!(error.contains("precision") && error.contains("--device cuda"), "{error}");
-        assert!("fp16".parse::<Precision>().unwrap_err().to_string().contains("auto, bf16, f32"));
+        for precision in ["bf16", "tf32"] {
+            let error = DeviceChoice::Cpu.resolve(precision.parse().unwrap()).unwrap_err().to_string();
+            assert!(error.contains(precision) && error.contains("--device cuda"), "{error}");
+        }
+        assert!("fp16".parse::<Precision>().unwrap_err().to_string().contains("auto, bf16, tf32, f32"));
     }
 
     #[test]

@@ -9,7 +9,9 @@ use cudarc::driver::CudaSlice;
 use super::{support::relative_error, tiny};
 
 /// Error of a result in float32, relative to its norm.
-const TOLERANCE: f64 = 1e-5;
+pub const TOLERANCE: f64 = 1e-5;
+/// The same for products of factors that are known exactly; tensor cores cut the bits of a sum off where float32 rounds.
+const TENSOR_CORE_SUMS: f64 = 5e-5;
 
 /// Numbers that are exact in the precision of the device.
 pub fn random<E: Element>(name: u32, len: usize, scale: f32, shift: f32) -> Vec<f32> {
@@ -61,18 +63,30 @@ pub fn assert_close(found: &[f32], exact: &[f64], what: &str) {
     assert!(error <= TOLERANCE, "{what}: {error:e}");
 }
 
-/// A result in the device's precision: float32 to the tolerance; bf16 to twice the error of `plain`, exact arithmetic rounded at the
-/// points where the device stores numbers.
+/// A result in the device's precision: float32 to the tolerance; bf16 and tf32 to twice the error of `plain`, exact arithmetic
+/// rounded where the device stores or multiplies; and tf32 is what that says, not only as good.
 pub fn assert_as_good<E: Element>(found: &[f32], exact: &[f64], plain: &[f64], what: &str) {
-    if !E::STORAGE.copies_weights {
-        return assert_close(found, exact, what);
-    }
-    let plain: Vec<f32> = plain.iter().map(|&v| v as f32).collect();
-    let (error, least) = (relative_error(found, exact), relative_error(&plain, exact));
-    assert!(error <= 2.0 * least, "{what}: {error:e}, and {least:e} of the plain computation");
+    let rounded: Vec<f32> = plain.iter().map(|&v| v as f32).collect();
+    let (error, least) = (relative_error(found, exact), relative_error(&rounded, exact));
+    let limit = E::choose_product(2.0 * least, TOLERANCE.max(2.0 * least), TOLERANCE);
+    assert!(error <= limit, "{what}: {error:e}, and {least:e} of the plain computation");
+    let beside = E::choose_product(0.0, relative_error(found, plain), 0.0);
+    assert!(beside <= TENSOR_CORE_SUMS, "{what}: {beside:e} beside the plain computation");
 }
 
 /// What is read of a number that was stored in the device's precision.
 pub fn stored<E: Element>(exact: &[f64]) -> Vec<f64> {
     exact.iter().map(|&v| f64::from(E::of(v as f32).value())).collect()
+}
+
+/// What products of linear layers take for a number: itself, or in tf32 the nearest number with 10 bits of mantissa, ties away
+/// from zero.
+pub fn factor<E: Element>(value: f32) -> f32 {
+    let cut = 13; // bits
+    let rounded = f32::from_bits((value.to_bits() + (1 << (cut - 1))) >> cut << cut);
+    E::choose_product(value, rounded, value)
+}
+
+pub fn factors<E: Element>(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(factor::<E>(v))).collect()
 }

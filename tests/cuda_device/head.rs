@@ -4,7 +4,7 @@ use bertsd_cuda::{
     device::{
         Capacity, Device, Dropout, Mask, Shape, Site, StepScalars, Write,
         cpu::CpuDevice,
-        cuda::{Bf16, CudaDevice, Element},
+        cuda::{Bf16, CudaDevice, Element, Tf32},
     },
     model::{BertConfig, Layout, View, layout::Linear},
     random::Philox,
@@ -12,8 +12,8 @@ use bertsd_cuda::{
 
 use super::{
     buffers::{
-        assert_as_good, assert_close, matrix, poisoned_matrix, poisoned_vector, random, stored, vector, written,
-        written_vector,
+        assert_as_good, assert_close, factors, matrix, poisoned_matrix, poisoned_vector, random, stored, vector,
+        written, written_vector,
     },
     reference::{self, Masks, dot, linear},
     support::{self, double},
@@ -67,24 +67,25 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
     let d_logits_values = random::<f32>(3, sequences * classes, 1.0, 0.0);
 
     let masks = Masks { philox: Philox::new(tiny::SEED), step: SCALARS.step, pass: 0 };
-    let factors: Vec<f64> = packed
+    let kept: Vec<f64> = packed
         .slots
         .iter()
         .flat_map(|&slot| (0..width).map(move |j| masks.factor(reference::CLASSIFIER, DROP_PROB, slot, j)))
         .collect();
     let of = |view: View| double(&values[view.range()]);
     let (pooler_weight, pooler_bias) = (of(pooler.weight), of(pooler.bias));
+    let plain_pooler_weight = factors::<E>(&values[pooler.weight.range()]);
     let (weight, bias) = (of(classifier.weight), of(classifier.bias));
-    let pooled: Vec<f64> = first_values
-        .chunks(width)
-        .flat_map(|row| linear(&double(row), &pooler_weight, &pooler_bias))
-        .map(f64::tanh)
-        .collect();
-    let drop = |x: &[f64]| x.iter().zip(&factors).map(|(x, f)| x * f).collect::<Vec<_>>();
+    let pooled_of = |first: &[f64], weight: &[f64]| -> Vec<f64> {
+        first.chunks(width).flat_map(|row| linear(row, weight, &pooler_bias)).map(f64::tanh).collect()
+    };
+    let (x, plain_x) = (double(&first_values), factors::<E>(&first_values));
+    let pooled = pooled_of(&x, &pooler_weight);
+    let drop = |x: &[f64]| x.iter().zip(&kept).map(|(x, f)| x * f).collect::<Vec<_>>();
     let logits_of = |x: &[f64]| x.chunks(width).flat_map(|row| linear(row, &weight, &bias)).collect::<Vec<_>>();
     let dropped = drop(&pooled);
-    // As the device stores them.
-    let plain_pooled = stored::<E>(&pooled);
+    // As the device multiplies and stores.
+    let plain_pooled = stored::<E>(&pooled_of(&plain_x, &plain_pooler_weight));
     let plain_dropped = stored::<E>(&drop(&plain_pooled));
 
     let mut device: CudaDevice<E> = support::device(Shape::new(&config), capacity);
@@ -111,10 +112,10 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
     assert_as_good::<E>(&rows(&found_pooled), &pooled, &plain_pooled, &format!("{what}: pooled"));
     let found = rows(&found_dropped);
     assert_as_good::<E>(&found, &dropped, &plain_dropped, &format!("{what}: dropped"));
-    assert!(found.iter().zip(&factors).all(|(&v, &f)| (v == 0.0) == (f == 0.0)), "{what}: the mask");
+    assert!(found.iter().zip(&kept).all(|(&v, &f)| (v == 0.0) == (f == 0.0)), "{what}: the mask");
     let found = written_vector(&device, &found_logits, sequences * classes, &what);
     assert_as_good::<E>(&found, &logits_of(&dropped), &logits_of(&plain_dropped), &format!("{what}: logits"));
-    if !E::STORAGE.copies_weights {
+    if E::choose_product(false, false, true) {
         let mut cpu = CpuDevice::new(Shape::new(&config), capacity);
         let batch = support::upload(&mut cpu, &packed, capacity, &SCALARS);
         let [mut pooled, mut dropped] = [0; 2].map(|_| cpu.matrix(sequences, width).unwrap());
@@ -139,22 +140,21 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
     };
     let d_dropped = through(&d, classes, &columns(&weight, width));
     let d_pre: Vec<f64> =
-        d_dropped.iter().zip(&factors).zip(&given_pooled).map(|((d, f), y)| d * f * (1.0 - y * y)).collect();
-    let plain_d_pre = stored::<E>(&d_pre);
-    let pooler_columns = columns(&pooler_weight, width);
-    let (d_first, plain_d_first) =
-        (through(&d_pre, width, &pooler_columns), through(&plain_d_pre, width, &pooler_columns));
+        d_dropped.iter().zip(&kept).zip(&given_pooled).map(|((d, f), y)| d * f * (1.0 - y * y)).collect();
+    let stored_d_pre = stored::<E>(&d_pre);
+    let plain_d_pre = factors::<E>(&stored_d_pre.iter().map(|&d| d as f32).collect::<Vec<_>>());
+    let d_first = through(&d_pre, width, &columns(&pooler_weight, width));
+    let plain_d_first = through(&plain_d_pre, width, &columns(&plain_pooler_weight, width));
     let outer = |d: &[f64], outputs: usize, x: &[f64]| -> Vec<f64> {
         let xs = columns(x, width);
         columns(d, outputs).iter().flat_map(|d| xs.iter().map(move |x| dot(d, x))).collect()
     };
     let sums = |d: &[f64], outputs: usize| columns(d, outputs).iter().map(|d| d.iter().sum()).collect::<Vec<f64>>();
-    let x = double(&first_values);
     let exact = [
         (classifier.weight, outer(&d, classes, &given_dropped), None),
         (classifier.bias, sums(&d, classes), None),
-        (pooler.weight, outer(&d_pre, width, &x), Some(outer(&plain_d_pre, width, &x))),
-        (pooler.bias, sums(&d_pre, width), Some(sums(&plain_d_pre, width))),
+        (pooler.weight, outer(&d_pre, width, &x), Some(outer(&plain_d_pre, width, &plain_x))),
+        (pooler.bias, sums(&d_pre, width), Some(sums(&stored_d_pre, width))),
     ];
     let tables = Layout::new(&tiny::config(1, 8, 1)).embeddings;
     let mut gradients = device.gradients(len.max(tables.norm.beta.range().end), &tables).unwrap();
@@ -203,6 +203,7 @@ fn forward_and_backward_at_every_tail() {
         [(64, 2, 1), (72, 3, 7), (200, 7, 8), (264, 33, 9), (136, 129, 17), (1024, 2, 3), (64, 5000, 5), (8, 31, 67)]
     {
         check::<f32>(width, classes, sequences);
+        check::<Tf32>(width, classes, sequences);
         check::<Bf16>(width, classes, sequences);
     }
 }

@@ -12,13 +12,10 @@ use bertsd_cuda::{
 use cudarc::driver::CudaSlice;
 
 use super::{
-    reference,
-    support::{self, double, relative_error},
-    tiny,
+    buffers::{assert_as_good, factor, stored},
+    reference, support, tiny,
 };
 
-/// float32 against f64, relative to the norm of a result.
-pub const TOLERANCE: f64 = 1e-5;
 pub const STEP: u32 = 3;
 /// Rows of NaN behind the rows of a batch, in inputs and outputs.
 const SPARE: usize = 70;
@@ -87,31 +84,43 @@ impl<E: Element> Fixture<E> {
         gradients
     }
 
-    pub fn weight(&self) -> Vec<f64> {
-        double(&self.values[self.layer.weight.range()])
+    pub fn weight(&self, factors: Factors) -> Vec<f64> {
+        factors.of::<E>(&self.values[self.layer.weight.range()])
     }
 
     pub fn bias(&self) -> Vec<f64> {
-        double(&self.values[self.layer.bias.range()])
+        support::double(&self.values[self.layer.bias.range()])
     }
 
     /// x · Wᵀ + b.
-    pub fn product(&self, x: &[f32]) -> Vec<f64> {
-        let (weight, bias) = (self.weight(), self.bias());
-        x.chunks(self.shape.hidden).flat_map(|row| reference::linear(&double(row), &weight, &bias)).collect()
+    pub fn product(&self, x: &[f32], factors: Factors) -> Vec<f64> {
+        let (x, weight, bias) = (factors.of::<E>(x), self.weight(factors), self.bias());
+        x.chunks(self.shape.hidden).flat_map(|row| reference::linear(row, &weight, &bias)).collect()
     }
 
     /// d_y · W.
-    pub fn input_product(&self, d_y: &[f32]) -> Vec<f64> {
-        let (inputs, weight) = (self.shape.hidden, self.weight());
-        let row = |row: &[f32]| {
+    pub fn input_product(&self, d_y: &[f32], factors: Factors) -> Vec<f64> {
+        let (inputs, d_y, weight) = (self.shape.hidden, factors.of::<E>(d_y), self.weight(factors));
+        let row = |row: &[f64]| {
             let mut sums = vec![0.0; inputs];
-            for (&d, w) in row.iter().zip(weight.chunks(inputs)) {
-                sums.iter_mut().zip(w).for_each(|(sum, w)| *sum += f64::from(d) * w);
+            for (d, w) in row.iter().zip(weight.chunks(inputs)) {
+                sums.iter_mut().zip(w).for_each(|(sum, w)| *sum += d * w);
             }
             sums
         };
         d_y.chunks(self.shape.intermediate).flat_map(row).collect()
+    }
+
+    /// d_yᵀ · x.
+    pub fn weight_product(&self, d_y: &[f32], x: &[f32], factors: Factors) -> Vec<f64> {
+        let (inputs, outputs) = (self.shape.hidden, self.shape.intermediate);
+        let mut sums = vec![0.0; inputs * outputs];
+        for (d, x) in factors.of::<E>(d_y).chunks(outputs).zip(factors.of::<E>(x).chunks(inputs)) {
+            for (d, sums) in d.iter().zip(sums.chunks_mut(inputs)) {
+                sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += d * x);
+            }
+        }
+        sums
     }
 
     pub fn cpu(&self) -> (CpuDevice, <CpuDevice as Device>::Batch) {
@@ -122,11 +131,27 @@ impl<E: Element> Fixture<E> {
         (device, batch)
     }
 
-    pub fn check(&self, name: &str, found: &[f32], exact: &[f64]) {
-        let plain: Vec<f32> = exact.iter().map(|&v| E::of(v as f32).value()).collect();
-        let limit = E::choose(2.0 * relative_error(&plain, exact), TOLERANCE);
-        let error = relative_error(found, exact);
-        assert!(error <= limit, "{}, {name}: {error:e}, limit {limit:e}", self.what);
+    /// A result that is stored in the device's precision.
+    pub fn check(&self, name: &str, found: &[f32], expected: impl Fn(Factors) -> Vec<f64>) {
+        let (exact, plain) = (expected(Factors::Exact), expected(Factors::AsMultiplied));
+        assert_as_good::<E>(found, &exact, &stored::<E>(&plain), &format!("{}, {name}", self.what));
+    }
+}
+
+/// How an expected result is made: of numbers as they are, or of what the device multiplies.
+#[derive(Clone, Copy)]
+pub enum Factors {
+    Exact,
+    AsMultiplied,
+}
+
+impl Factors {
+    pub fn of<E: Element>(self, values: &[f32]) -> Vec<f64> {
+        let one = |&v| match self {
+            Self::Exact => v,
+            Self::AsMultiplied => factor::<E>(v),
+        };
+        values.iter().map(|v| f64::from(one(v))).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use bertsd_cuda::{
     device::{
         Device,
         cpu::CpuDevice,
-        cuda::{Bf16, CudaDevice, Element},
+        cuda::{Bf16, CudaDevice, Element, Tf32},
     },
     distillation::{Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer, Recompute},
@@ -105,25 +105,32 @@ fn assert_same<T: PartialEq + Debug>(a: &(T, Vec<f32>), b: &(T, Vec<f32>), what:
     assert!(bits(&a.1) == bits(&b.1), "{what}: the weights differ");
 }
 
-#[test]
-fn recorded_passes_give_the_bits_of_launched_ones() {
+fn check_recorded_passes<E: Element>() {
     let config = config();
     let batches = batches(&config, 4);
     for (method, teacher) in METHODS {
-        let mut recorded = cuda_learner::<Bf16>(&config, settings(method, teacher), &batches);
+        let mut recorded = cuda_learner::<E>(&config, settings(method, teacher), &batches);
         let first = run(&mut recorded, &batches);
         assert!(recorded.device.recorded() > 0, "nothing was recorded");
-        let mut launched = cuda_learner::<Bf16>(&config, settings(method, teacher), &batches);
+        let mut launched = cuda_learner::<E>(&config, settings(method, teacher), &batches);
         launched.device.record(false);
-        assert_same(&first, &run(&mut launched, &batches), &format!("{method:?} {teacher}"));
+        assert_same(&first, &run(&mut launched, &batches), &format!("{method:?} {teacher} in {}", E::NAME));
         assert_eq!(launched.device.recorded(), 0);
     }
+}
+
+#[test]
+fn recorded_passes_give_the_bits_of_launched_ones() {
+    check_recorded_passes::<Bf16>();
+    check_recorded_passes::<Tf32>();
 }
 
 #[test]
 fn a_step_without_a_finite_gradient_is_left_out() {
     let (config, batches) = (skips::config(), skips::batches());
     let learner = || cuda_learner::<f32>(&config, tiny::settings(skips::plan()), &batches);
+    skips::leaves_a_step_out(learner(), learner());
+    let learner = || cuda_learner::<Tf32>(&config, tiny::settings(skips::plan()), &batches);
     skips::leaves_a_step_out(learner(), learner());
     let learner = || cuda_learner::<Bf16>(&config, tiny::settings(skips::plan()), &batches);
     skips::leaves_a_step_out(learner(), learner());

@@ -189,6 +189,7 @@ impl Settings {
             // Another device may read these settings; there `auto` is no float32.
             Backend::Cpu => (DeviceChoice::Cpu, self.precision),
             Backend::CudaBf16 { ordinal } => (DeviceChoice::Cuda { ordinal }, Precision::Bf16),
+            Backend::CudaTf32 { ordinal } => (DeviceChoice::Cuda { ordinal }, Precision::Tf32),
             Backend::CudaF32 { ordinal } => (DeviceChoice::Cuda { ordinal }, Precision::F32),
         };
         self.options.device = Some(device.to_string());

@@ -9,7 +9,7 @@ use super::{
     element::Element,
     kernels::geometry::GEMM_THREADS,
     launch::{DropoutArgs, RowsArgs},
-    linear_tiles::{Choice, Parts, Tiled, weight_tiles},
+    linear_tiles::{Choice, Parts, Tiled, names, weight_tiles},
 };
 use crate::{
     Result,
@@ -34,66 +34,19 @@ pub struct Linears<E: Element> {
 
 impl<E: Element> Linears<E> {
     pub fn new(setup: &Setup) -> Result<Self> {
-        let backward_weight = Tiled::of_weights::<E>(
-            setup,
-            ["linear_backward_weight_bf16_large", "linear_backward_weight_bf16_medium"],
-            "linear_backward_weight_f32",
-        )?;
+        let tiled = |names| Tiled::new::<E>(setup, names);
+        let of_sequences = |names| Tiled::of_sequences::<E>(setup, names);
         Ok(Self {
-            linear: Tiled::new::<E>(
-                setup,
-                ["linear_forward_bf16_large", "linear_forward_bf16_medium", "linear_forward_bf16_small"],
-                "linear_forward_f32",
-            )?,
-            gelu: Tiled::new::<E>(
-                setup,
-                ["linear_gelu_forward_bf16_large", "linear_gelu_forward_bf16_medium", "linear_gelu_forward_bf16_small"],
-                "linear_gelu_forward_f32",
-            )?,
-            dropout_residual: Tiled::new::<E>(
-                setup,
-                [
-                    "linear_dropout_residual_forward_bf16_large",
-                    "linear_dropout_residual_forward_bf16_medium",
-                    "linear_dropout_residual_forward_bf16_small",
-                ],
-                "linear_dropout_residual_forward_f32",
-            )?,
-            pooler: Tiled::of_sequences::<E>(setup, "pooler_forward_bf16", "pooler_forward_f32")?,
-            project_first: Tiled::new::<E>(
-                setup,
-                [
-                    "project_first_forward_bf16_large",
-                    "project_first_forward_bf16_medium",
-                    "project_first_forward_bf16_small",
-                ],
-                "project_first_forward_f32",
-            )?,
-            backward_input: Tiled::new::<E>(
-                setup,
-                [
-                    "linear_backward_input_bf16_large",
-                    "linear_backward_input_bf16_medium",
-                    "linear_backward_input_bf16_small",
-                ],
-                "linear_backward_input_f32",
-            )?,
-            backward_input_gelu: Tiled::new::<E>(
-                setup,
-                [
-                    "linear_backward_input_gelu_bf16_large",
-                    "linear_backward_input_gelu_bf16_medium",
-                    "linear_backward_input_gelu_bf16_small",
-                ],
-                "linear_backward_input_gelu_f32",
-            )?,
-            project_first_backward_input: Tiled::of_sequences::<E>(
-                setup,
-                "project_first_backward_input_bf16",
-                "project_first_backward_input_f32",
-            )?,
+            linear: tiled(names!("linear_forward", "large", "medium", "small"))?,
+            gelu: tiled(names!("linear_gelu_forward", "large", "medium", "small"))?,
+            dropout_residual: tiled(names!("linear_dropout_residual_forward", "large", "medium", "small"))?,
+            pooler: of_sequences(names!("pooler_forward"))?,
+            project_first: tiled(names!("project_first_forward", "large", "medium", "small"))?,
+            backward_input: tiled(names!("linear_backward_input", "large", "medium", "small"))?,
+            backward_input_gelu: tiled(names!("linear_backward_input_gelu", "large", "medium", "small"))?,
+            project_first_backward_input: of_sequences(names!("project_first_backward_input"))?,
+            backward_weight: Tiled::of_weights::<E>(setup, names!("linear_backward_weight", "large", "medium"))?,
             parts: Parts::new(setup, &weight_tiles::<E>())?,
-            backward_weight,
             element: PhantomData,
         })
     }

@@ -1,11 +1,13 @@
 //! Which block tile a product takes, and into how many parts the sum of a weight gradient is split.
 //!
-//! | tile (rows × columns, depth × stages) | for |
+//! | tile (rows × columns, bytes of depth × stages) | for |
 //! |---|---|
-//! | large, 128 × 128, 32 × 4 | many tokens: 64 × 64 a warp, the fewest reads of shared memory a product |
-//! | medium, 64 × 64, 64 × 3 | products that make fewer than [`BUSY`] large tiles |
-//! | small, 32 × 64, 64 × 4 | the same of medium ones; a row a sequence |
-//! | SIMT, 64 × 64, 16 × 2 | float32 |
+//! | large, 128 × 128, 64 × 4 | many tokens: 64 × 64 a warp, the fewest reads of shared memory a product |
+//! | medium, 64 × 64, 128 × 3 | products that make fewer than [`BUSY`] large tiles |
+//! | small, 32 × 64, 128 × 4 | the same of medium ones; a row a sequence |
+//! | SIMT, 64 × 64, 64 × 2 | float32 |
+//!
+//! The first three are for bf16 and tf32, as tensor cores take either in rows of 32 bytes.
 //!
 //! Neither choice changes the bits of a forward product or of d_x. Those of a weight gradient depend on its shape and the true
 //! number of rows.
@@ -39,22 +41,26 @@ const MOST_PARTS: usize = 8;
 pub struct Tile {
     rows: usize,
     columns: usize,
-    /// Dynamic shared memory: the stages of both operands' tiles, in bf16.
+    /// Dynamic shared memory: the stages of both operands' tiles.
     shared_bytes: u32,
 }
 
 impl Tile {
-    const fn tensor(rows: u32, columns: u32, depth: u32, stages: u32) -> Self {
-        let shared_bytes = stages * (rows + columns) * depth * size_of::<half::bf16>() as u32;
+    const fn tensor(rows: u32, columns: u32, depth_bytes: u32, stages: u32) -> Self {
+        let shared_bytes = stages * (rows + columns) * depth_bytes;
         Self { rows: rows as usize, columns: columns as usize, shared_bytes }
     }
 
     const LARGE: Self =
-        Self::tensor(sizes::GEMM_LARGE_M, sizes::GEMM_LARGE_N, sizes::GEMM_LARGE_K, sizes::GEMM_LARGE_STAGES);
-    const MEDIUM: Self =
-        Self::tensor(sizes::GEMM_MEDIUM_M, sizes::GEMM_MEDIUM_N, sizes::GEMM_MEDIUM_K, sizes::GEMM_MEDIUM_STAGES);
+        Self::tensor(sizes::GEMM_LARGE_M, sizes::GEMM_LARGE_N, sizes::GEMM_LARGE_DEPTH_BYTES, sizes::GEMM_LARGE_STAGES);
+    const MEDIUM: Self = Self::tensor(
+        sizes::GEMM_MEDIUM_M,
+        sizes::GEMM_MEDIUM_N,
+        sizes::GEMM_MEDIUM_DEPTH_BYTES,
+        sizes::GEMM_MEDIUM_STAGES,
+    );
     const SMALL: Self =
-        Self::tensor(sizes::GEMM_SMALL_M, sizes::GEMM_SMALL_N, sizes::GEMM_SMALL_K, sizes::GEMM_SMALL_STAGES);
+        Self::tensor(sizes::GEMM_SMALL_M, sizes::GEMM_SMALL_N, sizes::GEMM_SMALL_DEPTH_BYTES, sizes::GEMM_SMALL_STAGES);
     const SIMT: Self =
         Self { rows: sizes::GEMM_SIMT_M as usize, columns: sizes::GEMM_SIMT_N as usize, shared_bytes: 0 };
 
@@ -76,6 +82,39 @@ impl Tile {
     }
 }
 
+/// Names of an operation's kernels: `_bf16` and `_tf32` by tile, the largest first, and `_f32`, which has one tile.
+pub struct Names<const TILES: usize> {
+    pub bf16: [&'static str; TILES],
+    pub tf32: [&'static str; TILES],
+    pub f32: &'static str,
+}
+
+impl<const TILES: usize> Names<TILES> {
+    fn of<E: Element>(&self) -> Vec<&'static str> {
+        E::choose_product(self.bf16.to_vec(), self.tf32.to_vec(), vec![self.f32])
+    }
+}
+
+/// [`Names`] of an operation's kernels in all precisions and in the tiles named, or in its only one.
+macro_rules! names {
+    ($operation:literal) => {
+        $crate::device::cuda::linear_tiles::Names {
+            bf16: [concat!($operation, "_bf16")],
+            tf32: [concat!($operation, "_tf32")],
+            f32: concat!($operation, "_f32"),
+        }
+    };
+    ($operation:literal, $($tile:literal),+) => {
+        $crate::device::cuda::linear_tiles::Names {
+            bf16: [$(concat!($operation, "_bf16_", $tile)),+],
+            tf32: [$(concat!($operation, "_tf32_", $tile)),+],
+            f32: concat!($operation, "_f32"),
+        }
+    };
+}
+
+pub(super) use names;
+
 /// The kernels of one operation, by tile, the largest first.
 pub struct Tiled {
     tiles: Vec<Tile>,
@@ -95,7 +134,8 @@ pub struct Choice<'a> {
 
 /// The tiles that kernels for weight gradients are compiled for.
 pub fn weight_tiles<E: Element>() -> Vec<Tile> {
-    E::choose(vec![Tile::LARGE, Tile::MEDIUM], vec![Tile::SIMT])
+    let tensor = vec![Tile::LARGE, Tile::MEDIUM];
+    E::choose_product(tensor.clone(), tensor, vec![Tile::SIMT])
 }
 
 /// Number of the largest tile that makes `busy` blocks, or of the last, which is the smallest.
@@ -105,19 +145,21 @@ fn pick(tiles: &[Tile], rows: usize, columns: usize, busy: usize) -> usize {
 
 impl Tiled {
     /// Products of a matrix of activations with weights.
-    pub fn new<E: Element>(setup: &Setup, bf16: [&'static str; 3], f32: &'static str) -> Result<Self> {
-        let tiles = E::choose(vec![Tile::LARGE, Tile::MEDIUM, Tile::SMALL], vec![Tile::SIMT]);
-        Self::load(setup, tiles, &E::choose(bf16.to_vec(), vec![f32]), BUSY)
+    pub fn new<E: Element>(setup: &Setup, names: Names<3>) -> Result<Self> {
+        let tensor = vec![Tile::LARGE, Tile::MEDIUM, Tile::SMALL];
+        let tiles = E::choose_product(tensor.clone(), tensor, vec![Tile::SIMT]);
+        Self::load(setup, tiles, &names.of::<E>(), BUSY)
     }
 
     /// Products with a row a sequence only.
-    pub fn of_sequences<E: Element>(setup: &Setup, bf16: &'static str, f32: &'static str) -> Result<Self> {
-        Self::load(setup, vec![E::choose(Tile::SMALL, Tile::SIMT)], &[E::choose(bf16, f32)], BUSY)
+    pub fn of_sequences<E: Element>(setup: &Setup, names: Names<1>) -> Result<Self> {
+        let tile = E::choose_product(Tile::SMALL, Tile::SMALL, Tile::SIMT);
+        Self::load(setup, vec![tile], &names.of::<E>(), BUSY)
     }
 
     /// Gradients of weights.
-    pub fn of_weights<E: Element>(setup: &Setup, bf16: [&'static str; 2], f32: &'static str) -> Result<Self> {
-        Self::load(setup, weight_tiles::<E>(), &E::choose(bf16.to_vec(), vec![f32]), BUSY_WITH_PARTS)
+    pub fn of_weights<E: Element>(setup: &Setup, names: Names<2>) -> Result<Self> {
+        Self::load(setup, weight_tiles::<E>(), &names.of::<E>(), BUSY_WITH_PARTS)
     }
 
     fn load(setup: &Setup, tiles: Vec<Tile>, names: &[&'static str], busy: usize) -> Result<Self> {

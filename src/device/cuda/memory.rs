@@ -25,7 +25,7 @@ impl<E: Element> CudaParameters<E> {
             Some(working) => working.slice(view.range()),
             None => {
                 let view = self.master.slice(view.range());
-                // SAFETY: without copies the working precision is float32, so E is f32.
+                // SAFETY: without copies the working precision is float32, so E is a float.
                 unsafe { view.transmute(view.len()) }.expect("as many elements of the same size")
             }
         }

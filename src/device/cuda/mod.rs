@@ -1,7 +1,7 @@
 //! The CUDA device: the operations of the seam on our own kernels, driven through cudarc.
 //!
-//! One stream; everything is allocated before the first step. Activations and the forward pass's weights are `E`: bf16 (default)
-//! or float32. Grids are made for a bucket of batch sizes, true sizes lie in device memory (see `batch`), so that a pass can be
+//! One stream; everything is allocated before the first step. Activations and the forward pass's weights are `E`: bf16 (default),
+//! float32, or float32 multiplied as tf32. Grids are made for a bucket of batch sizes, true sizes lie in device memory (see `batch`), so that a pass can be
 //! recorded once a bucket and launched again. One file an operation family, as in kernels/ and in the CPU device.
 
 mod attention;
@@ -33,7 +33,7 @@ use cudarc::driver::{CudaContext, CudaStream};
 
 pub use batch::CudaBatch;
 pub use driver::{CudaInfo, check, cuda_devices, first_usable};
-pub use element::Element;
+pub use element::{Element, Tf32};
 pub use half::bf16 as Bf16;
 pub use kernels::{IMAGES, Image};
 pub use memory::{CudaGradients, CudaParameters};
