@@ -5,7 +5,7 @@ use bertsd_cuda::{
     device::{
         Backend, Capacity, Shape, Storage,
         cpu::CpuDevice,
-        cuda::{self, CudaDevice, cuda_devices},
+        cuda::{self, CudaDevice, Element, cuda_devices},
     },
     distillation::{Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
@@ -86,14 +86,14 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
     let (precision, storage, scratch) = match args.device.resolve(args.precision)? {
         Backend::Cpu => ("float32 on the processor", Storage::FLOAT32, CpuDevice::scratch_bytes(shape, capacity)),
         Backend::CudaF32 { .. } => {
-            ("float32 on the GPU", Storage::FLOAT32, CudaDevice::<f32>::scratch_bytes(shape, capacity))
+            ("float32 on the GPU", f32::STORAGE, CudaDevice::<f32>::scratch_bytes(shape, capacity))
         }
         Backend::CudaTf32 { .. } => {
             let scratch = CudaDevice::<cuda::Tf32>::scratch_bytes(shape, capacity);
-            ("float32 with tf32 products on the GPU", Storage::FLOAT32, scratch)
+            ("float32 with tf32 products on the GPU", cuda::Tf32::STORAGE, scratch)
         }
         Backend::CudaBf16 { .. } => {
-            ("bf16 on the GPU", Storage::BF16, CudaDevice::<cuda::Bf16>::scratch_bytes(shape, capacity))
+            ("bf16 on the GPU", cuda::Bf16::STORAGE, CudaDevice::<cuda::Bf16>::scratch_bytes(shape, capacity))
         }
     };
     let MemoryPlan { rows } = MemoryPlan::new(&encoder, &plan, capacity, capacity, storage, scratch);
