@@ -5,7 +5,7 @@ use bertsd_cuda::{
     device::{
         Backend, Capacity, Shape, Storage,
         cpu::CpuDevice,
-        cuda::{self, CudaDevice, cuda_devices},
+        cuda::{self, CudaDevice, Element, cuda_devices},
     },
     distillation::{Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
@@ -86,9 +86,9 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
     let backend = args.device.resolve(args.precision)?;
     let (precision, storage) = match backend {
         Backend::Cpu => ("float32 on the processor", Storage::FLOAT32),
-        Backend::CudaF32 { .. } => ("float32 on the GPU", Storage::FLOAT32),
-        Backend::CudaTf32 { .. } => ("float32 with tf32 products on the GPU", Storage::FLOAT32),
-        Backend::CudaBf16 { .. } => ("bf16 on the GPU", Storage::BF16),
+        Backend::CudaF32 { .. } => ("float32 on the GPU", f32::STORAGE),
+        Backend::CudaTf32 { .. } => ("float32 with tf32 products on the GPU", cuda::Tf32::STORAGE),
+        Backend::CudaBf16 { .. } => ("bf16 on the GPU", cuda::Bf16::STORAGE),
     };
     let plan_of = |sequences: usize| {
         let capacity = Capacity { tokens: sequences * length, sequences, length };
