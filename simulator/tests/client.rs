@@ -103,12 +103,12 @@ fn a_ctypes_script_runs_a_ptx_file() {
     };
     let (good, table) = report(&[]);
     let row = table.lines().find(|line| line.starts_with("vector_add")).unwrap_or_default().to_owned();
-    assert!(good && ["h100", "a100", "l40s", "b200"].iter().all(|profile| table.contains(profile)), "{table}");
-    assert_eq!(row.matches("memory").count(), 4, "12 KB bind every profile by memory: {row}");
+    assert!(good && ["h100", "a100", "l40s", "b200", "v100"].iter().all(|profile| table.contains(profile)), "{table}");
+    assert_eq!(row.matches("memory").count(), 5, "12 KB bind every profile by memory: {row}");
     assert!(table.contains("estimate"), "{table}");
     assert!(report(&["a100"]).1.lines().next().is_some_and(|head| head.contains("a100") && !head.contains("h100")));
-    let (good, message) = report(&["v100"]);
-    assert!(!good && message.contains("v100"), "{message}");
+    let (good, message) = report(&["p100"]);
+    assert!(!good && message.contains("p100"), "{message}");
 }
 
 /// The other way to the library: the loader's search path.
@@ -265,6 +265,7 @@ fn profiles_are_devices() {
         ("a100", "NVIDIA A100 SXM4 80GB (simulated)", (8, 0), 108, 163, 80),
         ("l40s", "NVIDIA L40S (simulated)", (8, 9), 142, 99, 48),
         ("b200", "NVIDIA B200 (simulated)", (10, 0), 148, 227, 180),
+        ("v100", "Tesla V100-SXM2-32GB (simulated)", (7, 0), 80, 96, 32),
     ];
     let named = std::env::var("CUDASIM_PROFILE").unwrap_or_default();
     for (key, name, capability, multiprocessors, shared_kb, memory_gb) in profiles {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::fatbin;
 use super::result::{Code, Outcome};
+use super::version::{Version, too_new};
 use crate::lower::lower_module;
 use crate::memory::{Kind, Memory};
 use crate::program::{Program, function_address};
@@ -33,12 +34,11 @@ fn refuse<T>(code: Code, log: impl Into<String>) -> Result<T, Refusal> {
 }
 
 impl Image {
-    /// Loads PTX text or a fat binary.
-    pub fn load(bytes: &[u8], memory: &Memory, capability: u32) -> Result<Self, Refusal> {
+    /// Loads PTX text or a fat binary, for a device of a capability (as `90`) and a driver that takes no PTX beyond `newest`.
+    pub fn load(bytes: &[u8], memory: &Memory, capability: u32, newest: Option<Version>) -> Result<Self, Refusal> {
         let text;
         let source = if fatbin::is_fatbin(bytes) {
-            text = fatbin::ptx(bytes, capability)
-                .map_err(|log| Refusal { code: Code::CUDA_ERROR_NO_BINARY_FOR_GPU, log })?;
+            text = fatbin::ptx(bytes, capability, newest).map_err(|(code, log)| Refusal { code, log })?;
             &text
         } else if bytes.starts_with(b"\x7fELF") {
             return refuse(
@@ -47,7 +47,10 @@ impl Image {
             );
         } else {
             match std::str::from_utf8(bytes) {
-                Ok(text) => text,
+                Ok(text) => match too_new(text, newest) {
+                    Some(log) => return refuse(Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, log),
+                    None => text,
+                },
                 Err(_) => return refuse(Code::CUDA_ERROR_INVALID_IMAGE, "the image is neither PTX nor a fat binary"),
             }
         };

@@ -2,17 +2,21 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `CUDASIM_PROFILE` | `h100` (default), `a100`, `l40s`, `b200` |
+//! | `CUDASIM_PROFILE` | `h100` (default), `a100`, `l40s`, `b200`, `v100` |
 //! | `CUDASIM_MEMORY_MIB` | device memory, that of the profile by default |
 //! | `CUDASIM_CHECK` | `mem,race,init,sync,leak`, `all`, or nothing |
 //! | `CUDASIM_TRACE` | file that gets a JSON line a launch |
 //! | `CUDASIM_SEED` | picks among the legal orders of queued work; `0` is first come, first run |
 //! | `CUDASIM_TIMEOUT_MS` | watchdog of one launch, 120,000 by default |
 //! | `CUDASIM_THREADS` | worker threads, all cores by default |
+//! | `CUDASIM_FAULT` | `KERNEL[:N]`: the N-th launch of this kernel (the first by default) ends in an illegal address |
+//! | `CUDASIM_DRIVER_VERSION` | the driver to be, such as `12040`: PTX newer than CUDA 12.4's is refused. By default the newest, and any PTX |
 
 use std::path::PathBuf;
 
+use super::demand::Demand;
 use super::profile::{PROFILES, Profile};
+use super::version;
 use crate::checks::Checks;
 
 #[derive(Clone, Debug)]
@@ -23,6 +27,9 @@ pub struct Settings {
     pub seed: u64,
     pub timeout_ms: u64,
     pub threads: usize,
+    pub fault: Option<Demand>,
+    /// The driver's version, where one was chosen.
+    pub driver_version: Option<u32>,
 }
 
 const DEFAULT_TIMEOUT_MS: u64 = 120_000;
@@ -37,11 +44,23 @@ impl Default for Settings {
             seed: 1,
             timeout_ms: DEFAULT_TIMEOUT_MS,
             threads,
+            fault: None,
+            driver_version: None,
         }
     }
 }
 
 impl Settings {
+    /// What `cuDriverGetVersion` answers.
+    pub fn api_version(&self) -> u32 {
+        self.driver_version.unwrap_or(version::NEWEST)
+    }
+
+    /// The newest PTX that is taken; any, unless a driver was chosen.
+    pub fn newest_ptx(&self) -> Option<version::Version> {
+        self.driver_version.and_then(version::newest_ptx)
+    }
+
     /// Reads the environment; the error says which variable is wrong.
     pub fn from_environment() -> Result<Self, String> {
         Self::read(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
@@ -66,6 +85,16 @@ impl Settings {
         settings.seed = number("CUDASIM_SEED")?.unwrap_or(settings.seed);
         settings.timeout_ms = number("CUDASIM_TIMEOUT_MS")?.unwrap_or(settings.timeout_ms);
         settings.threads = number("CUDASIM_THREADS")?.map_or(settings.threads, |n| n.clamp(1, 1024) as usize);
+        if let Some(text) = variable("CUDASIM_FAULT") {
+            let demand = Demand::parse(&text);
+            settings.fault =
+                Some(demand.ok_or(format!("CUDASIM_FAULT={text} is not KERNEL or KERNEL:N with N from 1"))?);
+        }
+        if let Some(text) = variable("CUDASIM_DRIVER_VERSION") {
+            let driver = version::parse(&text);
+            settings.driver_version =
+                Some(driver.ok_or(format!("CUDASIM_DRIVER_VERSION={text} is no release such as 12040"))?);
+        }
         Ok(settings)
     }
 }
@@ -80,7 +109,12 @@ mod tests {
             Settings::read(move |asked| (asked == name).then(|| value.to_owned()))
         };
         assert_eq!(read("CUDASIM_PROFILE", "A100").map(|s| s.profile.capability), Ok((8, 0)));
-        assert!(read("CUDASIM_PROFILE", "v100").is_err_and(|e| e.contains("CUDASIM_PROFILE=v100")));
+        assert_eq!(read("CUDASIM_PROFILE", "v100").map(|s| s.profile.capability), Ok((7, 0)));
+        assert!(read("CUDASIM_PROFILE", "p100").is_err_and(|e| e.contains("CUDASIM_PROFILE=p100")));
+        assert!(read("CUDASIM_FAULT", "fill:2").is_ok_and(|s| s.fault.is_some_and(|f| f.launch == 2)));
+        assert!(read("CUDASIM_FAULT", "fill:0").is_err_and(|e| e.contains("CUDASIM_FAULT=fill:0")));
+        assert_eq!(read("CUDASIM_DRIVER_VERSION", "12040").map(|s| s.driver_version), Ok(Some(12040)));
+        assert!(read("CUDASIM_DRIVER_VERSION", "12.4").is_err_and(|e| e.contains("CUDASIM_DRIVER_VERSION=12.4")));
         assert_eq!(read("CUDASIM_MEMORY_MIB", "3").map(|s| s.profile.memory_bytes), Ok(3 << 20));
         assert!(read("CUDASIM_CHECK", "mem,rice").is_err_and(|e| e.contains("rice")));
         assert!(read("CUDASIM_SEED", "x").is_err());

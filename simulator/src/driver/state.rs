@@ -71,6 +71,8 @@ pub struct Driver {
     pub(super) counting: bool,
     handles: u64,
     grids: u64,
+    /// Launches so far of the kernel that `CUDASIM_FAULT` names.
+    pub(super) demanded_runs: u64,
 }
 
 /// What happened since the last [`reset`]: for tests and tools in Rust.
@@ -117,6 +119,7 @@ impl Driver {
             report: Report::default(),
             handles: FIRST_HANDLE,
             grids: 0,
+            demanded_runs: 0,
         })
     }
 
@@ -185,6 +188,16 @@ impl Driver {
         if self.counting {
             self.report.launches.push(line);
         }
+    }
+
+    /// The fault that the environment asked for, if it is the turn of the launch that has just run.
+    fn demanded_fault(&mut self, work: &Work) -> Option<Fault> {
+        let (Work::Kernel(kernel), Some(demand)) = (work, &self.settings.fault) else { return None };
+        if kernel.program.name != demand.kernel {
+            return None;
+        }
+        self.demanded_runs += 1;
+        demand.fault(self.demanded_runs)
     }
 
     fn fail(&mut self, fault: Fault) {
@@ -272,7 +285,7 @@ impl Session {
         if let Some(event) = event.and_then(|event| driver.events.get_mut(&event)) {
             event.stamp = Some(Instant::now());
         }
-        match outcome {
+        match outcome.and_then(|line| driver.demanded_fault(&work).map_or(Ok(line), Err)) {
             Ok(Some(line)) => driver.trace(line),
             Ok(None) => {}
             Err(fault) => driver.fail(fault),

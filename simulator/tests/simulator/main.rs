@@ -10,6 +10,7 @@ mod arithmetic;
 mod cooperation;
 mod counters;
 mod driver;
+mod faults;
 mod fuzz;
 mod isa;
 mod language;

@@ -4,13 +4,10 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use super::{api, put, put_text};
 use crate::driver::current;
-use crate::driver::lifecycle::initialize;
+use crate::driver::lifecycle::{api_version, initialize};
 use crate::driver::profile::Profile;
 use crate::driver::result::{Code, Outcome};
 use crate::driver::state::{Driver, Session};
-
-/// The newest API version whose functions are here.
-const DRIVER_VERSION: c_int = 13020;
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuInit(flags: c_uint) -> u32 {
@@ -22,7 +19,7 @@ pub extern "C" fn cuInit(flags: c_uint) -> u32 {
 /// `version` points to an `int`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> u32 {
-    put(version, DRIVER_VERSION).err().map_or(0, |code| code as u32)
+    put(version, api_version() as c_int).err().map_or(0, |code| code as u32)
 }
 
 fn error_text(code: u32, to: *mut *const c_char, pick: fn((&'static str, &'static str)) -> &'static str) -> u32 {
@@ -79,7 +76,7 @@ fn attribute(p: &Profile, attribute: c_int) -> i32 {
         87 => p.single_to_double as i32,
         97 => p.shared_per_block as i32,
         106 => p.blocks_per_sm as i32,
-        111 => Profile::RESERVED_SHARED as i32,
+        111 => p.reserved_shared as i32,
         _ => 0,
     }
 }
@@ -224,7 +221,7 @@ api! {
         current::check(&s.driver()?.contexts)?;
         put(ordinal, 0)
     }
-    call_anyway fn cuCtxGetApiVersion(_context: u64, version: *mut c_uint) |_s| { put(version, DRIVER_VERSION as c_uint) }
+    call_anyway fn cuCtxGetApiVersion(_context: u64, version: *mut c_uint) |s| { put(version, s.driver()?.settings.api_version()) }
     call fn cuCtxSynchronize() |s| {
         s.driver()?.refuse_in_capture()?;
         s.wait(None)

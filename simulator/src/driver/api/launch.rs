@@ -55,7 +55,7 @@ fn blocks_per_sm(p: &Profile, function: &Function, threads: u32, dynamic_shared:
     }
     let warps = threads.div_ceil(32);
     // Registers are given to warps in blocks of 256, shared memory to blocks in blocks of 128 bytes.
-    let shared = (program.shared_bytes as u32).saturating_add(dynamic_shared).saturating_add(Profile::RESERVED_SHARED);
+    let shared = (program.shared_bytes as u32).saturating_add(dynamic_shared).saturating_add(p.reserved_shared);
     let shared = shared.checked_next_multiple_of(128).unwrap_or(u32::MAX);
     let by_registers = Profile::REGISTERS_PER_SM / (program.registers.next_multiple_of(8) * 32 * warps);
     let by_threads = p.threads_per_sm / (warps * 32);
@@ -195,7 +195,7 @@ api! {
     call fn cuOccupancyAvailableDynamicSMemPerBlock(bytes: *mut usize, function: u64, blocks: c_int, _threads: c_int) |s| {
         let driver = s.driver()?;
         let profile = driver.settings.profile;
-        let used = driver.function(function)?.program.shared_bytes as u32 + Profile::RESERVED_SHARED;
+        let used = driver.function(function)?.program.shared_bytes as u32 + profile.reserved_shared;
         let each = profile.shared_per_sm / blocks.max(1) as u32;
         put(bytes, each.saturating_sub(used).min(profile.shared_per_block) as usize)
     }
