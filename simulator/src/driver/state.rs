@@ -66,6 +66,10 @@ pub struct Driver {
     pub primary: Option<u64>,
     pub primary_uses: u32,
     pub limits: HashMap<u32, u64>,
+    /// What each pinned allocation was asked for with.
+    pub host_flags: HashMap<u64, u32>,
+    /// Attributes of the memory pools there are.
+    pub pools: HashMap<u64, HashMap<u32, u64>>,
     pub(super) fault: Option<Code>,
     pub(super) report: Report,
     pub(super) counting: bool,
@@ -92,6 +96,8 @@ thread_local! {
 /// Handles look like pointers and are no valid addresses.
 const FIRST_HANDLE: u64 = 0x1000;
 const HANDLE_STEP: u64 = 16;
+/// The pool that every device has.
+pub const DEFAULT_POOL: u64 = 0x800;
 /// Queued operations beyond which the oldest are run: a program need not ever wait.
 const MAX_QUEUED: usize = 4096;
 
@@ -115,6 +121,8 @@ impl Driver {
             primary: None,
             primary_uses: 0,
             limits: HashMap::new(),
+            host_flags: HashMap::new(),
+            pools: HashMap::from([(DEFAULT_POOL, HashMap::new())]),
             fault: None,
             report: Report::default(),
             handles: FIRST_HANDLE,
@@ -241,6 +249,9 @@ impl Driver {
         self.execs.clear();
         self.captures.clear();
         self.limits.clear();
+        self.host_flags.clear();
+        self.pools.retain(|&pool, _| pool == DEFAULT_POOL);
+        self.pools.values_mut().for_each(HashMap::clear);
         self.fault = None;
     }
 }

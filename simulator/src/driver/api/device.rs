@@ -42,13 +42,20 @@ pub unsafe extern "C" fn cuGetErrorString(code: u32, text: *mut *const c_char) -
     error_text(code, text, |texts| texts.1)
 }
 
-fn device(ordinal: c_int) -> Outcome {
+pub(super) fn device(ordinal: c_int) -> Outcome {
     if ordinal == 0 { Ok(()) } else { Err(Code::CUDA_ERROR_INVALID_DEVICE) }
 }
 
-/// `CUdevice_attribute`s (their numbers in `cuda.h`); unknown ones are zero, as features a device lacks.
-fn attribute(p: &Profile, attribute: c_int) -> i32 {
-    match attribute {
+/// The numbers of `CUdevice_attribute`.
+const ATTRIBUTES: std::ops::RangeInclusive<c_int> = 1..=LAST_ATTRIBUTE;
+const LAST_ATTRIBUTE: c_int = 161;
+
+/// `CUdevice_attribute`s (their numbers in `cuda.h`); those that are not named are zero, as features a device lacks.
+fn attribute(p: &Profile, attribute: c_int) -> Outcome<i32> {
+    if !ATTRIBUTES.contains(&attribute) {
+        return Err(Code::CUDA_ERROR_INVALID_VALUE);
+    }
+    Ok(match attribute {
         1 => Profile::MAX_THREADS as i32,
         2..=4 => Profile::BLOCK_LIMITS[attribute as usize - 2] as i32,
         5..=7 => Profile::GRID_LIMITS[attribute as usize - 5] as i32,
@@ -78,8 +85,11 @@ fn attribute(p: &Profile, attribute: c_int) -> i32 {
         106 => p.blocks_per_sm as i32,
         111 => p.reserved_shared as i32,
         _ => 0,
-    }
+    })
 }
+
+/// `CUlimit`s up to the size of the persisting L2 cache.
+const LIMITS: c_uint = 7;
 
 impl Driver {
     fn create_context(&mut self) -> u64 {
@@ -130,7 +140,7 @@ api! {
     }
     call_anyway fn cuDeviceGetAttribute(value: *mut c_int, which: c_int, ordinal: c_int) |s| {
         device(ordinal)?;
-        put(value, attribute(&s.driver()?.settings.profile, which))
+        put(value, attribute(&s.driver()?.settings.profile, which)?)
     }
     call_anyway fn cuDeviceComputeCapability(major: *mut c_int, minor: *mut c_int, ordinal: c_int) |s| {
         device(ordinal)?;
@@ -237,11 +247,13 @@ api! {
     }
     call fn cuCtxGetId(context: u64, id: *mut u64) |_s| { put(id, if context == 0 { current::get() } else { context }) }
     call fn cuCtxSetLimit(limit: c_uint, value: usize) |s| {
+        if limit >= LIMITS { return Err(Code::CUDA_ERROR_UNSUPPORTED_LIMIT); }
         s.driver()?.limits.insert(limit, value as u64);
         Ok(())
     }
     call fn cuCtxGetLimit(value: *mut usize, limit: c_uint) |s| {
         const STACK: u64 = 1024;
+        if limit >= LIMITS { return Err(Code::CUDA_ERROR_UNSUPPORTED_LIMIT); }
         let known = s.driver()?.limits.get(&limit).copied();
         put(value, known.unwrap_or(if limit == 0 { STACK } else { 8 << 20 }) as usize)
     }

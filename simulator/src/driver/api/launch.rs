@@ -63,7 +63,7 @@ fn blocks_per_sm(p: &Profile, function: &Function, threads: u32, dynamic_shared:
 }
 
 impl Driver {
-    fn kernel(
+    pub(super) fn kernel(
         &mut self,
         function: u64,
         grid: [u32; 3],
@@ -183,14 +183,10 @@ api! {
         s.driver()?.enqueue(stream, work, None).map(|_| ())
     }
     call fn cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks: *mut c_int, function: u64, threads: c_int, shared: usize) |s| {
-        let driver = s.driver()?;
-        let profile = driver.settings.profile;
-        put(blocks, blocks_per_sm(&profile, driver.function(function)?, threads.max(0) as u32, shared as u32) as c_int)
+        put(blocks, active_blocks(s.driver()?, function, threads, shared)?)
     }
     call fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks: *mut c_int, function: u64, threads: c_int, shared: usize, _flags: c_uint) |s| {
-        let driver = s.driver()?;
-        let profile = driver.settings.profile;
-        put(blocks, blocks_per_sm(&profile, driver.function(function)?, threads.max(0) as u32, shared as u32) as c_int)
+        put(blocks, active_blocks(s.driver()?, function, threads, shared)?)
     }
     call fn cuOccupancyAvailableDynamicSMemPerBlock(bytes: *mut usize, function: u64, blocks: c_int, _threads: c_int) |s| {
         let driver = s.driver()?;
@@ -214,6 +210,16 @@ api! {
         let blocks = blocks_per_sm(&profile, driver.function(function)?, threads, config.shared_bytes);
         put(count, (blocks * profile.multiprocessors) as c_int)
     }
+}
+
+fn active_blocks(driver: &mut Driver, function: u64, threads: c_int, shared: usize) -> Outcome<c_int> {
+    let profile = driver.settings.profile;
+    let function = driver.function(function)?;
+    if threads <= 0 {
+        return Err(Code::CUDA_ERROR_INVALID_VALUE);
+    }
+    let shared = u32::try_from(shared).unwrap_or(u32::MAX);
+    Ok(blocks_per_sm(&profile, function, threads as u32, shared) as c_int)
 }
 
 /// The block size with the most threads resident, and the grid that fills the device.
