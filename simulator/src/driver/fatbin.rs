@@ -1,11 +1,16 @@
 //! PTX out of a fat binary: the container nvcc embeds, with an entry an architecture.
 //!
 //! An entry's header, in bytes from its start: kind 0..2, header size 4..8, size 8..16, compressed size 16..20, architecture
-//! 28..32, flags 40..48, unpacked size 56..64. Entries with machine code are of no use here. PTX is stored plainly or
+//! 28..32, flags 40..48, unpacked size 56..64. Entries with machine code cannot run here; one for
+//! the device means that a driver would not look at the PTX, which stands in for it whatever its version. PTX is stored plainly or
 //! compressed with Zstandard (nvcc's default) or LZ4 (`--compress-mode=speed`).
+
+use super::result::Code;
+use super::version::{Version, too_new};
 
 const FATBIN_MAGIC: u32 = 0xba55_ed50;
 const KIND_PTX: u16 = 1;
+const KIND_MACHINE_CODE: u16 = 2;
 const COMPRESSED_LZ4: u64 = 0x2000;
 const COMPRESSED_ZSTD: u64 = 0x8000;
 /// PTX for one architecture alone (`sm_90a`), or for its family (`sm_100f`).
@@ -30,8 +35,9 @@ pub fn total_bytes(header: &[u8; 16]) -> usize {
     (size as usize).saturating_add(header_size as usize)
 }
 
-/// A piece of PTX, as it is stored.
+/// A piece of code, as it is stored.
 struct Entry<'b> {
+    kind: u16,
     architecture: u32,
     flags: u64,
     stored: &'b [u8],
@@ -39,20 +45,22 @@ struct Entry<'b> {
 }
 
 impl<'b> Entry<'b> {
-    /// The entry that starts at `at`, if it is PTX, and where the next one starts. `None` is a damaged container.
+    /// The entry that starts at `at`, if it is code, and where the next one starts. `None` is a damaged container.
     fn read(bytes: &'b [u8], at: usize) -> Option<(Option<Self>, usize)> {
         let header = u32::from_le_bytes(number(bytes, at + 4)?) as usize;
         let size = u64::from_le_bytes(number(bytes, at + 8)?) as usize;
         let start = at.checked_add(header)?;
         let end = start.checked_add(size).filter(|&end| end > at)?;
         let whole = bytes.get(start..end)?;
-        if u16::from_le_bytes(number(bytes, at)?) != KIND_PTX {
+        let kind = u16::from_le_bytes(number(bytes, at)?);
+        if ![KIND_PTX, KIND_MACHINE_CODE].contains(&kind) {
             return Some((None, end));
         }
         let flags = u64::from_le_bytes(number(bytes, at + 40)?);
         let compressed = flags & (COMPRESSED_LZ4 | COMPRESSED_ZSTD) != 0;
         let used = if compressed { u32::from_le_bytes(number(bytes, at + 16)?) as usize } else { size };
         let entry = Self {
+            kind,
             architecture: u32::from_le_bytes(number(bytes, at + 28)?),
             flags,
             stored: whole.get(..used)?,
@@ -62,6 +70,9 @@ impl<'b> Entry<'b> {
     }
 
     fn runs_on(&self, capability: u32) -> bool {
+        if self.kind == KIND_MACHINE_CODE {
+            return self.architecture <= capability && self.architecture / 10 == capability / 10;
+        }
         match self.flags & (ARCHITECTURE_ONLY | FAMILY_ONLY) {
             0 => self.architecture <= capability,
             FAMILY_ONLY => self.architecture <= capability && self.architecture / 10 == capability / 10,
@@ -81,20 +92,29 @@ impl<'b> Entry<'b> {
     }
 }
 
-/// The PTX of the newest architecture that runs on `capability` (as `90`), or why there is none.
-pub fn ptx(bytes: &[u8], capability: u32) -> Result<String, String> {
-    let truncated = || "the fat binary is truncated".to_owned();
+/// The PTX of the newest architecture that runs on `capability` (as `90`) and that the driver takes, or why there is none.
+pub fn ptx(bytes: &[u8], capability: u32, newest: Option<Version>) -> Result<String, (Code, String)> {
+    let no_binary = |log: String| (Code::CUDA_ERROR_NO_BINARY_FOR_GPU, log);
+    let truncated = || no_binary("the fat binary is truncated".to_owned());
     let mut at = u16::from_le_bytes(number(bytes, 6).ok_or_else(truncated)?) as usize;
-    let mut best: Option<Entry<'_>> = None;
+    let mut usable: Vec<Entry<'_>> = Vec::new();
     while at < bytes.len() {
         let (entry, next) = Entry::read(bytes, at).ok_or_else(truncated)?;
-        let newer = |e: &Entry<'_>| best.as_ref().is_none_or(|b| e.architecture > b.architecture);
-        if let Some(entry) = entry.filter(|e| e.runs_on(capability) && newer(e)) {
-            best = Some(entry);
-        }
+        usable.extend(entry.filter(|e| e.runs_on(capability)));
         at = next;
     }
-    let Some(entry) = best else { return Err(format!("the fat binary has no PTX for sm_{capability} or below")) };
-    let text = entry.text().ok_or("the compressed PTX is damaged")?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    let newest = newest.filter(|_| usable.iter().all(|e| e.kind == KIND_PTX));
+    usable.retain(|e| e.kind == KIND_PTX);
+    // The first of an architecture comes first.
+    usable.sort_by_key(|e| std::cmp::Reverse(e.architecture));
+    let mut refusal = no_binary(format!("the fat binary has no PTX for sm_{capability} or below"));
+    for entry in usable {
+        let text = entry.text().ok_or_else(|| no_binary("the compressed PTX is damaged".to_owned()))?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        match too_new(&text, newest) {
+            Some(log) => refusal = (Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, log),
+            None => return Ok(text),
+        }
+    }
+    Err(refusal)
 }

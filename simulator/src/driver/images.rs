@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::fatbin;
 use super::result::{Code, Outcome};
+use super::version::{Version, too_new};
 use crate::lower::lower_module;
 use crate::memory::{Kind, Memory};
 use crate::program::{Program, function_address};
@@ -32,25 +33,12 @@ fn refuse<T>(code: Code, log: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { code, log: log.into() })
 }
 
-/// The first CUDA with a version of the PTX ISA, as a driver's version: the release notes of the PTX ISA.
-fn cuda_of_isa((major, minor): (u32, u32)) -> i32 {
-    let (cuda, release) = match (major, minor) {
-        (..=6, _) => (10, 2),
-        (7, minor) => (11, minor),
-        (8, minor @ ..=5) => (12, minor),
-        (8, minor) => (12, minor + 1),
-        (major, minor) => (major + 4, minor),
-    };
-    (1000 * cuda + 10 * release) as i32
-}
-
 impl Image {
-    /// Loads PTX text or a fat binary, for a device and a driver.
-    pub fn load(bytes: &[u8], memory: &Memory, capability: u32, driver_version: i32) -> Result<Self, Refusal> {
+    /// Loads PTX text or a fat binary, for a device of a capability (as `90`) and a driver that takes no PTX beyond `newest`.
+    pub fn load(bytes: &[u8], memory: &Memory, capability: u32, newest: Option<Version>) -> Result<Self, Refusal> {
         let text;
         let source = if fatbin::is_fatbin(bytes) {
-            text = fatbin::ptx(bytes, capability)
-                .map_err(|log| Refusal { code: Code::CUDA_ERROR_NO_BINARY_FOR_GPU, log })?;
+            text = fatbin::ptx(bytes, capability, newest).map_err(|(code, log)| Refusal { code, log })?;
             &text
         } else if bytes.starts_with(b"\x7fELF") {
             return refuse(
@@ -59,19 +47,15 @@ impl Image {
             );
         } else {
             match std::str::from_utf8(bytes) {
-                Ok(text) => text,
+                Ok(text) => match too_new(text, newest) {
+                    Some(log) => return refuse(Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, log),
+                    None => text,
+                },
                 Err(_) => return refuse(Code::CUDA_ERROR_INVALID_IMAGE, "the image is neither PTX nor a fat binary"),
             }
         };
         let invalid = |e: crate::error::LoadError| Refusal { code: Code::CUDA_ERROR_INVALID_PTX, log: e.to_string() };
         let module = crate::ptx::parse(source).map_err(invalid)?;
-        if cuda_of_isa(module.version) > driver_version {
-            let (major, minor) = module.version;
-            return refuse(
-                Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
-                format!("PTX ISA {major}.{minor} is newer than the driver, which knows CUDA {driver_version}"),
-            );
-        }
         let target: u32 = module.target.trim_start_matches("sm_").trim_end_matches(['a', 'f']).parse().unwrap_or(0);
         if target == 0 || target > capability {
             return refuse(
@@ -195,16 +179,4 @@ fn body_variables(block: &crate::ptx::tree::Block) -> Vec<&Variable> {
             _ => Vec::new(),
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn versions_of_the_isa_follow_those_of_cuda() {
-        let pairs =
-            [((6, 5), 10020), ((7, 0), 11000), ((7, 8), 11080), ((8, 5), 12050), ((8, 7), 12080), ((9, 2), 13020)];
-        for (isa, cuda) in pairs {
-            assert_eq!(super::cuda_of_isa(isa), cuda, "{isa:?}");
-        }
-    }
 }

@@ -9,14 +9,24 @@ use super::state::{Driver, Report, lock};
 
 static CONFIGURED: Mutex<Option<Settings>> = Mutex::new(None);
 
+fn chosen_settings() -> Result<Settings, String> {
+    let configured = CONFIGURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    configured.map_or_else(Settings::from_environment, Ok)
+}
+
+/// The driver's version, which a program may ask for before it starts the driver.
+pub fn api_version() -> u32 {
+    let running = lock().as_ref().map(|driver| driver.settings.api_version());
+    running.unwrap_or_else(|| chosen_settings().unwrap_or_default().api_version())
+}
+
 /// `cuInit`: the driver with the environment's settings, or those a test has configured.
 pub fn initialize() -> Outcome {
     let mut state = lock();
     if state.is_some() {
         return Ok(());
     }
-    let configured = CONFIGURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-    let settings = match configured.map_or_else(Settings::from_environment, Ok) {
+    let settings = match chosen_settings() {
         Ok(settings) => settings,
         Err(message) => {
             eprintln!("cudasim: {message}");
@@ -25,12 +35,6 @@ pub fn initialize() -> Outcome {
     };
     *state = Some(Driver::new(settings).ok_or(Code::CUDA_ERROR_OUT_OF_MEMORY)?);
     Ok(())
-}
-
-/// What `cuDriverGetVersion` answers, which may be asked before `cuInit`.
-pub fn driver_version() -> i32 {
-    let started = lock().as_ref().map(|driver| driver.settings.driver_version);
-    started.unwrap_or_else(|| Settings::from_environment().unwrap_or_default().driver_version)
 }
 
 /// Starts the driver over with these settings, counting traffic and keeping every launch's line.
@@ -44,6 +48,7 @@ pub fn configure(settings: Settings) {
             driver.report = Report::default();
             driver.queue = Queue::new(settings.seed);
             driver.counting = true;
+            driver.demanded_runs = 0;
             driver.contexts.clear();
             (driver.primary, driver.primary_uses) = (None, 0);
             driver.settings = settings;

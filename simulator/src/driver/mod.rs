@@ -6,6 +6,7 @@
 pub mod api;
 mod capture;
 mod current;
+pub mod demand;
 mod fatbin;
 mod graph;
 mod images;
@@ -15,6 +16,7 @@ mod queue;
 pub mod result;
 pub mod settings;
 mod state;
+mod version;
 mod work;
 
 pub use lifecycle::{configure, count_traffic, last_report, reset};

@@ -1,7 +1,7 @@
 //! The GPUs that the simulator can present itself as: `CUDASIM_PROFILE`, an H100 by default.
 //!
 //! Limits and rates are those of NVIDIA's data sheets and the programming guide's table of compute capabilities; tensor
-//! rates are dense bf16.
+//! rates are dense bf16, and f16 where there is no bf16.
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Profile {
@@ -13,6 +13,8 @@ pub struct Profile {
     /// Shared memory of a multiprocessor, and the most a block may ask for.
     pub shared_per_sm: u32,
     pub shared_per_block: u32,
+    /// What the system keeps of each block's shared memory.
+    pub reserved_shared: u32,
     pub threads_per_sm: u32,
     pub blocks_per_sm: u32,
     pub l2_bytes: u32,
@@ -36,6 +38,7 @@ pub static PROFILES: [Profile; 5] = [
         memory_bytes: 80 << 30,
         shared_per_sm: 228 * KB,
         shared_per_block: 227 * KB,
+        reserved_shared: KB,
         threads_per_sm: 2048,
         blocks_per_sm: 32,
         l2_bytes: 50 << 20,
@@ -54,6 +57,7 @@ pub static PROFILES: [Profile; 5] = [
         memory_bytes: 80 << 30,
         shared_per_sm: 164 * KB,
         shared_per_block: 163 * KB,
+        reserved_shared: KB,
         threads_per_sm: 2048,
         blocks_per_sm: 32,
         l2_bytes: 40 << 20,
@@ -72,6 +76,7 @@ pub static PROFILES: [Profile; 5] = [
         memory_bytes: 48 << 30,
         shared_per_sm: 100 * KB,
         shared_per_block: 99 * KB,
+        reserved_shared: KB,
         threads_per_sm: 1536,
         blocks_per_sm: 24,
         l2_bytes: 96 << 20,
@@ -90,6 +95,7 @@ pub static PROFILES: [Profile; 5] = [
         memory_bytes: 180 << 30,
         shared_per_sm: 228 * KB,
         shared_per_block: 227 * KB,
+        reserved_shared: KB,
         threads_per_sm: 2048,
         blocks_per_sm: 32,
         l2_bytes: 126 << 20,
@@ -100,24 +106,24 @@ pub static PROFILES: [Profile; 5] = [
         bandwidth_gb: 8000.0,
         tensor_tflops: 2250.0,
     },
-    // Turing: what programs for newer GPUs have to refuse. Its tensor cores multiply f16, not bf16.
     Profile {
-        key: "t4",
-        name: "Tesla T4 (simulated)",
-        capability: (7, 5),
-        multiprocessors: 40,
-        memory_bytes: 16 << 30,
-        shared_per_sm: 64 * KB,
-        shared_per_block: 64 * KB,
-        threads_per_sm: 1024,
-        blocks_per_sm: 16,
-        l2_bytes: 4 << 20,
-        single_to_double: 32,
-        clock_ghz: 1.59,
-        memory_clock_khz: 5_001_000,
-        bus_bits: 256,
-        bandwidth_gb: 320.0,
-        tensor_tflops: 65.0,
+        key: "v100",
+        name: "Tesla V100-SXM2-32GB (simulated)",
+        capability: (7, 0),
+        multiprocessors: 80,
+        memory_bytes: 32 << 30,
+        shared_per_sm: 96 * KB,
+        shared_per_block: 96 * KB,
+        reserved_shared: 0,
+        threads_per_sm: 2048,
+        blocks_per_sm: 32,
+        l2_bytes: 6 << 20,
+        single_to_double: 2,
+        clock_ghz: 1.53,
+        memory_clock_khz: 877_000,
+        bus_bits: 4096,
+        bandwidth_gb: 900.0,
+        tensor_tflops: 125.0,
     },
 ];
 
@@ -132,6 +138,4 @@ impl Profile {
     pub const GRID_LIMITS: [u32; 3] = [0x7fff_ffff, 65535, 65535];
     /// Shared memory a block gets without asking.
     pub const DEFAULT_SHARED: u32 = 48 * KB;
-    /// What the system keeps of each block's shared memory.
-    pub const RESERVED_SHARED: u32 = KB;
 }

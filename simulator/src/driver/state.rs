@@ -66,11 +66,17 @@ pub struct Driver {
     pub primary: Option<u64>,
     pub primary_uses: u32,
     pub limits: HashMap<u32, u64>,
+    /// What each pinned allocation was asked for with.
+    pub host_flags: HashMap<u64, u32>,
+    /// Attributes of the memory pools there are.
+    pub pools: HashMap<u64, HashMap<u32, u64>>,
     pub(super) fault: Option<Code>,
     pub(super) report: Report,
     pub(super) counting: bool,
     handles: u64,
     grids: u64,
+    /// Launches so far of the kernel that `CUDASIM_FAULT` names.
+    pub(super) demanded_runs: u64,
 }
 
 /// What happened since the last [`reset`]: for tests and tools in Rust.
@@ -90,6 +96,8 @@ thread_local! {
 /// Handles look like pointers and are no valid addresses.
 const FIRST_HANDLE: u64 = 0x1000;
 const HANDLE_STEP: u64 = 16;
+/// The pool that every device has.
+pub const DEFAULT_POOL: u64 = 0x800;
 /// Queued operations beyond which the oldest are run: a program need not ever wait.
 const MAX_QUEUED: usize = 4096;
 
@@ -113,10 +121,13 @@ impl Driver {
             primary: None,
             primary_uses: 0,
             limits: HashMap::new(),
+            host_flags: HashMap::new(),
+            pools: HashMap::from([(DEFAULT_POOL, HashMap::new())]),
             fault: None,
             report: Report::default(),
             handles: FIRST_HANDLE,
             grids: 0,
+            demanded_runs: 0,
         })
     }
 
@@ -187,6 +198,16 @@ impl Driver {
         }
     }
 
+    /// The fault that the environment asked for, if it is the turn of the launch that has just run.
+    fn demanded_fault(&mut self, work: &Work) -> Option<Fault> {
+        let (Work::Kernel(kernel), Some(demand)) = (work, &self.settings.fault) else { return None };
+        if kernel.program.name != demand.kernel {
+            return None;
+        }
+        self.demanded_runs += 1;
+        demand.fault(self.demanded_runs)
+    }
+
     fn fail(&mut self, fault: Fault) {
         eprintln!("cudasim: {} check: {fault}", fault.kind.check());
         self.fault.get_or_insert(code_of(fault.kind));
@@ -228,6 +249,9 @@ impl Driver {
         self.execs.clear();
         self.captures.clear();
         self.limits.clear();
+        self.host_flags.clear();
+        self.pools.retain(|&pool, _| pool == DEFAULT_POOL);
+        self.pools.values_mut().for_each(HashMap::clear);
         self.fault = None;
     }
 }
@@ -272,7 +296,7 @@ impl Session {
         if let Some(event) = event.and_then(|event| driver.events.get_mut(&event)) {
             event.stamp = Some(Instant::now());
         }
-        match outcome {
+        match outcome.and_then(|line| driver.demanded_fault(&work).map_or(Ok(line), Err)) {
             Ok(Some(line)) => driver.trace(line),
             Ok(None) => {}
             Err(fault) => driver.fail(fault),

@@ -146,12 +146,7 @@ fn run_kernel(
         stop: AtomicBool::new(false),
         workers: settings.threads,
     };
-    let counts = grid::run(&launch)?;
-    if settings.fault.as_ref().is_some_and(|fault| fault.strikes(&kernel.program.name)) {
-        let message = format!("CUDASIM_FAULT asked for it in a launch of {}", kernel.program.name);
-        return Err(Fault::new(FaultKind::IllegalAddress, message));
-    }
-    let totals = counts.totals(&launch.program);
+    let totals = grid::run(&launch)?.totals(&launch.program);
     Ok(Line {
         kernel: kernel.program.name.clone(),
         device: settings.profile.name.to_owned(),

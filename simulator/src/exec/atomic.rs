@@ -68,6 +68,7 @@ pub fn result(op: AtomicOp, ty: Type, a: u64, b: u64, c: u64) -> Option<u64> {
         AtomicOp::Add => Some(add(ty, a, b)),
         AtomicOp::Exchange => Some(b),
         AtomicOp::CompareSwap => (a == b).then_some(c),
+        AtomicOp::Min | AtomicOp::Max if is_half(ty) => Some(extreme(ty, a, b, op == AtomicOp::Max)),
         AtomicOp::Min => pick(less(ty, a, b)),
         AtomicOp::Max => pick(less(ty, b, a)),
         AtomicOp::And => Some(a & b),
@@ -96,6 +97,33 @@ fn add(ty: Type, a: u64, b: u64) -> u64 {
         Type::Bf16x2 => half::<AsBf16>(a, b) | half::<AsBf16>(a >> 16, b >> 16) << 16,
         Type::U32 | Type::S32 => u64::from((a as u32).wrapping_add(b as u32)),
         _ => a.wrapping_add(b),
+    }
+}
+
+fn is_half(ty: Type) -> bool {
+    matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2)
+}
+
+/// Minimum or maximum of halves: a number rather than a NaN, and -0 below +0.
+fn extreme(ty: Type, a: u64, b: u64, max: bool) -> u64 {
+    match ty {
+        Type::F16 => pick_half::<AsF16>(a, b, max),
+        Type::Bf16 => pick_half::<AsBf16>(a, b, max),
+        Type::F16x2 => pick_half::<AsF16>(a, b, max) | pick_half::<AsF16>(a >> 16, b >> 16, max) << 16,
+        _ => pick_half::<AsBf16>(a, b, max) | pick_half::<AsBf16>(a >> 16, b >> 16, max) << 16,
+    }
+}
+
+fn pick_half<F: Format>(a: u64, b: u64, max: bool) -> u64 {
+    const NAN: u64 = 0x7fff;
+    let (a, b) = (a & 0xffff, b & 0xffff);
+    let (x, y) = (F::widen(a as u16), F::widen(b as u16));
+    match (x.is_nan(), y.is_nan()) {
+        (true, true) => NAN,
+        (true, false) => b,
+        (false, true) => a,
+        _ if (x < y || x == y && x.is_sign_negative()) != max => a,
+        _ => b,
     }
 }
 

@@ -213,10 +213,10 @@ fn hint(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
 
 /// A policy is opaque; every one is zero here.
 fn createpolicy(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
-    decode.hints(&["fractional", "cvt", "L2"]);
+    decode.hints(&["fractional", "range", "cvt", "L2", "global"]);
     decode.hints(&HINTS);
     let ty = decode.ty()?;
-    decode.operands(1..=3)?;
+    decode.operands(1..=4)?;
     let (d, zero) = (decode.dst(0, ty)?, decode.constant(0, true));
     decode.emit_alu(crate::exec::lanes::each1!(u64 => u64, |a| a), Class::Move, d, &[zero]);
     Ok(())

@@ -7,12 +7,18 @@ mod common;
 
 mod access;
 mod arithmetic;
+mod captures;
 mod cooperation;
 mod counters;
 mod driver;
+mod faults;
 mod fuzz;
+mod graphs;
 mod isa;
 mod language;
+mod misuse;
+mod order;
 mod planted_bugs;
 mod programs;
+mod shapes;
 mod tensor;

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use super::{api, put, put_text};
 use crate::driver::current;
-use crate::driver::lifecycle::{driver_version, initialize};
+use crate::driver::lifecycle::{api_version, initialize};
 use crate::driver::profile::Profile;
 use crate::driver::result::{Code, Outcome};
 use crate::driver::state::{Driver, Session};
@@ -19,7 +19,7 @@ pub extern "C" fn cuInit(flags: c_uint) -> u32 {
 /// `version` points to an `int`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> u32 {
-    put(version, driver_version()).err().map_or(0, |code| code as u32)
+    put(version, api_version() as c_int).err().map_or(0, |code| code as u32)
 }
 
 fn error_text(code: u32, to: *mut *const c_char, pick: fn((&'static str, &'static str)) -> &'static str) -> u32 {
@@ -42,13 +42,20 @@ pub unsafe extern "C" fn cuGetErrorString(code: u32, text: *mut *const c_char) -
     error_text(code, text, |texts| texts.1)
 }
 
-fn device(ordinal: c_int) -> Outcome {
+pub(super) fn device(ordinal: c_int) -> Outcome {
     if ordinal == 0 { Ok(()) } else { Err(Code::CUDA_ERROR_INVALID_DEVICE) }
 }
 
-/// `CUdevice_attribute`s (their numbers in `cuda.h`); unknown ones are zero, as features a device lacks.
-fn attribute(p: &Profile, attribute: c_int) -> i32 {
-    match attribute {
+/// The numbers of `CUdevice_attribute`.
+const ATTRIBUTES: std::ops::RangeInclusive<c_int> = 1..=LAST_ATTRIBUTE;
+const LAST_ATTRIBUTE: c_int = 161;
+
+/// `CUdevice_attribute`s (their numbers in `cuda.h`); those that are not named are zero, as features a device lacks.
+fn attribute(p: &Profile, attribute: c_int) -> Outcome<i32> {
+    if !ATTRIBUTES.contains(&attribute) {
+        return Err(Code::CUDA_ERROR_INVALID_VALUE);
+    }
+    Ok(match attribute {
         1 => Profile::MAX_THREADS as i32,
         2..=4 => Profile::BLOCK_LIMITS[attribute as usize - 2] as i32,
         5..=7 => Profile::GRID_LIMITS[attribute as usize - 5] as i32,
@@ -76,10 +83,13 @@ fn attribute(p: &Profile, attribute: c_int) -> i32 {
         87 => p.single_to_double as i32,
         97 => p.shared_per_block as i32,
         106 => p.blocks_per_sm as i32,
-        111 => Profile::RESERVED_SHARED as i32,
+        111 => p.reserved_shared as i32,
         _ => 0,
-    }
+    })
 }
+
+/// `CUlimit`s up to the size of the persisting L2 cache.
+const LIMITS: c_uint = 7;
 
 impl Driver {
     fn create_context(&mut self) -> u64 {
@@ -130,7 +140,7 @@ api! {
     }
     call_anyway fn cuDeviceGetAttribute(value: *mut c_int, which: c_int, ordinal: c_int) |s| {
         device(ordinal)?;
-        put(value, attribute(&s.driver()?.settings.profile, which))
+        put(value, attribute(&s.driver()?.settings.profile, which)?)
     }
     call_anyway fn cuDeviceComputeCapability(major: *mut c_int, minor: *mut c_int, ordinal: c_int) |s| {
         device(ordinal)?;
@@ -221,9 +231,7 @@ api! {
         current::check(&s.driver()?.contexts)?;
         put(ordinal, 0)
     }
-    call_anyway fn cuCtxGetApiVersion(_context: u64, version: *mut c_uint) |s| {
-        put(version, s.driver()?.settings.driver_version as c_uint)
-    }
+    call_anyway fn cuCtxGetApiVersion(_context: u64, version: *mut c_uint) |s| { put(version, s.driver()?.settings.api_version()) }
     call fn cuCtxSynchronize() |s| {
         s.driver()?.refuse_in_capture()?;
         s.wait(None)
@@ -239,11 +247,13 @@ api! {
     }
     call fn cuCtxGetId(context: u64, id: *mut u64) |_s| { put(id, if context == 0 { current::get() } else { context }) }
     call fn cuCtxSetLimit(limit: c_uint, value: usize) |s| {
+        if limit >= LIMITS { return Err(Code::CUDA_ERROR_UNSUPPORTED_LIMIT); }
         s.driver()?.limits.insert(limit, value as u64);
         Ok(())
     }
     call fn cuCtxGetLimit(value: *mut usize, limit: c_uint) |s| {
         const STACK: u64 = 1024;
+        if limit >= LIMITS { return Err(Code::CUDA_ERROR_UNSUPPORTED_LIMIT); }
         let known = s.driver()?.limits.get(&limit).copied();
         put(value, known.unwrap_or(if limit == 0 { STACK } else { 8 << 20 }) as usize)
     }

@@ -8,6 +8,8 @@ use crate::driver::state::{Driver, Event, stream_key};
 use crate::driver::work::Work;
 
 const DISABLE_TIMING: c_uint = 2;
+const INTERPROCESS: c_uint = 4;
+const ALL_FLAGS: c_uint = 7;
 
 impl Driver {
     fn record(&mut self, event: u64, stream: u64) -> Outcome {
@@ -44,6 +46,10 @@ impl Driver {
 
 api! {
     call fn cuEventCreate(event: *mut u64, flags: c_uint) |s| {
+        let timed_between_processes = flags & INTERPROCESS != 0 && flags & DISABLE_TIMING == 0;
+        if flags & !ALL_FLAGS != 0 || timed_between_processes {
+            return Err(Code::CUDA_ERROR_INVALID_VALUE);
+        }
         let driver = s.driver()?;
         let handle = driver.handle();
         driver.events.insert(handle, Event { timing: flags & DISABLE_TIMING == 0, ..Event::default() });

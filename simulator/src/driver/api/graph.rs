@@ -1,4 +1,4 @@
-//! Graphs made by capture: instantiation, launch, update.
+//! Graphs: instantiation, launch, update. Nodes added by hand are in `node`.
 
 use std::ffi::{c_uint, c_void};
 
@@ -16,8 +16,14 @@ const ALL_FLAGS: u64 = 15;
 /// Node handles: the graph's, and a number that starts at one.
 const NODES_OF_GRAPH: u64 = 1 << 24;
 
-fn node_handle(graph: u64, index: usize) -> u64 {
+pub(super) fn node_handle(graph: u64, index: usize) -> u64 {
     graph * NODES_OF_GRAPH + index as u64 + 1
+}
+
+/// A node's graph and its number in it.
+pub(super) fn split_handle(node: u64) -> Option<(u64, usize)> {
+    let number = (node % NODES_OF_GRAPH).checked_sub(1)?;
+    Some((node / NODES_OF_GRAPH, number as usize))
 }
 
 impl Driver {
@@ -51,9 +57,9 @@ impl Driver {
     }
 
     fn node(&self, handle: u64) -> Outcome<&Work> {
-        let graph = self.graphs.get(&(handle / NODES_OF_GRAPH)).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
-        let index = (handle % NODES_OF_GRAPH).checked_sub(1).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
-        graph.nodes.get(index as usize).map(|node| &node.work).ok_or(Code::CUDA_ERROR_INVALID_VALUE)
+        let (graph, index) = split_handle(handle).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+        let graph = self.graphs.get(&graph).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+        graph.nodes.get(index).map(|node| &node.work).ok_or(Code::CUDA_ERROR_INVALID_VALUE)
     }
 }
 
@@ -71,7 +77,7 @@ pub struct UpdateInfo {
 }
 
 /// `CUgraphNodeType`.
-fn node_type(work: &Work) -> c_uint {
+pub(super) fn node_type(work: &Work) -> c_uint {
     match work {
         Work::Kernel(_) => 0,
         Work::Copy { .. } => 1,

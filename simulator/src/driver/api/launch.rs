@@ -55,7 +55,7 @@ fn blocks_per_sm(p: &Profile, function: &Function, threads: u32, dynamic_shared:
     }
     let warps = threads.div_ceil(32);
     // Registers are given to warps in blocks of 256, shared memory to blocks in blocks of 128 bytes.
-    let shared = (program.shared_bytes as u32).saturating_add(dynamic_shared).saturating_add(Profile::RESERVED_SHARED);
+    let shared = (program.shared_bytes as u32).saturating_add(dynamic_shared).saturating_add(p.reserved_shared);
     let shared = shared.checked_next_multiple_of(128).unwrap_or(u32::MAX);
     let by_registers = Profile::REGISTERS_PER_SM / (program.registers.next_multiple_of(8) * 32 * warps);
     let by_threads = p.threads_per_sm / (warps * 32);
@@ -63,7 +63,7 @@ fn blocks_per_sm(p: &Profile, function: &Function, threads: u32, dynamic_shared:
 }
 
 impl Driver {
-    fn kernel(
+    pub(super) fn kernel(
         &mut self,
         function: u64,
         grid: [u32; 3],
@@ -183,19 +183,15 @@ api! {
         s.driver()?.enqueue(stream, work, None).map(|_| ())
     }
     call fn cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks: *mut c_int, function: u64, threads: c_int, shared: usize) |s| {
-        let driver = s.driver()?;
-        let profile = driver.settings.profile;
-        put(blocks, blocks_per_sm(&profile, driver.function(function)?, threads.max(0) as u32, shared as u32) as c_int)
+        put(blocks, active_blocks(s.driver()?, function, threads, shared)?)
     }
     call fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks: *mut c_int, function: u64, threads: c_int, shared: usize, _flags: c_uint) |s| {
-        let driver = s.driver()?;
-        let profile = driver.settings.profile;
-        put(blocks, blocks_per_sm(&profile, driver.function(function)?, threads.max(0) as u32, shared as u32) as c_int)
+        put(blocks, active_blocks(s.driver()?, function, threads, shared)?)
     }
     call fn cuOccupancyAvailableDynamicSMemPerBlock(bytes: *mut usize, function: u64, blocks: c_int, _threads: c_int) |s| {
         let driver = s.driver()?;
         let profile = driver.settings.profile;
-        let used = driver.function(function)?.program.shared_bytes as u32 + Profile::RESERVED_SHARED;
+        let used = driver.function(function)?.program.shared_bytes as u32 + profile.reserved_shared;
         let each = profile.shared_per_sm / blocks.max(1) as u32;
         put(bytes, each.saturating_sub(used).min(profile.shared_per_block) as usize)
     }
@@ -214,6 +210,16 @@ api! {
         let blocks = blocks_per_sm(&profile, driver.function(function)?, threads, config.shared_bytes);
         put(count, (blocks * profile.multiprocessors) as c_int)
     }
+}
+
+fn active_blocks(driver: &mut Driver, function: u64, threads: c_int, shared: usize) -> Outcome<c_int> {
+    let profile = driver.settings.profile;
+    let function = driver.function(function)?;
+    if threads <= 0 {
+        return Err(Code::CUDA_ERROR_INVALID_VALUE);
+    }
+    let shared = u32::try_from(shared).unwrap_or(u32::MAX);
+    Ok(blocks_per_sm(&profile, function, threads as u32, shared) as c_int)
 }
 
 /// The block size with the most threads resident, and the grid that fills the device.

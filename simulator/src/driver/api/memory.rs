@@ -15,7 +15,7 @@ use crate::driver::work::{End, Work};
 use crate::memory::Kind;
 
 impl Driver {
-    fn device_end(&self, address: u64, bytes: usize) -> Outcome<End> {
+    pub(super) fn device_end(&self, address: u64, bytes: usize) -> Outcome<End> {
         if self.memory.holds(address, bytes as u64) {
             Ok(End::Device(address))
         } else {
@@ -27,7 +27,7 @@ impl Driver {
         self.memory.window(address, 1).is_some()
     }
 
-    fn host_target(&self, address: *mut c_void, bytes: usize) -> Outcome<End> {
+    pub(super) fn host_target(&self, address: *mut c_void, bytes: usize) -> Outcome<End> {
         match address as u64 {
             0 if bytes > 0 => Err(Code::CUDA_ERROR_INVALID_VALUE),
             at if self.is_ours(at) => self.device_end(at, bytes),
@@ -36,7 +36,7 @@ impl Driver {
     }
 
     /// The source of a copy on a stream, or of one that happens at once.
-    fn host_source(&mut self, address: *const c_void, bytes: usize, stream: u64) -> Outcome<End> {
+    pub(super) fn host_source(&mut self, address: *const c_void, bytes: usize, stream: u64) -> Outcome<End> {
         match address as u64 {
             0 if bytes > 0 => Err(Code::CUDA_ERROR_INVALID_VALUE),
             at if self.is_ours(at) => self.device_end(at, bytes),
@@ -50,11 +50,11 @@ impl Driver {
         }
     }
 
-    fn copy(&mut self, to: End, from: End, bytes: usize, stream: u64) -> Outcome<Option<u64>> {
+    pub(super) fn copy(&mut self, to: End, from: End, bytes: usize, stream: u64) -> Outcome<Option<u64>> {
         self.enqueue(stream, Work::Copy { to, from, bytes: bytes as u64 }, None)
     }
 
-    fn set(
+    pub(super) fn set(
         &mut self,
         to: u64,
         value: u32,
@@ -80,6 +80,9 @@ impl Driver {
     }
 }
 
+/// Portable, mapped and write-combined.
+const HOST_FLAGS: c_uint = 7;
+
 /// Freeing waits for all work, as the driver does: something may still use the memory.
 fn free(s: &mut Session, address: u64, pinned: bool) -> Outcome {
     if address == 0 {
@@ -91,6 +94,7 @@ fn free(s: &mut Session, address: u64, pinned: bool) -> Outcome {
     match driver.memory.find(address) {
         Some(a) if a.base == address && (a.kind == Kind::Pinned) == pinned && a.kind != Kind::Module => {
             driver.memory.free(address);
+            driver.host_flags.remove(&address);
             Ok(())
         }
         _ => Err(Code::CUDA_ERROR_INVALID_VALUE),
@@ -122,48 +126,9 @@ fn copy_on(s: &mut Session, (to, from): (End, End), bytes: usize, stream: u64) -
     }
 }
 
-/// `CUDA_MEMCPY2D`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Copy2d {
-    source_x: usize,
-    source_y: usize,
-    source_type: c_uint,
-    source_host: *const c_void,
-    source_device: u64,
-    source_array: *const c_void,
-    source_pitch: usize,
-    target_x: usize,
-    target_y: usize,
-    target_type: c_uint,
-    target_host: *mut c_void,
-    target_device: u64,
-    target_array: *const c_void,
-    target_pitch: usize,
-    width: usize,
-    height: usize,
-}
-
-const TYPE_HOST: c_uint = 1;
-
-/// Row by row on a stream; the last row's operation.
-fn copy_2d(driver: &mut Driver, c: &Copy2d, stream: u64) -> Outcome<Option<u64>> {
-    let mut last = None;
-    for row in 0..c.height {
-        let from = (c.source_y + row) * c.source_pitch + c.source_x;
-        let to = (c.target_y + row) * c.target_pitch + c.target_x;
-        let source = match c.source_type {
-            TYPE_HOST => driver.host_source(c.source_host.wrapping_byte_add(from), c.width, stream)?,
-            _ => driver.device_end(c.source_device + from as u64, c.width)?,
-        };
-        let target = match c.target_type {
-            TYPE_HOST => driver.host_target(c.target_host.wrapping_byte_add(to), c.width)?,
-            _ => driver.device_end(c.target_device + to as u64, c.width)?,
-        };
-        last = driver.copy(target, source, c.width, stream)?;
-    }
-    Ok(last)
-}
+/// `CUpointer_attribute`s that have values here, and those of them that are ints.
+const KNOWN_ATTRIBUTES: [c_int; 8] = [1, 2, 3, 4, 8, 9, 11, 12];
+const NARROW_ATTRIBUTES: [c_int; 3] = [2, 8, 9];
 
 fn pointer_attribute(driver: &Driver, which: c_int, address: u64, to: *mut c_void) -> Outcome {
     let found = driver.memory.find(address).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
@@ -197,14 +162,25 @@ api! {
     }
     call fn cuMemAllocManaged(address: *mut u64, bytes: usize, _flags: c_uint) |s| { allocate_now(s, address, bytes, Kind::Managed) }
     call fn cuMemAllocHost_v2(address: *mut u64, bytes: usize) |s| { allocate_now(s, address, bytes, Kind::Pinned) }
-    call fn cuMemHostAlloc(address: *mut u64, bytes: usize, _flags: c_uint) |s| { allocate_now(s, address, bytes, Kind::Pinned) }
+    call fn cuMemHostAlloc(address: *mut u64, bytes: usize, flags: c_uint) |s| {
+        if flags & !HOST_FLAGS != 0 { return Err(Code::CUDA_ERROR_INVALID_VALUE); }
+        allocate_now(s, address, bytes, Kind::Pinned)?;
+        let base = get(address)?;
+        s.driver()?.host_flags.insert(base, flags);
+        Ok(())
+    }
     call fn cuMemFree_v2(address: u64) |s| { free(s, address, false) }
     call fn cuMemFreeHost(address: u64) |s| { free(s, address, true) }
-    call fn cuMemHostGetDevicePointer_v2(address: *mut u64, host: u64, _flags: c_uint) |s| {
+    call fn cuMemHostGetDevicePointer_v2(address: *mut u64, host: u64, flags: c_uint) |s| {
+        if flags != 0 { return Err(Code::CUDA_ERROR_INVALID_VALUE); }
         s.driver()?.memory.find(host).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
         put(address, host)
     }
-    call fn cuMemHostGetFlags(flags: *mut c_uint, _host: u64) |_s| { put(flags, 0) }
+    call fn cuMemHostGetFlags(flags: *mut c_uint, host: u64) |s| {
+        let driver = s.driver()?;
+        let found = driver.memory.find(host).filter(|a| a.kind == Kind::Pinned).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+        put(flags, driver.host_flags.get(&found.base).copied().unwrap_or(0))
+    }
     call fn cuMemHostRegister_v2(_address: u64, _bytes: usize, _flags: c_uint) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
     call fn cuMemHostUnregister(_address: u64) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
     call fn cuMemGetAddressRange_v2(base: *mut u64, bytes: *mut usize, address: u64) |s| {
@@ -214,6 +190,20 @@ api! {
         Ok(())
     }
     call fn cuPointerGetAttribute(to: *mut c_void, which: c_int, address: u64) |s| { pointer_attribute(s.driver()?, which, address, to) }
+
+    call fn cuPointerGetAttributes(count: c_uint, which: *const c_int, to: *const *mut c_void, address: u64) |s| {
+        let driver = s.driver()?;
+        for k in 0..count as usize {
+            let (which, to) = (get(which.wrapping_add(k))?, get(to.wrapping_add(k))?);
+            if !KNOWN_ATTRIBUTES.contains(&which) { return Err(Code::CUDA_ERROR_INVALID_VALUE); }
+            // An address of none of the driver's memory has attributes too: zeros.
+            let width = if NARROW_ATTRIBUTES.contains(&which) { 4 } else { 8 };
+            if pointer_attribute(driver, which, address, to).is_err() {
+                (0..width).try_for_each(|at| put(to.cast::<u8>().wrapping_add(at), 0))?;
+            }
+        }
+        Ok(())
+    }
 
     call fn cuMemcpy(to: u64, from: u64, bytes: usize) |s| {
         copy_now(s, |d| Ok((d.host_target(to as *mut c_void, bytes)?, d.host_source(from as *const c_void, bytes, 0)?)), bytes)
@@ -247,18 +237,14 @@ api! {
         let ends = (d.device_end(to, bytes)?, d.device_end(from, bytes)?);
         d.copy(ends.0, ends.1, bytes, stream).map(|_| ())
     }
+    call fn cuMemcpyPeer(to: u64, _to_context: u64, from: u64, _from_context: u64, bytes: usize) |s| {
+        copy_now(s, |d| Ok((d.device_end(to, bytes)?, d.device_end(from, bytes)?)), bytes)
+    }
     call fn cuMemcpyPeerAsync(to: u64, _to_context: u64, from: u64, _from_context: u64, bytes: usize, stream: u64) |s| {
         let d = s.driver()?;
         let ends = (d.device_end(to, bytes)?, d.device_end(from, bytes)?);
         d.copy(ends.0, ends.1, bytes, stream).map(|_| ())
     }
-    call fn cuMemcpy2D_v2(copy: *const Copy2d) |s| {
-        let copy = get(copy)?;
-        s.driver()?.refuse_in_capture()?;
-        let last = copy_2d(s.driver()?, &copy, 0)?;
-        if last.is_some() { s.wait(last) } else { Ok(()) }
-    }
-    call fn cuMemcpy2DAsync_v2(copy: *const Copy2d, stream: u64) |s| { copy_2d(s.driver()?, &get(copy)?, stream).map(|_| ()) }
 
     call fn cuMemsetD8_v2(to: u64, value: u8, count: usize) |s| { s.driver()?.set(to, value.into(), 1, (count, 1, 0), 0).map(|_| ()) }
     call fn cuMemsetD16_v2(to: u64, value: u16, count: usize) |s| { s.driver()?.set(to, value.into(), 2, (count, 1, 0), 0).map(|_| ()) }
@@ -266,8 +252,6 @@ api! {
     call fn cuMemsetD8Async(to: u64, value: u8, count: usize, stream: u64) |s| { s.driver()?.set(to, value.into(), 1, (count, 1, 0), stream).map(|_| ()) }
     call fn cuMemsetD16Async(to: u64, value: u16, count: usize, stream: u64) |s| { s.driver()?.set(to, value.into(), 2, (count, 1, 0), stream).map(|_| ()) }
     call fn cuMemsetD32Async(to: u64, value: c_uint, count: usize, stream: u64) |s| { s.driver()?.set(to, value, 4, (count, 1, 0), stream).map(|_| ()) }
-    call fn cuMemsetD2D32_v2(to: u64, pitch: usize, value: c_uint, width: usize, height: usize) |s| { s.driver()?.set(to, value, 4, (width, height, pitch), 0).map(|_| ()) }
-    call fn cuMemsetD2D8_v2(to: u64, pitch: usize, value: u8, width: usize, height: usize) |s| { s.driver()?.set(to, value.into(), 1, (width, height, pitch), 0).map(|_| ()) }
     // Memory of other programs and devices: there are none.
     call fn cuImportExternalMemory(_memory: *mut u64, _description: *const c_void) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
     call fn cuExternalMemoryGetMappedBuffer(_address: *mut u64, _memory: u64, _description: *const c_void) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }

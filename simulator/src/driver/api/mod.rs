@@ -8,8 +8,10 @@ pub mod graph;
 pub mod launch;
 pub mod memory;
 pub mod module;
+pub mod node;
 pub mod pool;
 pub mod procedure;
+pub mod rectangle;
 pub mod stream;
 
 use super::result::{Code, Outcome};

@@ -36,7 +36,7 @@ impl Driver {
     /// Loads an image; the log of a refusal goes to stderr and to the caller.
     pub fn load_image(&mut self, bytes: &[u8]) -> Result<u64, (Code, String)> {
         let (major, minor) = self.settings.profile.capability;
-        match Image::load(bytes, &self.memory, 10 * major + minor, self.settings.driver_version) {
+        match Image::load(bytes, &self.memory, 10 * major + minor, self.settings.newest_ptx()) {
             Ok(image) => {
                 let handle = self.handle();
                 self.images.insert(handle, image);

@@ -1,15 +1,30 @@
 //! Streams.
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::{c_int, c_uint, c_void};
 
 use super::{api, put};
 use crate::driver::capture::Mode;
 use crate::driver::current;
 use crate::driver::result::{Code, Outcome};
 use crate::driver::state::{Driver, Stream, stream_key};
-use crate::driver::work::Work;
+use crate::driver::work::{HostFunction, Work};
 
 const NON_BLOCKING: c_uint = 1;
+
+type Callback = Option<extern "C" fn(u64, c_uint, *mut c_void)>;
+
+/// A stream's callback and what it gets.
+struct Called {
+    stream: u64,
+    callback: extern "C" fn(u64, c_uint, *mut c_void),
+    data: *mut c_void,
+}
+
+extern "C" fn call_back(called: *mut c_void) {
+    // SAFETY: made from a box when the callback was queued, and work runs once.
+    let called = unsafe { Box::from_raw(called.cast::<Called>()) };
+    (called.callback)(called.stream, Code::CUDA_SUCCESS as c_uint, called.data);
+}
 
 impl Driver {
     fn create_stream(&mut self, flags: c_uint, priority: c_int) -> Outcome<u64> {
@@ -67,7 +82,10 @@ api! {
     }
     call_anyway fn cuStreamDestroy_v2(stream: u64) |s| {
         // Its work goes on; only the handle is gone.
-        s.driver()?.streams.remove(&stream).filter(|_| stream > 2).map(|_| ()).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)
+        if stream_key(stream) == 0 {
+            return Err(Code::CUDA_ERROR_INVALID_HANDLE);
+        }
+        s.driver()?.streams.remove(&stream).map(|_| ()).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)
     }
     call fn cuStreamSynchronize(stream: u64) |s| {
         match s.driver()?.stream_end(stream)? {
@@ -89,6 +107,19 @@ api! {
     call fn cuStreamGetCtx(stream: u64, context: *mut u64) |s| {
         s.driver()?.stream(stream)?;
         put(context, current::get())
+    }
+    call fn cuStreamGetId(stream: u64, id: *mut u64) |s| {
+        s.driver()?.stream(stream)?;
+        put(id, stream_key(stream))
+    }
+    call fn cuStreamAddCallback(stream: u64, callback: Callback, data: *mut c_void, flags: c_uint) |s| {
+        if flags != 0 { return Err(Code::CUDA_ERROR_INVALID_VALUE); }
+        let callback = callback.ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+        let driver = s.driver()?;
+        // Callbacks, unlike host functions, cannot be captured.
+        driver.refuse_captured(stream)?;
+        let data = Box::into_raw(Box::new(Called { stream, callback, data }));
+        driver.enqueue(stream, Work::Host(HostFunction { function: call_back, data: data as usize }), None).map(|_| ())
     }
     call fn cuStreamAttachMemAsync(_stream: u64, _address: u64, _bytes: usize, _flags: c_uint) |_s| { Ok(()) }
     call fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) |s| { s.driver()?.begin_capture(stream, Mode::of(mode)?) }

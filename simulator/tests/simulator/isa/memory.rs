@@ -75,6 +75,10 @@ fn vectors_hints_and_orders() {
         ("ld.u32 %r, [%d1];", 0),
         ("createpolicy.fractional.L2::evict_last.b64 %d2, 1.0; ld.global.L2::cache_hint.u32 %r, [%d1+8], %d2;", 8),
         (
+            "createpolicy.range.global.L2::evict_last.L2::evict_first.b64 %d2, [%d1], 128, 256; ld.global.u32 %r, [%d1];",
+            0,
+        ),
+        (
             "prefetch.global.L2 [%d1]; prefetchu.L1 [%d1]; applypriority.global.L2::evict_normal [%d1], 128; ld.global.u32 %r, [%d1];",
             0,
         ),
@@ -233,6 +237,48 @@ fn atomics_on_double_words_and_halves() {
     }
     let bf16 = run_threads("mov.b16 %h1, 0x3f80; red.global.add.noftz.bf16 [%in], %h1;", &[0], 32).1[0];
     assert_eq!(bf16, 0x4200);
+}
+
+/// Vectors are added element by element; a source register may be another element's destination.
+#[test]
+fn atomics_on_vectors() {
+    let one = |bits: u32, half: bool| if half { bits | bits << 16 } else { bits };
+    for (op, elements, first, source, left) in [
+        ("add.v2.f32", 2, 0, 1f32.to_bits(), 32f32.to_bits()),
+        ("add.v4.f32", 4, 0, 0.5f32.to_bits(), 16f32.to_bits()),
+        ("add.noftz.v2.f16x2", 2, 0, one(0x3c00, true), one(0x5000, true)),
+        ("add.noftz.v4.bf16x2", 4, 0, one(0x3f80, true), one(0x4200, true)),
+        // 2 and -3 from 1; the number from a NaN.
+        ("max.noftz.v2.f16x2", 2, one(0x3c00, true), 0x4000_c200, 0x4000_3c00),
+        ("min.noftz.v2.bf16x2", 2, 0x7fc0_3f80, 0x4000_c040, 0x4000_c040),
+        ("min.noftz.v2.f16x2", 2, 0x0000_8000, 0x8000_0000, 0x8000_8000),
+    ] {
+        let float = op.ends_with(".f32");
+        let (name, ty) = if float { ("%f", "f32") } else { ("%x", "b32") };
+        let list = ["0", "1", "2", "3"].map(|k| format!("{name}{k}"))[..elements].join(", ");
+        let fill: String = (0..elements).map(|k| format!("mov.{ty} {name}{k}, {source}; ")).collect();
+        let fill = if float { fill.replace(&format!(" {source};"), &format!(" 0f{source:08X};")) } else { fill };
+        let data = run_threads(&format!("{fill} red.global.{op} [%in], {{{list}}};"), &[first; 4], 32).1;
+        let want: Vec<u32> = (0..4).map(|k| if k < elements { left } else { first }).collect();
+        assert_eq!(data, want, "red.{op}");
+    }
+    // Each lane gets what was there; the elements change places between sources and results.
+    let swap = "mov.f32 %f0, 0f3F800000; mov.f32 %f1, 0f40000000;
+        atom.global.add.v2.f32 {%f1, %f0}, [%in], {%f0, %f1}; mov.b32 %r, %f0;";
+    let (got, data) = run_threads(swap, &[0, 0], 32);
+    assert_eq!(data, [32f32.to_bits(), 64f32.to_bits()]);
+    assert_eq!(got, lanes(|i| (2.0 * i as f32).to_bits()));
+    // The vector has one place, aligned as a whole.
+    let head = "mov.f32 %f0, 0f3F800000;";
+    assert_eq!(failure(&format!("{head} red.global.add.v2.f32 [%in+4], {{%f0, %f0}};")), 716);
+    for wrong in [
+        "red.shared.add.v2.f32 [box], {%f0, %f0};",
+        "red.global.add.v2.u32 [%in], {%x0, %x0};",
+        "red.global.max.v2.f32 [%in], {%f0, %f0};",
+        "red.global.add.v8.f32 [%in], {%f0, %f0};",
+    ] {
+        assert!(Gpu::refusal(&super::program::program(wrong)).contains("is not supported"), "{wrong}");
+    }
 }
 
 #[test]
