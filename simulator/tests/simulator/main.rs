@@ -14,6 +14,7 @@ mod driver;
 mod faults;
 mod fuzz;
 mod graphs;
+mod halves;
 mod isa;
 mod language;
 mod misuse;

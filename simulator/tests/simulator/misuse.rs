@@ -66,7 +66,7 @@ fn pinned_memory_keeps_its_flags() {
     ok(unsafe { memory::cuMemFreeHost(address) });
     ok(unsafe { memory::cuMemAllocHost_v2(&mut address, 64) });
     ok(unsafe { memory::cuMemHostGetFlags(&mut flags, address) });
-    assert_eq!(flags, 0, "another allocation at that address has its own");
+    assert_eq!(flags, 0, "asked for without any");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use num_bigint::BigInt;
 
 use super::case::{Case, Want, case, run, sweep_over};
+use super::eight_bit;
 use super::exact::{BF16, F16, F32, F64, Format, MODES, Mode, Number, edges};
 use super::float::{Options, finish};
 use super::integer::{INTS, Int};
@@ -110,7 +111,7 @@ const INTEGRAL: [(&str, Mode); 4] =
     [("rni", Mode::Nearest), ("rzi", Mode::Zero), ("rmi", Mode::Down), ("rpi", Mode::Up)];
 
 /// Values about which rounding to an integer and its limits turn, as bits of a format.
-fn around_integers(format: Format) -> Vec<u64> {
+pub fn around_integers(format: Format) -> Vec<u64> {
     let halves = [-5i128, -3, -1, 1, 3, 5, 253, 255, 257, 509, 511, 513, 65533, 65535, 131_069, 131_071];
     let limits = [7u32, 8, 15, 16, 31, 32, 63, 64].map(|n| 1i128 << (n + 1));
     let all = halves.iter().chain(&limits).flat_map(|&h| [h, -h, h - 1, h + 1]);
@@ -263,64 +264,6 @@ fn pairs() -> Vec<Case> {
     cases
 }
 
-/// The value of an 8-bit float, from the fields its name gives: sign, exponent, mantissa.
-fn value8(code: u64, mantissa: i32, bias: i32) -> f64 {
-    let (exponent, fraction) = ((code >> mantissa & 0x7f >> mantissa) as i32, (code & ((1 << mantissa) - 1)) as f64);
-    let unit = 2f64.powi(-mantissa);
-    let magnitude = if exponent == 0 {
-        fraction * unit * 2f64.powi(1 - bias)
-    } else {
-        (1.0 + fraction * unit) * 2f64.powi(exponent - bias)
-    };
-    if code & 0x80 != 0 { -magnitude } else { magnitude }
-}
-
-/// The code whose value is nearest, the even one of two; too large a number saturates.
-fn nearest8(x: f32, mantissa: i32, bias: i32, largest: u64, relu: bool) -> u64 {
-    if x.is_nan() {
-        return 0x7f;
-    }
-    if relu && x < 0.0 {
-        return 0;
-    }
-    let x64 = f64::from(x);
-    let sign = if x.is_sign_negative() { 0x80 } else { 0 };
-    let magnitude = x64.abs().min(value8(largest, mantissa, bias));
-    let distance = |code: u64| (value8(code, mantissa, bias) - magnitude).abs();
-    let best = (0..=largest).min_by(|&a, &b| distance(a).total_cmp(&distance(b)).then((a & 1).cmp(&(b & 1))));
-    sign | best.unwrap_or(0)
-}
-
-fn eight_bits() -> Vec<Case> {
-    let mut cases = Vec::new();
-    let singles: Vec<u64> = around_integers(F32)
-        .into_iter()
-        .chain((0..512).map(|k| u64::from((k as f32 * 0.00097).to_bits())))
-        .chain((0..64).map(|k| u64::from((k as f32 * 9.3 + 100.0).to_bits())))
-        .collect();
-    // e4m3 has no infinity and one NaN a sign, so its largest number is 0x7e; e5m2 is like a short f16.
-    for (name, mantissa, bias, largest) in [("e4m3x2", 3, 7, 0x7e), ("e5m2x2", 2, 15, 0x7b)] {
-        for relu in [false, true] {
-            let suffix = if relu { ".relu" } else { "" };
-            let one = move |bits: u64| nearest8(f32::from_bits(bits as u32), mantissa, bias, largest, relu);
-            cases.push(sweep_over(format!("cvt.rn.satfinite{suffix}.{name}.f32 %d, %a, %b;"), "hww", &singles, |v| {
-                one(v[0]) << 8 | one(v[1])
-            }));
-        }
-        let every: Vec<u64> = (0..=0xff).map(|code| code | (0xff - code) << 8).collect();
-        cases.push(sweep_over(format!("cvt.rn.f16x2.{name} %d, %a;"), "wh", &every, move |v| {
-            let one = |code: u64| match code & 0x7f {
-                0x7f if largest == 0x7e => 0x7fff,
-                0x7c if largest == 0x7b => 0x7c00 | (code & 0x80) << 8,
-                magnitude if largest == 0x7b && magnitude > 0x7c => 0x7fff,
-                _ => u64::from(half::f16::from_f64(value8(code, mantissa, bias)).to_bits()),
-            };
-            one(v[0] & 0xff) | one(v[0] >> 8) << 16
-        }));
-    }
-    cases
-}
-
 fn packs() -> Vec<Case> {
     let values = [
         0,
@@ -383,7 +326,7 @@ pub fn cases() -> Vec<Case> {
         floats_to_integers(),
         between_floats(),
         pairs(),
-        eight_bits(),
+        eight_bit::cases(),
         packs(),
         by_hand(),
     ]
@@ -404,6 +347,6 @@ fn conversions_with_integers() {
 fn conversions_between_floats() {
     run(&between_floats());
     run(&pairs());
-    run(&eight_bits());
+    run(&eight_bit::cases());
     run(&by_hand());
 }

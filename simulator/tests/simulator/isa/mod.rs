@@ -6,6 +6,7 @@ mod block;
 mod case;
 mod compare;
 mod convert;
+mod eight_bit;
 mod exact;
 mod exchange;
 mod float;
