@@ -36,6 +36,12 @@ impl LoadError {
         self.function.get_or_insert_with(|| function.to_owned());
         self
     }
+
+    /// Names the instruction whose operand was not understood.
+    pub fn of_instruction(mut self, instruction: &str) -> Self {
+        self.message = format!("`{instruction}`: {}", self.message);
+        self
+    }
 }
 
 pub type LoadResult<T> = Result<T, LoadError>;

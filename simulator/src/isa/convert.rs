@@ -220,6 +220,9 @@ fn pair(decode: &mut Decode<'_, '_, '_>, c: Conversion) -> LoadResult<()> {
 }
 
 fn to_pair8(decode: &mut Decode<'_, '_, '_>, c: Conversion) -> LoadResult<()> {
+    if c.from == Type::F16x2 {
+        return halves_to_pair8(decode, c);
+    }
     let run: AluFn = match (c.from, c.to, c.relu) {
         (Type::F32, Type::E4m3x2, false) => each2!(f32, f32 => u16, |a, b| pair8(a, b, true, false)),
         (Type::F32, Type::E4m3x2, true) => each2!(f32, f32 => u16, |a, b| pair8(a, b, true, true)),
@@ -231,6 +234,25 @@ fn to_pair8(decode: &mut Decode<'_, '_, '_>, c: Conversion) -> LoadResult<()> {
     let (d, a, b) = (decode.dst(0, Type::B16)?, decode.src(1, c.from)?, decode.src(2, c.from)?);
     decode.emit_alu(run, Class::Convert, d, &[a, b]);
     Ok(())
+}
+
+/// The upper half becomes the upper byte.
+fn halves_to_pair8(decode: &mut Decode<'_, '_, '_>, c: Conversion) -> LoadResult<()> {
+    let run: AluFn = match (c.to == Type::E4m3x2, c.relu) {
+        (true, false) => each1!(u32 => u16, |a| halves8(a, true, false)),
+        (true, true) => each1!(u32 => u16, |a| halves8(a, true, true)),
+        (false, false) => each1!(u32 => u16, |a| halves8(a, false, false)),
+        (false, true) => each1!(u32 => u16, |a| halves8(a, false, true)),
+    };
+    decode.operands(2..=2)?;
+    let (d, a) = (decode.dst(0, Type::B16)?, decode.src(1, Type::F16x2)?);
+    decode.emit_alu(run, Class::Convert, d, &[a]);
+    Ok(())
+}
+
+fn halves8(a: u32, e4m3: bool, relu: bool) -> u16 {
+    let [low, high] = [a as u16, (a >> 16) as u16].map(|bits| half::f16::from_bits(bits).to_f32());
+    pair8(high, low, e4m3, relu)
 }
 
 fn pair8(a: f32, b: f32, e4m3: bool, relu: bool) -> u16 {

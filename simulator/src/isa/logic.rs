@@ -2,9 +2,9 @@
 
 use super::{Row, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{Lanes, each1, each2, each3, lane_loop, map3};
+use crate::exec::lanes::{LANES, Lanes, Word, each1, each2, each3, lane_loop, map3};
 use crate::lower::decode::Decode;
-use crate::program::{AluFn, Class, Inst, Op};
+use crate::program::{AluFn, Class, Inst, NONE, Op};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::Type;
 
@@ -116,7 +116,9 @@ fn lop3(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     if ty != Type::B32 {
         return decode.unsupported(ty);
     }
-    decode.operands(5..=5)?;
+    let reduction = decode.choose(&[("or", true), ("and", false)]);
+    let operands = if reduction.is_some() { 6 } else { 5 };
+    decode.operands(operands..=operands)?;
     let Operand::Integer(table) = decode.operand(4)? else { return decode.fail("the table must be a constant") };
     let table = *table as u32 & 0xff;
     // The compiler's common tables get loops of their own.
@@ -130,13 +132,51 @@ fn lop3(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
         }),
     };
     let mut inst = Inst::new(Op::Alu(run), Class::Integer);
-    inst.d[0] = decode.dst(0, ty)?;
+    let flag = match (reduction, decode.operand(0)?) {
+        (None, _) => None,
+        (Some(or), Operand::Pair(word, flag)) => {
+            let Operand::Name(flag, 0) = &**flag else { return decode.fail("expected a predicate") };
+            inst.d[0] = decode.dst_register(word)?.0;
+            Some((or, decode.predicate_named(flag)?))
+        }
+        _ => return decode.fail("expected a register and a predicate"),
+    };
+    if flag.is_none() {
+        inst.d[0] = decode.dst(0, ty)?;
+    } else if inst.d[0] == NONE {
+        inst.d[0] = decode.new_word(false);
+    }
     for k in 0..3 {
         inst.s[k] = decode.src(1 + k, ty)?;
     }
     inst.imm = table;
+    let word = inst.d[0];
     decode.emit(inst);
+    if let Some((or, flag)) = flag {
+        let (with, negated) = decode.predicate(5)?;
+        let run = if or { any_bit_or } else { any_bit_and };
+        let mut inst = Inst::new(Op::Alu(run), Class::None);
+        (inst.d[0], inst.s[0], inst.s[1], inst.imm) = (flag, with, word, u32::from(negated));
+        decode.emit(inst);
+    }
     Ok(())
+}
+
+/// Whether a word has a bit set, with a predicate.
+#[inline(always)]
+fn any_bit(lanes: &mut Lanes<'_>, inst: &Inst, mask: u32, f: impl Fn(u32, u32) -> u32) {
+    let words = u32::read(lanes, inst.s[1]);
+    let any = (0..LANES).fold(0, |any, i| any | u32::from(words[i] != 0) << i);
+    let with = lanes.predicate(inst.s[0]) ^ if inst.imm == 1 { u32::MAX } else { 0 };
+    lanes.set_predicate(inst.d[0], f(any, with), mask);
+}
+
+fn any_bit_or(lanes: &mut Lanes<'_>, inst: &Inst, mask: u32) {
+    any_bit(lanes, inst, mask, |any, with| any | with);
+}
+
+fn any_bit_and(lanes: &mut Lanes<'_>, inst: &Inst, mask: u32) {
+    any_bit(lanes, inst, mask, |any, with| any & with);
 }
 
 /// Funnel shift of the 64 bits `b:a`.

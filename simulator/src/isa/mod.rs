@@ -29,6 +29,7 @@ pub mod tensor;
 pub mod tile;
 pub mod video;
 pub mod warp;
+pub mod wmma;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -72,6 +73,7 @@ pub static TABLE: &[&[Row]] = &[
     warp::ROWS,
     control::ROWS,
     tensor::ROWS,
+    wmma::ROWS,
 ];
 
 /// The row of an opcode.

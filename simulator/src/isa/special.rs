@@ -38,6 +38,8 @@ pub fn find(name: &str) -> Option<(Special, u32)> {
         // The driver's own: where cooperative groups keep the barrier of a grid (cooperative_groups/details/driver_abi.h).
         "%envreg1" => Special::Workspace(0),
         "%envreg2" => Special::Workspace(1),
+        "%globaltimer_lo" => Special::GlobalTimer,
+        "%globaltimer_hi" => Special::ClockHi,
         "%dynamic_smem_size" => Special::DynamicShared,
         "%total_smem_size" => Special::TotalShared,
         "%gridid" => return Some((Special::GridId, 64)),

@@ -130,16 +130,16 @@ fn integer_loop(a: Type, b: Type, k: u32) -> Option<CollectiveFn> {
     })
 }
 
-fn aligned(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
+pub fn aligned(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     if decode.flag("sync") && decode.flag("aligned") { Ok(()) } else { decode.fail(".sync.aligned is missing") }
 }
 
-fn vector(decode: &mut Decode<'_, '_, '_>, index: usize, count: usize) -> LoadResult<Vec<Reg>> {
+pub fn vector(decode: &mut Decode<'_, '_, '_>, index: usize, count: usize, ty: Type) -> LoadResult<Vec<Reg>> {
     let elements = decode.elements(decode.operand(index)?);
     if elements.len() != count {
         return decode.fail(format!("operand {index} needs {count} registers"));
     }
-    elements.iter().map(|e| decode.src_operand(e, Type::B32)).collect()
+    elements.iter().map(|e| decode.src_operand(e, ty)).collect()
 }
 
 fn mma(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
@@ -162,11 +162,11 @@ fn mma(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let accumulators = if d == Type::F16 { 2 } else { 4 };
     decode.operands(4..=4)?;
     let mut inst = Inst::new(Op::Collective(Collective { run, members: Members::All }), Class::Tensor);
-    let mut sources = vector(decode, 1, 2 * chunks)?;
-    sources.extend(vector(decode, 2, chunks)?);
-    sources.extend(vector(decode, 3, accumulators)?);
+    let mut sources = vector(decode, 1, 2 * chunks, Type::B32)?;
+    sources.extend(vector(decode, 2, chunks, Type::B32)?);
+    sources.extend(vector(decode, 3, accumulators, Type::B32)?);
     inst.s[..sources.len()].copy_from_slice(&sources);
-    inst.d[..accumulators].copy_from_slice(&vector(decode, 0, accumulators)?);
+    inst.d[..accumulators].copy_from_slice(&vector(decode, 0, accumulators, Type::B32)?);
     inst.imm = u32::from(saturate);
     inst.flops = (2 * M * N) as u16 * k as u16;
     decode.emit(inst);
@@ -195,7 +195,7 @@ fn matrix_move(decode: &mut Decode<'_, '_, '_>, store: bool) -> LoadResult<()> {
     let place = decode.address(address, space)?;
     let op = MatrixMove { offset: place.offset, tiles, transposed, store };
     let mut inst = Inst::new(Op::MatrixMove(op), Class::Shared);
-    let data = vector(decode, registers, tiles as usize)?;
+    let data = vector(decode, registers, tiles as usize, Type::B32)?;
     inst.s[0] = place.reg;
     if store {
         inst.s[1..=data.len()].copy_from_slice(&data);

@@ -252,7 +252,7 @@ pub const NO_SEGMENT: u32 = u32::MAX;
 pub struct Inst {
     pub op: Op,
     pub d: [Reg; 4],
-    pub s: [Reg; 10],
+    pub s: [Reg; 12],
     /// Whatever constant the operation needs: a truth table, a byte selector, options.
     pub imm: u32,
     pub guard: Guard,
@@ -270,7 +270,7 @@ impl Inst {
         Self {
             op,
             d: [NONE; 4],
-            s: [NONE; 10],
+            s: [NONE; 12],
             imm: 0,
             guard: Guard::ALWAYS,
             class,

@@ -25,7 +25,8 @@ impl Parser {
         let mut operands = Vec::new();
         if !self.accept(';') {
             loop {
-                let operand = self.operand(0)?;
+                // What the operand is of says what is not supported: a texture's coordinates, say.
+                let operand = self.operand(0).map_err(|e| e.of_instruction(&word))?;
                 operands.push(operand);
                 if self.accept(';') {
                     break;

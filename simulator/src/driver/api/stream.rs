@@ -99,7 +99,13 @@ api! {
             None => Ok(()),
         }
     }
-    call fn cuStreamWaitEvent(stream: u64, event: u64, _flags: c_uint) |s| { s.driver()?.wait_event(stream, event) }
+    call fn cuStreamWaitEvent(stream: u64, event: u64, flags: c_uint) |s| {
+        // CU_EVENT_WAIT_EXTERNAL is all there is.
+        if flags > 1 {
+            return Err(Code::CUDA_ERROR_INVALID_VALUE);
+        }
+        s.driver()?.wait_event(stream, event)
+    }
     call fn cuStreamGetPriority(stream: u64, priority: *mut c_int) |s| { put(priority, s.driver()?.stream(stream)?.priority) }
     call fn cuStreamGetFlags(stream: u64, flags: *mut c_uint) |s| {
         put(flags, c_uint::from(!s.driver()?.stream(stream)?.blocking))

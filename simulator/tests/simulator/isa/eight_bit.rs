@@ -47,6 +47,11 @@ pub fn cases() -> Vec<Case> {
             cases.push(sweep_over(format!("cvt.rn.satfinite{suffix}.{name}.f32 %d, %a, %b;"), "hww", &singles, |v| {
                 one(v[0]) << 8 | one(v[1])
             }));
+            let packed: Vec<u64> = (0..=0xffff).step_by(13).map(|code| code << 16 | (0xffff - code)).collect();
+            cases.push(sweep_over(format!("cvt.rn.satfinite{suffix}.{name}.f16x2 %d, %a;"), "hw", &packed, move |v| {
+                let single = |bits: u64| one(half::f16::from_bits(bits as u16).to_f32().to_bits().into());
+                single(v[0] >> 16) << 8 | single(v[0] & 0xffff)
+            }));
         }
         let every: Vec<u64> = (0..=0xff).map(|code| code | (0xff - code) << 8).collect();
         cases.push(sweep_over(format!("cvt.rn.f16x2.{name} %d, %a;"), "wh", &every, move |v| {

@@ -357,6 +357,18 @@ fn byte_differences() -> Vec<Case> {
             let difference = |k| (byte(v[0], k, signed) - byte(v[1], k, signed)).unsigned_abs() as u8;
             (0..4).fold(0, |d, k| d | u64::from(difference(k)) << (8 * k))
         }));
+        let half = move |word: u64, k: u32| {
+            let raw = (word >> (16 * k)) as u16;
+            if signed { i32::from(raw as i16) } else { i32::from(raw) }
+        };
+        cases.push(sweep(format!("vabsdiff2.u32.{ty}.{ty} %d, %a, %b, %c;"), "wwww", move |v| {
+            let difference = |k| u64::from((half(v[0], k) - half(v[1], k)).unsigned_abs() as u16);
+            difference(0) | difference(1) << 16
+        }));
+        cases.push(sweep(format!("vabsdiff2.u32.{ty}.{ty}.add %d, %a, %b, %c;"), "wwww", move |v| {
+            let sum: u32 = (0..2).map(|k| half(v[0], k).abs_diff(half(v[1], k))).sum();
+            u64::from((v[2] as u32).wrapping_add(sum))
+        }));
         cases.push(sweep(format!("vabsdiff4.u32.{ty}.{ty}.add %d, %a, %b, %c;"), "wwww", move |v| {
             let sum: u32 = (0..4).map(|k| byte(v[0], k, signed).abs_diff(byte(v[1], k, signed))).sum();
             u64::from((v[2] as u32).wrapping_add(sum))

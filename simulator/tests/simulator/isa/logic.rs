@@ -31,6 +31,19 @@ fn bitwise() -> Vec<Case> {
             (0..32).fold(0, |d, i| d | (table >> entry(i) & 1) << i)
         }));
     }
+    // With a reduction, a predicate too: whether the word has a bit, and or or that other predicate.
+    for table in [0x80u64, 0x01, 0x96] {
+        let word = move |v: &[u64]| {
+            let entry = |i: u32| (v[0] >> i & 1) << 2 | (v[1] >> i & 1) << 1 | v[0] >> i & 1;
+            (0..32).fold(0, |d, i| d | (table >> entry(i) & 1) << i)
+        };
+        let text = format!("%d|%p1, %a, %b, %a, {table}");
+        let flag = ".reg .pred %p1; ";
+        let and = format!("{flag}lop3.and.b32 {text}, !%c; @%p1 xor.b32 %d, %d, 1;");
+        cases.push(sweep(and, "wwwp", move |v| word(v) ^ u64::from(word(v) != 0 && v[2] == 0)));
+        let or = format!("{flag}lop3.or.b32 {text}, %c; @%p1 xor.b32 %d, %d, 1;");
+        cases.push(sweep(or, "wwwp", move |v| word(v) ^ u64::from(word(v) != 0 || v[2] == 1)));
+    }
     cases
 }
 

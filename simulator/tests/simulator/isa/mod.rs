@@ -10,6 +10,7 @@ mod eight_bit;
 mod exact;
 mod exchange;
 mod float;
+mod fragment;
 mod half;
 mod integer;
 mod logic;

@@ -34,6 +34,7 @@ fn every_row_has_a_test() {
     }
     for source in [
         include_str!("exchange.rs"),
+        include_str!("fragment.rs"),
         include_str!("memory.rs"),
         include_str!("block.rs"),
         include_str!("matrix.rs"),
