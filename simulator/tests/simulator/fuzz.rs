@@ -202,6 +202,7 @@ fn the_unknown_is_refused_by_name_line_and_kernel() {
         ("add.s32 %r1, %r9, %r3;", "`add.s32`: %r9 is not declared"),
         ("bra nowhere;", "`bra`: nowhere is not a label"),
         ("{ .reg .b64 %d; add.s32 %d, %r1, %r2; }", "`add.s32`: the destination has 64 bits where 32 are needed"),
+        ("tex.2d.v4.f32.f32 {%r1}, [%r1, {%r2, %r3}];", "`tex.2d.v4.f32.f32`: expected `]`, found Punct(',')"),
         ("{ call unknown_function; }", "`call`: unknown_function is not declared"),
     ] {
         let refusal = Gpu::refusal(&body(line));
