@@ -6,10 +6,17 @@ use bertsd_cuda::device::{
 };
 use cudarc::driver::CudaSlice;
 
-use super::{support::relative_error, tiny};
+use super::{
+    support::{double, relative_error},
+    tiny,
+};
 
-/// Error of a result in float32, relative to its norm.
-const TOLERANCE: f64 = 1e-5;
+/// Error of a result in float32, relative to its norm: a product rounds by 6e-8, and sums of some thousand of them, in whatever
+/// order, stay a hundred times below what a lost term or a wrong factor makes.
+pub const TOLERANCE: f64 = 1e-5;
+/// Error of a result in bf16 over that of the plain computation: a kernel may add its own error to that of the rounding that it
+/// cannot avoid, once.
+pub const TIMES_PLAIN: f64 = 2.0;
 
 /// Numbers that are exact in the precision of the device.
 pub fn random<E: Element>(name: u32, len: usize, scale: f32, shift: f32) -> Vec<f32> {
@@ -55,10 +62,16 @@ fn cut(mut values: Vec<f32>, len: usize, what: &str) -> Vec<f32> {
     values
 }
 
+/// What some roundings below the least normal number leave of an element.
+const DENORMAL: f64 = 1e-44;
+
 /// A result in float32, whatever the precision of what it was made from.
 pub fn assert_close(found: &[f32], exact: &[f64], what: &str) {
-    let error = relative_error(found, exact);
-    assert!(error <= TOLERANCE, "{what}: {error:e}");
+    let distance = tiny::norm(found.iter().zip(exact).map(|(&a, b)| f64::from(a) - b));
+    let size = tiny::norm(exact.iter().copied());
+    assert_eq!(found.len(), exact.len(), "{what}");
+    let allowed = TOLERANCE * size + DENORMAL * (exact.len() as f64).sqrt();
+    assert!(distance <= allowed, "{what}: {distance:e} of {size:e}");
 }
 
 /// A result in the device's precision: float32 to the tolerance; bf16 to twice the error of `plain`, exact arithmetic rounded at the
@@ -69,7 +82,18 @@ pub fn assert_as_good<E: Element>(found: &[f32], exact: &[f64], plain: &[f64], w
     }
     let plain: Vec<f32> = plain.iter().map(|&v| v as f32).collect();
     let (error, least) = (relative_error(found, exact), relative_error(&plain, exact));
-    assert!(error <= 2.0 * least, "{what}: {error:e}, and {least:e} of the plain computation");
+    assert!(error <= TIMES_PLAIN * least, "{what}: {error:e}, and {least:e} of the plain computation");
+}
+
+/// Within the limits of exact arithmetic, and as close to what the CPU device makes of the same numbers, which is itself within
+/// those of float32.
+pub fn assert_as_the_cpu<E: Element>(found: &[f32], cpu: &[f32], exact: &[f64], plain: &[f64], what: &str) {
+    assert_as_good::<E>(found, exact, plain, what);
+    assert_close(cpu, exact, &format!("{what}, on the processor"));
+    let plain: Vec<f32> = plain.iter().map(|&v| v as f32).collect();
+    let limit = E::choose(TIMES_PLAIN * relative_error(&plain, exact) + TOLERANCE, TOLERANCE);
+    let error = relative_error(found, &double(cpu));
+    assert!(error <= limit, "{what}: {error:e} from the CPU device, limit {limit:e}");
 }
 
 /// What is read of a number that was stored in the device's precision.

@@ -7,18 +7,20 @@ use bertsd_cuda::{
         cpu::CpuDevice,
         cuda::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Element},
     },
-    model::{Activation, BertConfig, Layout, View, layout::Linear},
+    model::{
+        Activation, BertConfig, Layout, View,
+        layout::{Embeddings, Linear},
+    },
 };
 use cudarc::driver::CudaSlice;
 
 use super::{
+    buffers::{assert_as_the_cpu, stored},
     reference,
-    support::{self, double, relative_error},
+    support::{self, double},
     tiny,
 };
 
-/// float32 against f64, relative to the norm of a result.
-pub const TOLERANCE: f64 = 1e-5;
 pub const STEP: u32 = 3;
 /// Rows of NaN behind the rows of a batch, in inputs and outputs.
 const SPARE: usize = 70;
@@ -79,10 +81,14 @@ impl<E: Element> Fixture<E> {
         random::<E>(self.seed, len)
     }
 
+    /// Tables that no operation here asks for.
+    pub fn embeddings(&self) -> Embeddings {
+        Layout::new(&tiny::config(1, 16, 1)).embeddings
+    }
+
     /// An arena of NaN.
     pub fn gradients(&self) -> CudaGradients {
-        let embeddings = Layout::new(&tiny::config(1, 16, 1)).embeddings;
-        let mut gradients = self.device.gradients(self.values.len(), &embeddings).unwrap();
+        let mut gradients = self.device.gradients(self.values.len(), &self.embeddings()).unwrap();
         self.device.write_arena(&mut gradients.arena, &vec![f32::NAN; self.values.len()]).unwrap();
         gradients
     }
@@ -114,6 +120,7 @@ impl<E: Element> Fixture<E> {
         d_y.chunks(self.shape.intermediate).flat_map(row).collect()
     }
 
+    /// The CPU device with the batch; it reads `values`.
     pub fn cpu(&self) -> (CpuDevice, <CpuDevice as Device>::Batch) {
         let capacity = tiny::capacity(std::slice::from_ref(&self.packed));
         let mut device = CpuDevice::new(self.shape, capacity);
@@ -122,11 +129,9 @@ impl<E: Element> Fixture<E> {
         (device, batch)
     }
 
-    pub fn check(&self, name: &str, found: &[f32], exact: &[f64]) {
-        let plain: Vec<f32> = exact.iter().map(|&v| E::of(v as f32).value()).collect();
-        let limit = E::choose(2.0 * relative_error(&plain, exact), TOLERANCE);
-        let error = relative_error(found, exact);
-        assert!(error <= limit, "{}, {name}: {error:e}, limit {limit:e}", self.what);
+    /// A result that is rounded once, when it is stored.
+    pub fn check(&self, name: &str, found: &[f32], cpu: &[f32], exact: &[f64]) {
+        assert_as_the_cpu::<E>(found, cpu, exact, &stored::<E>(exact), &format!("{}, {name}", self.what));
     }
 }
 
