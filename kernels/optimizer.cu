@@ -142,6 +142,8 @@ __device__ __forceinline__ void update(float* student, void* working, float* fir
         if (finite) {
             const unsigned n = adamw.step_number - (unsigned)outcome->skips;
             corrections = make_float2((float)(1 / (1 - power(adamw.beta1, n))), (float)rsqrt(1 - power(adamw.beta2, n)));
+        } else {
+            corrections = make_float2(0.0f, 0.0f); // nothing uses it, but all threads read it
         }
         if (blockIdx.x == 0) {
             outcome->norm = norm;

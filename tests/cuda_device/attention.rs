@@ -11,12 +11,11 @@ use bertsd_cuda::device::{
 use case::{Case, Results, on_cpu, on_cuda};
 use expected::{Rounding, exactly, in_f64, rounded};
 
-use super::{support, tiny};
+use super::{
+    buffers::{TIMES_PLAIN, TOLERANCE},
+    support, tiny,
+};
 
-/// float32 kernels, relative to the norm of a result.
-const TOLERANCE: f64 = 1e-5;
-/// bf16 kernels, relative to the error of the same computation rounded at the same points.
-const TIMES_PLAIN: f64 = 2.0;
 impl<T: Copy> Results<T> {
     /// The results in groups that are judged together. Gradients of q and k vanish for one token, so d_v is with them.
     fn groups(&self) -> [(&'static str, Vec<T>); 6] {
@@ -37,18 +36,25 @@ fn error(found: &[f64], expected: &[f64]) -> f64 {
 }
 
 fn check<E: Element>(case: &Case, what: &str) {
-    let found = on_cuda::<E>(case);
+    let (found, cpu) = (on_cuda::<E>(case), on_cpu(case));
     let exact = in_f64(case, Rounding { inner: exactly, result: exactly });
     let plain = in_f64(case, Rounding { inner: rounded::<E>, result: rounded::<E> });
     let what = format!("{what}, {}, {} × {}", E::NAME, case.config.heads, case.config.head_size());
-    for (((name, found), (_, exact)), (_, plain)) in found.groups().into_iter().zip(exact.groups()).zip(plain.groups())
-    {
+    let groups = found.groups().into_iter().zip(cpu.groups()).zip(exact.groups()).zip(plain.groups());
+    for ((((name, found), (_, cpu)), (_, exact)), (_, plain)) in groups {
         let (found, size) = (support::double(&found), tiny::norm(exact.iter().copied()));
         let float32 = E::NAME == f32::NAME || name.starts_with("lse");
         let allowed = if float32 { TOLERANCE * size } else { TIMES_PLAIN * error(&plain, &exact) };
-        let error = error(&found, &exact);
+        let cpu = support::double(&cpu);
+        let (from_cpu, of_cpu, error) = (error(&found, &cpu), error(&cpu, &exact), error(&found, &exact));
         eprintln!("{what}, {name}: error {:.2e}, allowed {:.2e}", error / size, allowed / size);
         assert!(error <= allowed, "{what}, {name}: {error:e}, allowed {allowed:e}, of {size:e}");
+        assert!(of_cpu <= TOLERANCE * size, "{what}, {name}: {of_cpu:e} of {size:e} on the processor");
+        let allowed = if float32 { allowed } else { allowed + TOLERANCE * size };
+        assert!(
+            from_cpu <= allowed,
+            "{what}, {name}: {from_cpu:e} from the processor, allowed {allowed:e}, of {size:e}"
+        );
     }
 }
 
@@ -74,6 +80,28 @@ fn every_head_size_f32() {
     every_head_size::<f32>();
 }
 
+/// Every multiple of 8 as a head size, those with kernels of their own and those that run on the next larger one; the lengths of a
+/// batch are drawn between 1 and 512, so that blocks of rows without work are beside full ones.
+fn mixed_lengths<E: Element>() {
+    for head_size in (8..=128).step_by(8) {
+        let mut stream = tiny::stream(7500 + head_size as u32);
+        let mut draw = |end: u64| 1 + stream.below(end) as usize;
+        let has_kernels = [16, 32, 64, 96, 128].contains(&head_size);
+        let lengths = if has_kernels { [draw(60), 512, 1, draw(250)] } else { [1, draw(140), draw(8), draw(70)] };
+        check::<E>(&Case::new::<E>(1, head_size, &lengths, 0.1, [1.0; 4]), &format!("lengths {lengths:?}"));
+    }
+}
+
+#[test]
+fn mixed_lengths_at_every_head_size_bf16() {
+    mixed_lengths::<Bf16>();
+}
+
+#[test]
+fn mixed_lengths_at_every_head_size_f32() {
+    mixed_lengths::<f32>();
+}
+
 fn longer_sequences<E: Element>() {
     check::<E>(&Case::new::<E>(1, 64, LENGTHS[2], 0.1, [1.0; 4]), "tiles of 64");
     check::<E>(&Case::new::<E>(3, 32, LENGTHS[3], 0.3, [1.0; 4]), "primes");
@@ -91,30 +119,68 @@ fn longer_sequences_f32() {
     longer_sequences::<f32>();
 }
 
-/// Softmax that has a single winner, scores far beyond exp's range, and numbers below the least normal one.
+/// What fills a row of q, k and v.
+#[derive(Clone, Copy, Debug)]
+enum Rows {
+    Random,
+    /// All tokens of a sequence are alike: every probability is 1 / S.
+    Equal,
+    /// q = k, of entries ±10: a token attends to itself alone, all other probabilities are 0 to float32.
+    OneHot,
+}
+
+fn extreme_case<E: Element>(rows: Rows, sizes: [f32; 4]) -> Case {
+    let mut case = Case::new::<E>(2, 32, &[1, 33, 70], 0.1, sizes);
+    let width = 3 * case.config.hidden_size;
+    for range in case.ranges() {
+        let first = case.qkv[range.start * width..][..width].to_vec();
+        for row in case.qkv[range.start * width..range.end * width].chunks_mut(width) {
+            match rows {
+                Rows::Random => {}
+                Rows::Equal => row.copy_from_slice(&first),
+                Rows::OneHot => {
+                    let (q, rest) = row.split_at_mut(width / 3);
+                    q.iter_mut().for_each(|q| *q = 10.0 * q.signum());
+                    rest[..width / 3].copy_from_slice(q);
+                }
+            }
+        }
+    }
+    case
+}
+
+/// Softmax that has a single winner, scores that are 1e4 and more apart, and numbers below the least normal one.
 fn extreme_inputs<E: Element>() {
-    for sizes in [
-        [60.0, 60.0, 1.0, 1.0],
-        [12.0, 12.0, 1.0, 1.0],
-        [1e-39, 1.0, 1e-39, 1.0],
-        [1.0, 1.0, 1e30, 1e-30],
-        [1e-20, 1e-20, 1e18, 1e18],
+    for (rows, sizes) in [
+        (Rows::Random, [100.0, 100.0, 1.0, 1.0]),
+        (Rows::Random, [12.0, 12.0, 1.0, 1.0]),
+        (Rows::Random, [1e-39, 1.0, 1e-39, 1.0]),
+        (Rows::Random, [1.0, 1.0, 1.0, 1e-39]),
+        (Rows::Random, [1.0, 1.0, 1e30, 1e-30]),
+        (Rows::Random, [1e-20, 1e-20, 1e18, 1e18]),
+        (Rows::Equal, [1.0; 4]),
+        (Rows::Equal, [4.0, 4.0, 1.0, 1.0]),
+        (Rows::OneHot, [1.0; 4]),
     ] {
-        let case = Case::new::<E>(2, 32, &[1, 33, 70], 0.1, sizes);
-        let found = on_cuda::<E>(&case);
+        let case = extreme_case::<E>(rows, sizes);
+        let (found, cpu) = (on_cuda::<E>(&case), on_cpu(&case));
         let exact = in_f64(&case, Rounding { inner: exactly, result: exactly });
         // What rounding in E alone does to such numbers: on the way and in the result; in float32, the CPU device.
         let plain = match E::NAME == f32::NAME {
-            true => on_cpu(&case).groups().map(|(_, values)| support::double(&values)),
+            true => cpu.groups().map(|(_, values)| support::double(&values)),
             false => in_f64(&case, Rounding { inner: rounded::<E>, result: rounded::<E> }).groups().map(|(_, v)| v),
         };
-        for (((name, found), (_, exact)), plain) in found.groups().into_iter().zip(exact.groups()).zip(plain) {
-            assert!(found.iter().all(|v| v.is_finite()), "{sizes:?}, {name}");
-            let (error, size) = (error(&support::double(&found), &exact), tiny::norm(exact.iter().copied()));
-            let allowed =
-                (TIMES_PLAIN * tiny::norm(plain.iter().zip(&exact).map(|(a, b)| a - b))).max(TOLERANCE * size);
-            eprintln!("{sizes:?}, {name}: error {:.2e}, allowed {:.2e}", error / size, allowed / size);
-            assert!(error <= allowed, "{}, {sizes:?}, {name}: {error:e}, allowed {allowed:e}", E::NAME);
+        let groups = found.groups().into_iter().zip(cpu.groups()).zip(exact.groups()).zip(plain);
+        for ((((name, found), (_, cpu)), (_, exact)), plain) in groups {
+            assert!(found.iter().all(|v| v.is_finite()), "{rows:?} {sizes:?}, {name}");
+            let (found, cpu) = (support::double(&found), support::double(&cpu));
+            let size = tiny::norm(exact.iter().copied());
+            let allowed = (TIMES_PLAIN * error(&plain, &exact)).max(TOLERANCE * size);
+            let (from_cpu, of_cpu, error) = (error(&found, &cpu), error(&cpu, &exact), error(&found, &exact));
+            let what = format!("{}, {rows:?} {sizes:?}, {name}", E::NAME);
+            eprintln!("{what}: error {:.2e}, allowed {:.2e}", error / size, allowed / size);
+            assert!(error <= allowed, "{what}: {error:e}, allowed {allowed:e}");
+            assert!(from_cpu <= allowed + of_cpu, "{what}: {from_cpu:e} from the processor, allowed {allowed:e}");
         }
     }
 }

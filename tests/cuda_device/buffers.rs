@@ -6,12 +6,19 @@ use bertsd_cuda::device::{
 };
 use cudarc::driver::CudaSlice;
 
-use super::{support::relative_error, tiny};
+use super::{
+    support::{double, relative_error},
+    tiny,
+};
 
-/// Error of a result in float32, relative to its norm.
+/// Error of a result in float32, relative to its norm: a product rounds by 6e-8, and sums of some thousand of them, in whatever
+/// order, stay a hundred times below what a lost term or a wrong factor makes.
 pub const TOLERANCE: f64 = 1e-5;
 /// The same for products of factors that are known exactly; tensor cores cut the bits of a sum off where float32 rounds.
 const TENSOR_CORE_SUMS: f64 = 5e-5;
+/// Error of a result in bf16 or tf32 over that of the plain computation: a kernel may add its own error to that of the rounding
+/// that it cannot avoid, once.
+pub const TIMES_PLAIN: f64 = 2.0;
 
 /// Numbers that are exact in the precision of the device.
 pub fn random<E: Element>(name: u32, len: usize, scale: f32, shift: f32) -> Vec<f32> {
@@ -57,21 +64,53 @@ fn cut(mut values: Vec<f32>, len: usize, what: &str) -> Vec<f32> {
     values
 }
 
+/// What some roundings below the least normal number leave of an element.
+const DENORMAL: f64 = 1e-44;
+
 /// A result in float32, whatever the precision of what it was made from.
 pub fn assert_close(found: &[f32], exact: &[f64], what: &str) {
-    let error = relative_error(found, exact);
-    assert!(error <= TOLERANCE, "{what}: {error:e}");
+    assert_within(found, exact, TOLERANCE, what);
+}
+
+fn assert_within(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
+    let distance = tiny::norm(found.iter().zip(expected).map(|(&a, b)| f64::from(a) - b));
+    let size = tiny::norm(expected.iter().copied());
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let allowed = tolerance * size + DENORMAL * (expected.len() as f64).sqrt();
+    assert!(distance <= allowed, "{what}: {distance:e} of {size:e}, limit {allowed:e}");
 }
 
 /// A result in the device's precision: float32 to the tolerance; bf16 and tf32 to twice the error of `plain`, exact arithmetic
 /// rounded where the device stores or multiplies; and tf32 is what that says, not only as good.
 pub fn assert_as_good<E: Element>(found: &[f32], exact: &[f64], plain: &[f64], what: &str) {
-    let rounded: Vec<f32> = plain.iter().map(|&v| v as f32).collect();
-    let (error, least) = (relative_error(found, exact), relative_error(&rounded, exact));
-    let limit = E::choose_product(2.0 * least, TOLERANCE.max(2.0 * least), TOLERANCE);
-    assert!(error <= limit, "{what}: {error:e}, and {least:e} of the plain computation");
-    let beside = E::choose_product(0.0, relative_error(found, plain), 0.0);
-    assert!(beside <= TENSOR_CORE_SUMS, "{what}: {beside:e} beside the plain computation");
+    if E::choose_product(false, false, true) {
+        return assert_close(found, exact, what);
+    }
+    let least = plain_error(plain, exact);
+    let limit = TIMES_PLAIN * least;
+    if E::choose_product(true, false, false) {
+        let error = relative_error(found, exact);
+        assert!(error <= limit, "{what}: {error:e}, and {least:e} of the plain computation");
+    } else {
+        assert_within(found, exact, limit.max(TOLERANCE), what);
+        assert_within(found, plain, TENSOR_CORE_SUMS, &format!("{what}, beside the plain computation"));
+    }
+}
+
+/// Within the limits of exact arithmetic, and as close to what the CPU device makes of the same numbers, which is itself within
+/// those of float32.
+pub fn assert_as_the_cpu<E: Element>(found: &[f32], cpu: &[f32], exact: &[f64], plain: &[f64], what: &str) {
+    assert_as_good::<E>(found, exact, plain, what);
+    assert_close(cpu, exact, &format!("{what}, on the processor"));
+    let rounded = TIMES_PLAIN * plain_error(plain, exact) + TOLERANCE;
+    let limit = E::choose_product(rounded, rounded, TOLERANCE);
+    let error = relative_error(found, &double(cpu));
+    assert!(error <= limit, "{what}: {error:e} from the CPU device, limit {limit:e}");
+}
+
+/// Error of the plain computation, read as float32.
+fn plain_error(plain: &[f64], exact: &[f64]) -> f64 {
+    relative_error(&plain.iter().map(|&v| v as f32).collect::<Vec<_>>(), exact)
 }
 
 /// What is read of a number that was stored in the device's precision.
@@ -89,4 +128,11 @@ pub fn factor<E: Element>(value: f32) -> f32 {
 
 pub fn factors<E: Element>(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(factor::<E>(v))).collect()
+}
+
+/// What a sum on tensor cores takes for a number: itself, or in tf32 a factor and a second one of what the first leaves of it, 21
+/// bits of mantissa together. Both are multiples of 2⁻¹³⁶, so that numbers around the least normal one keep fewer.
+pub fn summand<E: Element>(value: f32) -> f32 {
+    let high = factor::<E>(value);
+    high + factor::<E>(value - high)
 }

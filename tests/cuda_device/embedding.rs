@@ -13,7 +13,7 @@ use bertsd_cuda::{
 
 use super::{
     buffers::{
-        assert_as_good, assert_close, matrix, poisoned_matrix, poisoned_vector, random, stored, vector, written,
+        assert_as_the_cpu, assert_close, matrix, poisoned_matrix, poisoned_vector, random, stored, vector, written,
         written_vector,
     },
     reference::{self, Masks, dot},
@@ -135,57 +135,109 @@ fn capacity(packed: &[PackedBatch]) -> Capacity {
     Capacity { tokens: tokens + 9, sequences: sequences + 2, length: 70 }
 }
 
-fn check<E: Element>(width: usize, types: usize, lengths: &[usize]) {
-    let config = config(width, types);
-    let (layout, weights) = (Layout::new(&config), tiny::weights(&config, 1));
+/// Steps of micro-batches, and the weights.
+struct Case {
+    config: BertConfig,
+    weights: Vec<f32>,
+    steps: Vec<Vec<PackedBatch>>,
+}
+
+impl Case {
+    /// Two steps: one of two micro-batches, and one that touches few rows.
+    fn new(width: usize, types: usize, lengths: &[usize]) -> Self {
+        let config = config(width, types);
+        let batch = |lengths: &[usize], name: u32| repeating(&config, lengths, name);
+        let steps = vec![vec![batch(lengths, 1), batch(&[lengths[0], 3], 2)], vec![batch(&[2], 3)]];
+        Self { weights: tiny::weights(&config, 1), config, steps }
+    }
+
+    /// The tables of embeddings become something else, row by row.
+    fn rows(mut self, by: impl Fn(&mut [f32])) -> Self {
+        let tables = Layout::new(&self.config).embeddings;
+        for view in [tables.word, tables.position, tables.kind] {
+            self.weights[view.range()].chunks_mut(self.config.hidden_size).for_each(&by);
+        }
+        self
+    }
+
+    fn check_both(&self) {
+        check::<f32>(self);
+        check::<Bf16>(self);
+    }
+}
+
+fn check<E: Element>(case: &Case) {
+    let Case { config, weights, steps } = case;
+    let (layout, width, types) = (Layout::new(config), config.hidden_size, config.type_vocab_size);
     let tables = layout.embeddings;
-    let batches =
-        [repeating(&config, lengths, 1), repeating(&config, &[lengths[0], 3], 2), repeating(&config, &[2], 3)];
-    let capacity = capacity(&batches);
-    let mut device = support::device::<E>(Shape::new(&config), capacity);
-    let parameters = device.parameters(&weights).unwrap();
+    let capacity = capacity(&steps.concat());
+    let mut device = support::device::<E>(Shape::new(config), capacity);
+    let mut cpu = CpuDevice::new(Shape::new(config), capacity);
+    let parameters = device.parameters(weights).unwrap();
+    // The CPU device gets the tables as the other stores them.
+    let mut cpu_weights = weights.clone();
+    for view in [tables.word, tables.position, tables.kind] {
+        cpu_weights[view.range()].iter_mut().for_each(|w| *w = E::of(*w).value());
+    }
     let mut gradients = device.gradients(layout.len, &tables).unwrap();
+    let mut cpu_gradients = cpu.gradients(layout.len, &tables).unwrap();
     let embedding = tables.word.start..tables.norm.beta.range().end;
     // What the step before left; and what belongs to others.
     let mut before = vec![0.0; layout.len];
-    before[tables.word.start + 39 * width..][..width].fill(3.0);
+    before[tables.word.start + (config.vocab_size - 1) * width..][..width].fill(3.0);
     before[tables.position.start..embedding.end].fill(5.0);
     before[embedding.end..].fill(7.0);
     device.write_gradients(&mut gradients, &before).unwrap();
-    // Two steps: one of two micro-batches, and one that touches few rows.
-    for step in [&batches[..2], &batches[2..]] {
+    cpu.write_gradients(&mut cpu_gradients, &before).unwrap();
+    for step in steps {
         device.begin_step(&mut gradients, &tables).unwrap();
+        cpu.begin_step(&mut cpu_gradients, &tables).unwrap();
         let (mut exact_sums, mut plain_sums) = (vec![0.0; layout.len], vec![0.0; layout.len]);
         for packed in step {
             let batch = support::upload(&mut device, packed, capacity, &SCALARS);
-            let len = packed.tokens() * width;
-            let what = format!("{} {} tokens of {width}, {types} types", E::NAME, packed.tokens());
+            let cpu_batch = support::upload(&mut cpu, packed, capacity, &SCALARS);
+            let (tokens, len) = (packed.tokens(), packed.tokens() * width);
+            let what = format!("{} {tokens} tokens of {width}, {types} types", E::NAME);
             let d_values = random::<E>(9, len, 1.0, 0.0);
-            let exact = Exact::new::<E>(&config, &weights, packed, &d_values);
+            let exact = Exact::new::<E>(config, weights, packed, &d_values);
             let mut x = poisoned_matrix(&device, len + width);
-            let [mut mean, mut rstd] = [0; 2].map(|_| poisoned_vector(&device, packed.tokens() + 1));
+            let [mut mean, mut rstd] = [0; 2].map(|_| poisoned_vector(&device, tokens + 1));
             device.embed(&mut x, &mut mean, &mut rstd, &parameters, &batch, &tables, dropout()).unwrap();
+            let [mut cpu_x, mut cpu_mean, mut cpu_rstd] = [len, tokens, tokens].map(|len| vec![f32::NAN; len]);
+            let (y, statistics) = (&mut cpu_x, (&mut cpu_mean, &mut cpu_rstd));
+            cpu.embed(y, statistics.0, statistics.1, &cpu_weights, &cpu_batch, &tables, dropout()).unwrap();
             let found = written(&device, &x, len, &what);
-            assert_as_good::<E>(&found, &exact.x, &stored::<E>(&exact.x), &what);
-            assert!(found.iter().zip(&exact.x).all(|(&a, &b)| (a == 0.0) == (b == 0.0)), "{what}: the mask");
-            assert_close(&written_vector(&device, &mean, packed.tokens(), &what), &exact.mean, &what);
-            assert_close(&written_vector(&device, &rstd, packed.tokens(), &what), &exact.rstd, &what);
+            assert_as_the_cpu::<E>(&found, &cpu_x, &exact.x, &stored::<E>(&exact.x), &what);
+            assert!(found.iter().zip(&cpu_x).all(|(&a, &b)| (a == 0.0) == (b == 0.0)), "{what}: the mask");
+            for (name, found, cpu, exact) in
+                [("mean", &mean, &cpu_mean, &exact.mean), ("1/σ", &rstd, &cpu_rstd, &exact.rstd)]
+            {
+                let found = written_vector(&device, found, tokens, &what);
+                assert_as_the_cpu::<f32>(&found, cpu, exact, exact, &format!("{what}, {name}"));
+            }
             let d_x = matrix(&device, &d_values);
             device.embed_backward(&mut gradients, &d_x, &mean, &rstd, &parameters, &batch, &tables, dropout()).unwrap();
             device.end_backward(&mut gradients, &batch).unwrap();
-            exact.scatter(&mut exact_sums, &config, packed, &exact.d_sum);
-            exact.scatter(&mut plain_sums, &config, packed, &stored::<E>(&exact.d_sum));
+            let (to, mean, rstd) = (&mut cpu_gradients, &cpu_mean, &cpu_rstd);
+            cpu.embed_backward(to, &d_values, mean, rstd, &cpu_weights, &cpu_batch, &tables, dropout()).unwrap();
+            cpu.end_backward(to, &cpu_batch).unwrap();
+            exact.scatter(&mut exact_sums, config, packed, &exact.d_sum);
+            exact.scatter(&mut plain_sums, config, packed, &stored::<E>(&exact.d_sum));
         }
         let found = device.read_gradients(&gradients).unwrap();
+        let expected = cpu.read_gradients(&cpu_gradients).unwrap();
         let what = format!("{} width {width}, {types} types", E::NAME);
         for (name, view) in [("words", tables.word), ("positions", tables.position), ("types", tables.kind)] {
-            let (exact, plain) = (&exact_sums[view.range()], &plain_sums[view.range()]);
-            assert_as_good::<E>(&found[view.range()], exact, plain, &format!("{what}, {name}"));
-            let untouched = found[view.range()].iter().zip(exact).filter(|&(_, &exact)| exact == 0.0);
-            assert!(untouched.into_iter().all(|(&v, _)| v == 0.0), "{what}, {name}: rows of the step before");
+            let (exact, plain, range) = (&exact_sums[view.range()], &plain_sums[view.range()], view.range());
+            let what = format!("{what}, {name}");
+            assert_as_the_cpu::<E>(&found[range.clone()], &expected[range.clone()], exact, plain, &what);
+            let untouched = found[range].iter().zip(exact).filter(|&(_, &exact)| exact == 0.0);
+            assert!(untouched.into_iter().all(|(&v, _)| v == 0.0), "{what}: rows of the step before");
         }
         for (name, view) in [("gamma", tables.norm.gamma), ("beta", tables.norm.beta)] {
-            assert_close(&found[view.range()], &exact_sums[view.range()], &format!("{what}, {name}"));
+            let exact = &exact_sums[view.range()];
+            let (found, expected) = (&found[view.range()], &expected[view.range()]);
+            assert_as_the_cpu::<f32>(found, expected, exact, exact, &format!("{what}, {name}"));
         }
         assert_eq!(found[embedding.end..], before[embedding.end..], "{what}: other gradients are left alone");
     }
@@ -203,16 +255,49 @@ fn forward_and_backward_at_every_tail() {
         (1024, 2, vec![3]),
         (1032, 3, vec![5, 2]),
     ] {
-        check::<f32>(width, types, &lengths);
-        check::<Bf16>(width, types, &lengths);
+        Case::new(width, types, &lengths).check_both();
     }
 }
 
 #[test]
 fn tokens_that_blocks_take_in_turn() {
     let lengths: Vec<usize> = (0..18).map(|i| 70 - i).collect();
-    check::<f32>(8, 2, &lengths);
-    check::<Bf16>(16, 3, &lengths);
+    check::<f32>(&Case::new(8, 2, &lengths));
+    check::<Bf16>(&Case::new(16, 3, &lengths));
+}
+
+/// One row of the word table takes all tokens: one writer, whatever the number.
+#[test]
+fn every_token_the_same_word() {
+    for (width, lengths) in [(40, vec![70, 1, 33]), (8, vec![70; 9])] {
+        let mut case = Case::new(width, 2, &lengths);
+        for packed in case.steps.iter_mut().flatten() {
+            let word = packed.ids[0];
+            packed.ids.fill(word);
+        }
+        case.check_both();
+    }
+}
+
+/// Ids that no 16 bits hold, the last of them among them; and every position, in one sequence.
+#[test]
+fn a_vocabulary_beyond_sixteen_bits() {
+    let config = BertConfig { vocab_size: 70_001, ..config(16, 2) };
+    let mut packed = tiny::batch(&config, &[70, 29, 1], 8);
+    packed.ids[3] = 70_000;
+    packed.ids[4] = 70_000 - 65_536;
+    assert!(packed.ids.iter().filter(|&&id| id > 65_535).count() > 2);
+    Case { weights: tiny::weights(&config, 1), config, steps: vec![vec![packed]] }.check_both();
+}
+
+/// Rows without deviation, where 1/σ is 1/√ε; rows of denormal numbers, and rows whose squares are near the largest float.
+#[test]
+fn extreme_rows() {
+    let case = || Case::new(72, 2, &[31, 5]);
+    case().rows(|row| row.fill((8.0 * row[0]).round() / 8.0)).check_both();
+    for size in [1e-39, 1e-30, 1e17] {
+        case().rows(|row| row.iter_mut().for_each(|w| *w *= size)).check_both();
+    }
 }
 
 /// Rows that no step touches keep the bits of 0; the same bits as those of the CPU where sums are added in the same order.
@@ -263,6 +348,12 @@ fn first_rows<E: Element>(width: usize, lengths: &[usize]) {
         expected[row.clone()].copy_from_slice(&values[row]);
     }
     assert_eq!(written(&device, &first, sequences * width, "first rows"), rows);
+    let mut cpu = CpuDevice::new(Shape::new(&config), capacity);
+    let cpu_batch = support::upload(&mut cpu, &packed, capacity, &SCALARS);
+    let (mut cpu_first, mut cpu_d_x) = (vec![f32::NAN; sequences * width], vec![f32::NAN; tokens * width]);
+    cpu.gather_first(&mut cpu_first, &values, &cpu_batch).unwrap();
+    cpu.scatter_first(&mut cpu_d_x, &rows, &cpu_batch).unwrap();
+    assert_eq!((&cpu_first, &cpu_d_x), (&rows, &expected), "on the processor");
     let mut d_x = poisoned_matrix(&device, (tokens + 1) * width);
     device.scatter_first(&mut d_x, &first, &batch).unwrap();
     assert_eq!(written(&device, &d_x, tokens * width, "all rows"), expected);

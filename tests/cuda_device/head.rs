@@ -12,8 +12,8 @@ use bertsd_cuda::{
 
 use super::{
     buffers::{
-        assert_as_good, assert_close, factors, matrix, poisoned_matrix, poisoned_vector, random, stored, vector,
-        written, written_vector,
+        assert_as_the_cpu, factors, matrix, poisoned_matrix, poisoned_vector, random, stored, summand, vector, written,
+        written_vector,
     },
     reference::{self, Masks, dot, linear},
     support::{self, double},
@@ -53,18 +53,19 @@ fn dropout() -> Dropout {
     mask.at(Site::Classifier, DROP_PROB)
 }
 
-fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
+/// First rows and d_logits are normal numbers times these.
+fn check<E: Element>(width: usize, classes: usize, sequences: usize, [of_first, of_logits]: [f32; 2]) {
     let sizes = Sizes { width, classes, sequences };
     let config = config(&sizes);
-    let what = format!("{} {sequences} rows of {width}, {classes} classes", E::NAME);
+    let what = format!("{} {sequences} rows of {width}, {classes} classes, {of_first:e}, {of_logits:e}", E::NAME);
     let mut packed = tiny::batch(&config, &vec![1; sizes.sequences], 1);
     packed.slots.iter_mut().for_each(|slot| *slot = *slot * 5 + 2);
     let capacity = Capacity { tokens: sequences + 2, sequences: sequences + 2, length: 8 };
     let (pooler, classifier, len) = layers(&sizes);
     let scale = 1.0 / (width as f32).sqrt();
     let values = random::<E>(1, len, scale, 0.0);
-    let first_values = random::<E>(2, sequences * width, 1.0, 0.0);
-    let d_logits_values = random::<f32>(3, sequences * classes, 1.0, 0.0);
+    let first_values = random::<E>(2, sequences * width, of_first, 0.0);
+    let d_logits_values = random::<f32>(3, sequences * classes, of_logits, 0.0);
 
     let masks = Masks { philox: Philox::new(tiny::SEED), step: SCALARS.step, pass: 0 };
     let kept: Vec<f64> = packed
@@ -108,23 +109,24 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
             dropout(),
         )
         .unwrap();
+    let mut cpu = CpuDevice::new(Shape::new(&config), capacity);
+    let cpu_batch = support::upload(&mut cpu, &packed, capacity, &SCALARS);
+    let [mut cpu_pooled, mut cpu_dropped] = [0; 2].map(|_| vec![f32::NAN; sequences * width]);
+    let mut cpu_logits = vec![f32::NAN; sequences * classes];
+    let (to, logits) = ([&mut cpu_pooled, &mut cpu_dropped], &mut cpu_logits);
+    let [pooled_to, dropped_to] = to;
+    let (first_rows, drop) = (&first_values, dropout());
+    cpu.classify(pooled_to, dropped_to, logits, first_rows, &values, &cpu_batch, pooler, classifier, drop).unwrap();
     let rows = |m| written(&device, m, sequences * width, &what);
-    assert_as_good::<E>(&rows(&found_pooled), &pooled, &plain_pooled, &format!("{what}: pooled"));
+    let part = |name: &str| format!("{what}: {name}");
+    assert_as_the_cpu::<E>(&rows(&found_pooled), &cpu_pooled, &pooled, &plain_pooled, &part("pooled"));
     let found = rows(&found_dropped);
-    assert_as_good::<E>(&found, &dropped, &plain_dropped, &format!("{what}: dropped"));
+    assert_as_the_cpu::<E>(&found, &cpu_dropped, &dropped, &plain_dropped, &part("dropped"));
     assert!(found.iter().zip(&kept).all(|(&v, &f)| (v == 0.0) == (f == 0.0)), "{what}: the mask");
+    assert!(found.iter().zip(&cpu_dropped).all(|(&v, &c)| (v == 0.0) == (c == 0.0)), "{what}: the mask of the CPU");
     let found = written_vector(&device, &found_logits, sequences * classes, &what);
-    assert_as_good::<E>(&found, &logits_of(&dropped), &logits_of(&plain_dropped), &format!("{what}: logits"));
-    if E::choose_product(false, false, true) {
-        let mut cpu = CpuDevice::new(Shape::new(&config), capacity);
-        let batch = support::upload(&mut cpu, &packed, capacity, &SCALARS);
-        let [mut pooled, mut dropped] = [0; 2].map(|_| cpu.matrix(sequences, width).unwrap());
-        let mut logits = cpu.vector(sequences * classes).unwrap();
-        let (weights, drop) = (cpu.parameters(&values).unwrap(), dropout());
-        cpu.classify(&mut pooled, &mut dropped, &mut logits, &first_values, &weights, &batch, pooler, classifier, drop)
-            .unwrap();
-        assert_close(&found, &double(&logits), &format!("{what}: logits of the CPU"));
-    }
+    let (exact, plain) = (logits_of(&dropped), logits_of(&plain_dropped));
+    assert_as_the_cpu::<E>(&found, &cpu_logits, &exact, &plain, &part("logits"));
 
     // What the backward pass is given are the device's own matrices: the gradients are exact for them.
     let given_pooled = double(&rows(&found_pooled));
@@ -141,8 +143,9 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
     let d_dropped = through(&d, classes, &columns(&weight, width));
     let d_pre: Vec<f64> =
         d_dropped.iter().zip(&kept).zip(&given_pooled).map(|((d, f), y)| d * f * (1.0 - y * y)).collect();
-    let stored_d_pre = stored::<E>(&d_pre);
-    let plain_d_pre = factors::<E>(&stored_d_pre.iter().map(|&d| d as f32).collect::<Vec<_>>());
+    let stored_d_pre: Vec<f32> = stored::<E>(&d_pre).iter().map(|&d| d as f32).collect();
+    let plain_d_pre = factors::<E>(&stored_d_pre);
+    let summands: Vec<f64> = stored_d_pre.iter().map(|&d| f64::from(summand::<E>(d))).collect();
     let d_first = through(&d_pre, width, &columns(&pooler_weight, width));
     let plain_d_first = through(&plain_d_pre, width, &columns(&plain_pooler_weight, width));
     let outer = |d: &[f64], outputs: usize, x: &[f64]| -> Vec<f64> {
@@ -154,13 +157,16 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
         (classifier.weight, outer(&d, classes, &given_dropped), None),
         (classifier.bias, sums(&d, classes), None),
         (pooler.weight, outer(&d_pre, width, &x), Some(outer(&plain_d_pre, width, &plain_x))),
-        (pooler.bias, sums(&d_pre, width), Some(sums(&stored_d_pre, width))),
+        (pooler.bias, sums(&d_pre, width), Some(sums(&summands, width))),
     ];
     let tables = Layout::new(&tiny::config(1, 8, 1)).embeddings;
     let mut gradients = device.gradients(len.max(tables.norm.beta.range().end), &tables).unwrap();
     let poison = vec![f32::NAN; gradients.arena.len()];
     device.write_gradients(&mut gradients, &poison).unwrap();
     let mut found_d_first = poisoned_matrix(&device, room);
+    let mut cpu_d_first = vec![f32::NAN; sequences * width];
+    let mut cpu_gradients = cpu.gradients(gradients.arena.len(), &tables).unwrap();
+    let (cpu_pooled, cpu_dropped) = (rows(&found_pooled), rows(&found_dropped));
     for (write, times) in [(Write::Overwrite, 1.0), (Write::Add, 2.0)] {
         device
             .classify_backward(
@@ -178,15 +184,31 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize) {
                 write,
             )
             .unwrap();
+        cpu.classify_backward(
+            &mut cpu_d_first,
+            &mut cpu_gradients,
+            &d_logits_values,
+            &first_values,
+            &cpu_pooled,
+            &cpu_dropped,
+            &values,
+            &cpu_batch,
+            pooler,
+            classifier,
+            dropout(),
+            write,
+        )
+        .unwrap();
         let found = written(&device, &found_d_first, sequences * width, &what);
-        assert_as_good::<E>(&found, &d_first, &stored::<E>(&plain_d_first), &format!("{what}: d_first"));
+        assert_as_the_cpu::<E>(&found, &cpu_d_first, &d_first, &stored::<E>(&plain_d_first), &part("d_first"));
         let found = device.read_gradients(&gradients).unwrap();
+        let expected = cpu.read_gradients(&cpu_gradients).unwrap();
         for (i, (view, exact, plain)) in exact.iter().enumerate() {
             let scaled = |values: &[f64]| values.iter().map(|v| v * times).collect::<Vec<_>>();
-            let (what, found) = (format!("{what}: gradient {i}"), &found[view.range()]);
+            let (what, found, cpu) = (part(&format!("gradient {i}")), &found[view.range()], &expected[view.range()]);
             match plain {
-                Some(plain) => assert_as_good::<E>(found, &scaled(exact), &scaled(plain), &what),
-                None => assert_close(found, &scaled(exact), &what),
+                Some(plain) => assert_as_the_cpu::<E>(found, cpu, &scaled(exact), &scaled(plain), &what),
+                None => assert_as_the_cpu::<f32>(found, cpu, &scaled(exact), &scaled(exact), &what),
             }
         }
         let padding = [0..8, classifier.bias.range().end..gradients.arena.len()];
@@ -202,8 +224,18 @@ fn forward_and_backward_at_every_tail() {
     for (width, classes, sequences) in
         [(64, 2, 1), (72, 3, 7), (200, 7, 8), (264, 33, 9), (136, 129, 17), (1024, 2, 3), (64, 5000, 5), (8, 31, 67)]
     {
-        check::<f32>(width, classes, sequences);
-        check::<Tf32>(width, classes, sequences);
-        check::<Bf16>(width, classes, sequences);
+        check::<f32>(width, classes, sequences, [1.0, 1.0]);
+        check::<Tf32>(width, classes, sequences, [1.0, 1.0]);
+        check::<Bf16>(width, classes, sequences, [1.0, 1.0]);
+    }
+}
+
+/// tanh where it is its argument, where it is ±1 and its slope 0, and gradients near the ends of float32.
+#[test]
+fn extreme_and_denormal_numbers() {
+    for sizes in [[1e-40, 1.0], [30.0, 1.0], [1e18, 1.0], [1.0, 1e-37], [1.0, 1e30], [0.0, 0.0]] {
+        check::<f32>(72, 5, 9, sizes);
+        check::<Tf32>(72, 5, 9, sizes);
+        check::<Bf16>(72, 5, 9, sizes);
     }
 }

@@ -7,12 +7,15 @@ use bertsd_cuda::{
         cpu::CpuDevice,
         cuda::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Element},
     },
-    model::{Activation, BertConfig, Layout, View, layout::Linear},
+    model::{
+        Activation, BertConfig, Layout, View,
+        layout::{Embeddings, Linear},
+    },
 };
 use cudarc::driver::CudaSlice;
 
 use super::{
-    buffers::{assert_as_good, factor, stored},
+    buffers::{assert_as_the_cpu, factor, stored},
     reference, support, tiny,
 };
 
@@ -76,10 +79,14 @@ impl<E: Element> Fixture<E> {
         random::<E>(self.seed, len)
     }
 
+    /// Tables that no operation here asks for.
+    pub fn embeddings(&self) -> Embeddings {
+        Layout::new(&tiny::config(1, 16, 1)).embeddings
+    }
+
     /// An arena of NaN.
     pub fn gradients(&self) -> CudaGradients {
-        let embeddings = Layout::new(&tiny::config(1, 16, 1)).embeddings;
-        let mut gradients = self.device.gradients(self.values.len(), &embeddings).unwrap();
+        let mut gradients = self.device.gradients(self.values.len(), &self.embeddings()).unwrap();
         self.device.write_arena(&mut gradients.arena, &vec![f32::NAN; self.values.len()]).unwrap();
         gradients
     }
@@ -123,6 +130,7 @@ impl<E: Element> Fixture<E> {
         sums
     }
 
+    /// The CPU device with the batch; it reads `values`.
     pub fn cpu(&self) -> (CpuDevice, <CpuDevice as Device>::Batch) {
         let capacity = tiny::capacity(std::slice::from_ref(&self.packed));
         let mut device = CpuDevice::new(self.shape, capacity);
@@ -131,10 +139,10 @@ impl<E: Element> Fixture<E> {
         (device, batch)
     }
 
-    /// A result that is stored in the device's precision.
-    pub fn check(&self, name: &str, found: &[f32], expected: impl Fn(Factors) -> Vec<f64>) {
+    /// A result that is rounded once, when it is stored, but for the factors of its products.
+    pub fn check(&self, name: &str, found: &[f32], cpu: &[f32], expected: impl Fn(Factors) -> Vec<f64>) {
         let (exact, plain) = (expected(Factors::Exact), expected(Factors::AsMultiplied));
-        assert_as_good::<E>(found, &exact, &stored::<E>(&plain), &format!("{}, {name}", self.what));
+        assert_as_the_cpu::<E>(found, cpu, &exact, &stored::<E>(&plain), &format!("{}, {name}", self.what));
     }
 }
 

@@ -175,8 +175,9 @@ fn check(device: &mut CudaDevice<f32>, case: Case) {
 }
 
 fn kinds() -> impl Iterator<Item = LossKind> {
-    let distances = [Distance::Mse, Distance::Kl { temperature: 1.0 }, Distance::Kl { temperature: 3.5 }];
-    distances.into_iter().flat_map(|distance| [0.0, 0.1].map(|label_smoothing| LossKind { distance, label_smoothing }))
+    let softened = [0.5, 1.0, 3.5, 20.0].map(|temperature| Distance::Kl { temperature });
+    let distances = [Distance::Mse].into_iter().chain(softened);
+    distances.flat_map(|distance| [0.0, 0.1].map(|label_smoothing| LossKind { distance, label_smoothing }))
 }
 
 #[test]
@@ -197,6 +198,11 @@ fn any_number_of_classes_and_examples() {
             Case { classes, sequences, taught: true, weighted, kind, scale: 3.0 }
         }));
     }
+}
+
+#[test]
+fn every_kind_of_loss_of_five_thousand_classes() {
+    check_all(kinds().map(|kind| Case { classes: 5000, sequences: 3, taught: true, weighted: true, kind, scale: 2.0 }));
 }
 
 #[test]

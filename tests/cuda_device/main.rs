@@ -11,6 +11,8 @@ mod tiny;
 mod attention;
 mod buffers;
 mod embedding;
+mod every_kernel;
+mod gelu;
 mod head;
 mod layer_norm;
 mod linear;
