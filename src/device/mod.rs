@@ -59,6 +59,9 @@ pub trait Device: Sized {
     /// Memory that is still free, where the device's memory is its own.
     fn free_bytes(&self) -> Result<Option<usize>>;
 
+    /// The step that the operations that follow belong to: for profilers.
+    fn enter_step(&mut self, _step: u64) {}
+
     /// What the operations that follow belong to: for profilers, traces and errors.
     fn enter(&mut self, scope: Scope);
 

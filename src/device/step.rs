@@ -85,6 +85,18 @@ pub enum PassKey {
     Forward { weights: ForwardWeights, masks: Option<u32> },
 }
 
+impl fmt::Display for PassKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Student { .. } => f.write_str("student"),
+            Self::Forward { weights: ForwardWeights::Student, .. } => f.write_str("student, forward only"),
+            Self::Forward { weights: ForwardWeights::Teacher, .. } => f.write_str("teacher"),
+            Self::Forward { weights: ForwardWeights::Average, .. } => f.write_str("average"),
+            Self::Forward { weights: ForwardWeights::Stored(slot), .. } => write!(f, "stored weights {slot}"),
+        }
+    }
+}
+
 /// Whose weights a forward pass runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ForwardWeights {

@@ -161,6 +161,7 @@ impl<D: Device> Learner<D> {
         let examples: usize = micro.iter().map(PackedBatch::sequences).sum();
         let scalars = self.scalars(step, micro, examples);
         let votes = self.votes.take(step);
+        self.device.enter_step(step + 1);
         self.device.begin_step(&mut self.gradients, &self.encoder.layout.embeddings)?;
         for (i, batch) in micro.iter().enumerate() {
             let write = if i == 0 { Write::Overwrite } else { Write::Add };

@@ -2,15 +2,13 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use cudarc::{
-    driver::{CudaStream, DeviceRepr, LaunchArgs, LaunchConfig, PushKernelArg},
-    nvtx,
-};
+use cudarc::driver::{CudaStream, DeviceRepr, LaunchArgs, LaunchConfig, PushKernelArg};
 
 use super::{
     batch::CudaBatch,
     fault::{Place, driver_error},
     kernels::Kernel,
+    ranges::{Level, Ranges},
     tracer::Tracer,
     trail::Trail,
 };
@@ -28,25 +26,17 @@ pub struct Launcher {
     /// What is being launched for.
     scope: Option<Scope>,
     trail: Arc<Trail>,
-    /// Whether a profiler's library is there to name scopes to.
-    names_scopes: bool,
+    pub ranges: Ranges,
 }
 
 impl Launcher {
     pub fn new(stream: Arc<CudaStream>, device: Place, trail: Arc<Trail>) -> Self {
-        // SAFETY: the library of NVIDIA's profilers; its initialisers look for a profiler and do nothing without one.
-        let names_scopes = unsafe { nvtx::sys::is_culib_present() };
-        Self { stream, device, tracer: None, scope: None, trail, names_scopes }
+        Self { stream, device, tracer: None, scope: None, trail, ranges: Ranges::new() }
     }
 
-    /// Names what follows, to profilers too: one range lasts until the next begins.
+    /// Names what follows, to profilers too.
     pub fn enter(&mut self, scope: Scope) {
-        if self.names_scopes {
-            if self.scope.is_some() {
-                nvtx::result::range_pop();
-            }
-            nvtx::result::range_push(scope.to_string());
-        }
+        self.ranges.enter(Level::Part, scope);
         self.scope = Some(scope);
     }
 

@@ -23,6 +23,7 @@ mod optimizer;
 mod outcome;
 mod partials;
 mod pinned;
+mod ranges;
 mod recorder;
 mod tracer;
 mod trail;

@@ -6,7 +6,8 @@ use cudarc::driver::CudaSlice;
 
 use super::{
     CudaBatch, CudaDevice, CudaGradients, CudaOutcome, CudaParameters, attention, element::Element, embedding,
-    fault::driver_error, head, layer_norm, linear, loss, memory, optimizer, outcome, recorder, tracer::Tracer,
+    fault::driver_error, head, layer_norm, linear, loss, memory, optimizer, outcome, ranges::Level, recorder,
+    tracer::Tracer,
 };
 use crate::{
     Result,
@@ -40,6 +41,10 @@ impl<E: Element> Device for CudaDevice<E> {
     fn free_bytes(&self) -> Result<Option<usize>> {
         let free = self.context.mem_get_info().map(|(free, _)| Some(free));
         free.map_err(driver_error(&self.launcher.device, "ask for free memory"))
+    }
+
+    fn enter_step(&mut self, step: u64) {
+        self.launcher.ranges.enter(Level::Step, format!("step {step}"));
     }
 
     fn enter(&mut self, scope: Scope) {

@@ -15,6 +15,7 @@ use super::{
     CudaBatch, CudaDevice,
     element::Element,
     fault::{Place, driver_error},
+    ranges::Level,
 };
 use crate::{
     Result,
@@ -54,6 +55,7 @@ pub fn replay<E: Element>(
     batch: &CudaBatch,
     pass: impl FnOnce(&mut CudaDevice<E>) -> Result<()>,
 ) -> Result<()> {
+    device.launcher.ranges.enter(Level::Pass, key);
     let key = (key, batch.bucket(), batch.header());
     let name = &device.launcher.device;
     if let Some(graph) = device.recorder.graphs.get(&key).filter(|_| device.recorder.enabled) {
