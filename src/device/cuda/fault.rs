@@ -89,3 +89,25 @@ fn explain(code: CUresult) -> String {
         _ => format!("{advice} ({code:?})"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_to_do() {
+        let message = |code| driver_error(&Place::new(3), "load the kernels")(DriverError(code)).to_string();
+        let cases = [
+            (CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "the driver is older than the compiler of this build"),
+            (CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU, "it needs compute capability 8.0"),
+            (CUresult::CUDA_ERROR_OUT_OF_MEMORY, "--batch-size"),
+            (CUresult::CUDA_ERROR_NO_DEVICE, "--device cpu"),
+            (CUresult::CUDA_ERROR_INVALID_DEVICE, "bertsd-cuda info"),
+            (CUresult::CUDA_ERROR_NOT_READY, "the driver answers CUDA_ERROR_NOT_READY"),
+        ];
+        for (code, part) in cases {
+            let text = message(code);
+            assert!(text.starts_with("device cuda:3: cannot load the kernels: ") && text.contains(part), "{text}");
+        }
+    }
+}
