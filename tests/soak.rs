@@ -5,7 +5,13 @@ mod runs;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use std::{collections::VecDeque, fs, process::Stdio, thread::sleep, time::Duration};
+use std::{
+    collections::VecDeque,
+    fs,
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use bertsd_cuda::{
     data::PackedBatch,
@@ -59,7 +65,10 @@ fn random_settings_repeat_and_survive_kills() {
     let mut kills = 0;
     for number in 0..SETTINGS {
         let options = draw(&mut rng);
+        let started = Instant::now();
         let whole = toy.run("whole", &format!("{options} --overwrite"));
+        // Kills fall anywhere in a run, however fast the machine is.
+        let took = started.elapsed().as_millis() as u64 + 1;
         succeed(&mut toy.command("--config whole/run.toml --out again --overwrite"));
         toy.result("again").assert_same(&whole, &format!("{options}, from run.toml"));
         if toy.path("cut").exists() {
@@ -69,7 +78,7 @@ fn random_settings_repeat_and_survive_kills() {
         loop {
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             if rng.below(5) > 0 {
-                sleep(Duration::from_millis(rng.below(250)));
+                sleep(Duration::from_millis(rng.below(took)));
                 let _ = child.kill();
             }
             if child.wait().unwrap().success() {

@@ -203,23 +203,15 @@ fn adamw(theta: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], lr: f32, ke
 fn follow_before(follower: &mut Follower, theta: &[f32], start: usize, span: &std::ops::Range<usize>, follow: Follow) {
     match (follower, follow) {
         (Follower::Window { mean, slot, before, after }, Follow::Window { filled, .. }) => {
-            let (mean, slot, share) = (&mut mean[span.clone()], &mut slot[span.clone()], 1.0 / filled as f32);
-            if !after.is_empty() {
-                for ((mean, &old), &w) in mean.iter_mut().zip(&*slot).zip(theta) {
-                    *mean = share.mul_add(w - old, *mean);
-                }
-                slot.copy_from_slice(theta);
-                return;
-            }
-            // Moving the mean on rounds once a step; while the ring fills, and once a round after that, it is made anew, so
-            // that roundings do not pile up.
-            slot.copy_from_slice(theta);
+            let mean = &mut mean[span.clone()];
+            slot[span.clone()].copy_from_slice(theta);
             mean.copy_from_slice(theta);
-            for other in before.iter() {
+            for other in before.iter().chain(after.iter()) {
                 for (sum, &w) in mean.iter_mut().zip(&other[start + span.start..start + span.end]) {
                     *sum += w;
                 }
             }
+            let share = 1.0 / filled as f32;
             for sum in mean.iter_mut() {
                 *sum *= share;
             }
