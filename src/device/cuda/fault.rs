@@ -1,6 +1,6 @@
 //! What the driver's error codes mean to the user, and what to do about them.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use cudarc::driver::{DriverError, sys::CUresult};
 
@@ -31,8 +31,7 @@ impl Place {
 
 /// An error of the driver while the device was asked to do something ("launch linear_bf16"). A kernel's fault is reported by
 /// whatever call comes next, so there the trail names who did it.
-pub fn driver_error(place: &Place, action: impl Into<String>) -> impl FnOnce(DriverError) -> Error {
-    let (place, action) = (place.clone(), action.into());
+pub fn driver_error<'a>(place: &'a Place, action: impl Display + 'a) -> impl FnOnce(DriverError) -> Error + 'a {
     move |DriverError(code)| {
         let failed = place.trail.as_ref().filter(|_| is_kernel_fault(code)).and_then(|trail| trail.last());
         place.error(match failed {

@@ -74,7 +74,7 @@ impl Launcher {
         let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (threads, 1, 1), shared_mem_bytes: shared_bytes };
         // SAFETY: the caller's promise.
         let launched = unsafe { arguments.launch(config) };
-        launched.map(drop).map_err(driver_error(&self.device, format!("launch {}", kernel.name)))
+        launched.map(drop).map_err(driver_error(&self.device, format_args!("launch {}", kernel.name)))
     }
 }
 
