@@ -36,7 +36,7 @@ pub struct InfoArgs {
     pub average: bool,
 
     /// What the backward pass makes again: none, gelu, layer
-    #[arg(long, value_name = "PART", default_value = "gelu", value_parser = recompute, help_heading = "Memory plan")]
+    #[arg(long, value_name = "PART", default_value_t = Recompute::default(), help_heading = "Memory plan")]
     pub recompute: Recompute,
 
     /// Device to plan memory for: auto, cpu, cuda, cuda:N
@@ -55,15 +55,6 @@ pub struct InfoArgs {
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Computing")]
     pub threads: Option<usize>,
-}
-
-fn recompute(text: &str) -> Result<Recompute, String> {
-    match text {
-        "none" => Ok(Recompute::None),
-        "gelu" => Ok(Recompute::Gelu),
-        "layer" => Ok(Recompute::Layer),
-        _ => Err("is none of none, gelu, layer".to_owned()),
-    }
 }
 
 fn method(text: &str) -> Result<Method, String> {

@@ -11,6 +11,8 @@ mod workspace;
 pub use footprint::Footprint;
 pub use workspace::{Keep, Workspace};
 
+use std::{fmt, str::FromStr};
+
 use crate::{
     device::{Dropout, Mask, Rows, Shape, Site},
     model::{BertConfig, Layout},
@@ -35,6 +37,29 @@ pub enum Recompute {
     Gelu,
     /// Each layer, from its input: a third more work in the step, and of the layers only inputs are kept.
     Layer,
+}
+
+impl FromStr for Recompute {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "gelu" => Ok(Self::Gelu),
+            "layer" => Ok(Self::Layer),
+            _ => Err(format!("'{text}' is none of none, gelu, layer")),
+        }
+    }
+}
+
+impl fmt::Display for Recompute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Gelu => "gelu",
+            Self::Layer => "layer",
+        })
+    }
 }
 
 /// Sizes, parameter places and drop probabilities of one classifier.

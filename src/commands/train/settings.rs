@@ -169,11 +169,7 @@ impl Settings {
             export_best: choice(&options.export, "export", &[("best", true), ("last", false)])?,
             device: parse(&options.device, "device")?,
             precision: parse(&options.precision, "precision")?,
-            recompute: choice(
-                &options.recompute,
-                "recompute",
-                &[("none", Recompute::None), ("gelu", Recompute::Gelu), ("layer", Recompute::Layer)],
-            )?,
+            recompute: parse(&options.recompute, "recompute")?,
             threads: options.threads,
             seed: given(&options.seed, "seed")?,
             side,
