@@ -15,7 +15,7 @@ use std::{
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Device, Distance, Dropout, LossKind, Rows, Shape, Site, StepScalars, Update, Write,
+        Buffers, Device, Distance, Dropout, LossKind, OptimizerOps, Rows, Shape, Site, StepScalars, Update, Write,
         cuda::{Bf16, CudaBatch, CudaDevice, Element, Tf32},
     },
     distillation::{Method, Plan, SdvMode, TeacherKind},
@@ -49,7 +49,7 @@ fn matrix<D: Device>(device: &D, rows: usize, cols: usize, name: u64) -> D::Matr
     matrix
 }
 
-fn vector(device: &Gpu, len: usize, name: u64) -> <Gpu as Device>::Vector {
+fn vector(device: &Gpu, len: usize, name: u64) -> <Gpu as Buffers>::Vector {
     let mut vector = device.vector(len).expect("memory for the bench");
     device.write_vector(&mut vector, &noise(len, name)).expect("memory for the bench");
     vector

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bertsd_cuda::{
-    device::{Device, Rows, StepScalars, Write, cpu::CpuDevice},
+    device::{Buffers, Device, Rows, StepScalars, Write, cpu::CpuDevice},
     encoder::{Encoder, LastLayer},
     model::layout::Linear,
 };
@@ -36,8 +36,8 @@ struct Case {
     inputs: usize,  // I
     outputs: usize, // O
     weights: Vec<f32>,
-    gradients: <CpuDevice as Device>::Gradients,
-    batch: <CpuDevice as Device>::Batch,
+    gradients: <CpuDevice as Buffers>::Gradients,
+    batch: <CpuDevice as Buffers>::Batch,
     device: CpuDevice,
     x: Vec<f32>,   // [T, I]
     y: Vec<f32>,   // [T, O]

@@ -9,7 +9,7 @@ mod shapes;
 use std::time::Duration;
 
 use bertsd_cuda::{
-    device::{Device, StepScalars, Update, cpu::CpuDevice},
+    device::{Device, OptimizerOps, StepScalars, Update, cpu::CpuDevice},
     distillation::{Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
     training::LearningRates,

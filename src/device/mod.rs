@@ -21,7 +21,7 @@ use timeline::Span;
 
 pub use choice::{Backend, DeviceChoice, Precision};
 pub use dropout::{Dropout, Mask, Site};
-pub use optimizer::{Follow, Mean, ParameterRange, Teacher, TrainingState, Update};
+pub use optimizer::{Follow, Mean, OptimizerOps, ParameterRange, Teacher, TrainingState, Update};
 pub use shape::{Capacity, Shape, Storage};
 pub use step::{Direction, Distance, ForwardWeights, LossKind, PassKey, Rows, Scope, StepScalars, Write};
 
@@ -31,10 +31,8 @@ use crate::{
     model::layout::{Embeddings, Linear, Norm},
 };
 
-pub trait Device: Sized {
-    /// Whether calls return before their work is done: then the next step can be prepared while one runs.
-    const QUEUES: bool;
-
+/// What a device keeps in its memory.
+pub trait Buffers: Sized {
     /// A matrix of activations in the device's working precision.
     type Matrix;
     /// float32 numbers: statistics, logits, losses.
@@ -47,8 +45,14 @@ pub trait Device: Sized {
     type Gradients;
     /// An uploaded batch.
     type Batch;
-    /// What a step tells the host: where it arrives.
+    /// Where the losses and the gradient norm of a step arrive on the host.
     type Outcome;
+}
+
+/// All families of operations.
+pub trait Device: Buffers + OptimizerOps {
+    /// Whether calls return before their work is done: then the next step can be prepared while one runs.
+    const QUEUES: bool;
 
     /// What this device is, for logs: every run names it.
     fn name(&self) -> String;
@@ -376,28 +380,12 @@ pub trait Device: Sized {
     /// Behind the last backward operation of a batch: folds what they left in pieces.
     fn end_backward(&mut self, gradients: &mut Self::Gradients, batch: &Self::Batch) -> Result<()>;
 
-    /// ‖g‖₂ over all parameters, with a fixed order of summation. It stays on the device for [`Device::update`].
-    fn gradient_norm(&mut self, gradients: &Self::Gradients) -> Result<()>;
-
-    /// Lets the losses of a step and its gradient norm come to the host, behind [`Device::update`] and without waiting. `losses` may
-    /// be overwritten by the next step.
+    /// Lets the losses of a step and its gradient norm come to the host, after [`OptimizerOps::update`] and without waiting.
+    /// `losses` may be overwritten by the next step.
     fn send_outcome(&mut self, outcome: &mut Self::Outcome, losses: &Self::Vector) -> Result<()>;
 
     /// What was sent, losses and gradient norm; waits for it.
     fn receive_outcome<'a>(&mut self, outcome: &'a Self::Outcome) -> Result<(&'a [f32], f64)>;
-
-    /// One pass over the arenas: clip, AdamW, teacher, average. Where the gradient norm is not finite, weights and moments stay,
-    /// and teacher and average take them in once more; the device counts such steps, as the host will know of them too late.
-    fn update(
-        &mut self,
-        state: &mut TrainingState<Self>,
-        gradients: &Self::Gradients,
-        ranges: &[ParameterRange],
-        update: &Update,
-    ) -> Result<()>;
-
-    /// The steps that were skipped before a run goes on.
-    fn set_skips(&mut self, skips: u64) -> Result<()>;
 }
 
 /// A part of a linear layer's outputs: rows `from..from + outputs` of its weight and bias.

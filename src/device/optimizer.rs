@@ -10,7 +10,8 @@
 //!
 //! In the same pass over memory the teacher and the average follow (see [`Follow`]).
 
-use super::Device;
+use super::Buffers;
+use crate::Result;
 
 /// A stretch of the arena with one learning rate and one decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,13 +58,13 @@ pub struct Update {
 
 /// A running mean of iterates in two floats a parameter: `value` is the mean, `rest` what float32 rounded off it. Without the
 /// rest a mean over 10⁵ steps would stop moving, its increments being less than half a unit in the last place.
-pub struct Mean<D: Device> {
+pub struct Mean<D: Buffers> {
     pub value: D::Parameters,
     pub rest: D::Arena,
 }
 
 /// The weights that teach.
-pub enum Teacher<D: Device> {
+pub enum Teacher<D: Buffers> {
     /// Mean of the last K iterates, and those iterates.
     Window { mean: D::Parameters, ring: Vec<D::Arena> },
     /// A cumulative or exponential mean.
@@ -73,10 +74,29 @@ pub enum Teacher<D: Device> {
 }
 
 /// Everything an optimizer step changes.
-pub struct TrainingState<D: Device> {
+pub struct TrainingState<D: Buffers> {
     pub student: D::Parameters,
     pub first_moment: D::Arena,
     pub second_moment: D::Arena,
     pub teacher: Option<Teacher<D>>,
     pub average: Option<Mean<D>>,
+}
+
+/// The gradient norm, and the update of everything that training keeps.
+pub trait OptimizerOps: Buffers {
+    /// ‖g‖₂ over all parameters, with a fixed order of summation. It stays on the device for [`OptimizerOps::update`].
+    fn gradient_norm(&mut self, gradients: &Self::Gradients) -> Result<()>;
+
+    /// One pass over the arenas: clip, AdamW, teacher, average. Where the gradient norm is not finite, weights and moments stay,
+    /// and teacher and average take them in once more; the device counts such steps, as the host will know of them too late.
+    fn update(
+        &mut self,
+        state: &mut TrainingState<Self>,
+        gradients: &Self::Gradients,
+        ranges: &[ParameterRange],
+        update: &Update,
+    ) -> Result<()>;
+
+    /// The steps that were skipped before a run goes on.
+    fn set_skips(&mut self, skips: u64) -> Result<()>;
 }

@@ -5,7 +5,7 @@ mod extreme;
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Capacity, Device, Dropout, Mask, PassKey, Rows, Shape, Site, StepScalars, Write,
+        Buffers, Capacity, Device, Dropout, Mask, PassKey, Rows, Shape, Site, StepScalars, Write,
         cpu::CpuDevice,
         cuda::{Bf16, CudaDevice, CudaParameters, Element},
     },
@@ -113,7 +113,7 @@ impl Exact {
 /// A device with a batch and the weights of some norms.
 struct Bench<E: Element> {
     device: CudaDevice<E>,
-    batch: <CudaDevice<E> as Device>::Batch,
+    batch: <CudaDevice<E> as Buffers>::Batch,
     weights: CudaParameters<E>,
     values: Vec<f32>,
     packed: PackedBatch,
@@ -143,14 +143,14 @@ impl<E: Element> Bench<E> {
         Self { device, batch, weights, values, packed, rows, count }
     }
 
-    fn gradients(&self) -> <CudaDevice<E> as Device>::Gradients {
+    fn gradients(&self) -> <CudaDevice<E> as Buffers>::Gradients {
         self.device.gradients(self.values.len(), &embeddings(self.values.len())).unwrap()
     }
 
     fn backward(
         &mut self,
         [d_r, d_branch]: [&mut CudaSlice<E>; 2],
-        gradients: &mut <CudaDevice<E> as Device>::Gradients,
+        gradients: &mut <CudaDevice<E> as Buffers>::Gradients,
         [d_y, r]: [&CudaSlice<E>; 2],
         [mean, rstd]: [&CudaSlice<f32>; 2],
         norm: Norm,

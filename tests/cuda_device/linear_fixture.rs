@@ -3,7 +3,7 @@
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Capacity, Device, Shape, StepScalars,
+        Buffers, Capacity, Device, Shape, StepScalars,
         cpu::CpuDevice,
         cuda::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Element},
     },
@@ -131,7 +131,7 @@ impl<E: Element> Fixture<E> {
     }
 
     /// The CPU device with the batch; it reads `values`.
-    pub fn cpu(&self) -> (CpuDevice, <CpuDevice as Device>::Batch) {
+    pub fn cpu(&self) -> (CpuDevice, <CpuDevice as Buffers>::Batch) {
         let capacity = tiny::capacity(std::slice::from_ref(&self.packed));
         let mut device = CpuDevice::new(self.shape, capacity);
         let scalars = StepScalars { step: STEP, ..StepScalars::default() };

@@ -2,7 +2,7 @@
 
 use bertsd_cuda::{
     device::{
-        Capacity, Device, Mean, Shape, Teacher, TrainingState, Update,
+        Capacity, Device, Mean, OptimizerOps, Shape, Teacher, TrainingState, Update,
         cpu::CpuDevice,
         cuda::{Bf16, CudaDevice, CudaParameters, Element},
     },

@@ -4,22 +4,19 @@ use std::borrow::Cow;
 
 use super::{
     CpuBatch, CpuDevice, CpuGradients, CpuOutcome, attention, attention_first, embedding, head, layer_norm, linear,
-    loss, optimizer,
+    loss,
 };
 use crate::{
     Result,
     data::PackedBatch,
     device::{
-        Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, Scope, StepScalars, Storage, TrainingState,
-        Update, Write, outputs_of,
+        Buffers, Capacity, Device, Dropout, LossKind, PassKey, Rows, Scope, StepScalars, Storage, Write, outputs_of,
         timeline::{ScopeClock, Span},
     },
     model::layout::{Embeddings, Linear, Norm},
 };
 
-impl Device for CpuDevice {
-    const QUEUES: bool = false;
-
+impl Buffers for CpuDevice {
     type Matrix = Vec<f32>;
     type Vector = Vec<f32>;
     type Arena = Vec<f32>;
@@ -27,6 +24,10 @@ impl Device for CpuDevice {
     type Gradients = CpuGradients;
     type Batch = CpuBatch;
     type Outcome = CpuOutcome;
+}
+
+impl Device for CpuDevice {
+    const QUEUES: bool = false;
 
     fn name(&self) -> String {
         Self::description()
@@ -566,11 +567,6 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    fn gradient_norm(&mut self, gradients: &CpuGradients) -> Result<()> {
-        self.norm = optimizer::gradient_norm(&mut self.norm_partials, gradients);
-        Ok(())
-    }
-
     fn send_outcome(&mut self, outcome: &mut CpuOutcome, losses: &Vec<f32>) -> Result<()> {
         outcome.losses.copy_from_slice(losses);
         outcome.norm = self.norm;
@@ -579,24 +575,6 @@ impl Device for CpuDevice {
 
     fn receive_outcome<'a>(&mut self, outcome: &'a CpuOutcome) -> Result<(&'a [f32], f64)> {
         Ok((&outcome.losses, outcome.norm))
-    }
-
-    fn update(
-        &mut self,
-        state: &mut TrainingState<Self>,
-        gradients: &CpuGradients,
-        ranges: &[ParameterRange],
-        update: &Update,
-    ) -> Result<()> {
-        let number = update.step_number - self.skips;
-        optimizer::update(state, gradients, ranges, update, number, self.norm);
-        self.skips += u64::from(!self.norm.is_finite());
-        Ok(())
-    }
-
-    fn set_skips(&mut self, skips: u64) -> Result<()> {
-        self.skips = skips;
-        Ok(())
     }
 }
 

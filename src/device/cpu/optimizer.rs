@@ -8,12 +8,40 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{CpuDevice, CpuGradients, math::sum_by};
-use crate::device::{Follow, Mean, ParameterRange, Teacher, TrainingState, Update};
+use crate::{
+    Result,
+    device::{Follow, Mean, OptimizerOps, ParameterRange, Teacher, TrainingState, Update},
+};
 
 /// Elements a task takes.
 const LEAF: usize = 1 << 16;
 /// Elements that pass through all stages together: a dozen arenas' tiles fit the first-level cache.
 const TILE: usize = 1 << 9;
+
+impl OptimizerOps for CpuDevice {
+    fn gradient_norm(&mut self, gradients: &CpuGradients) -> Result<()> {
+        self.norm = gradient_norm(&mut self.norm_partials, gradients);
+        Ok(())
+    }
+
+    fn update(
+        &mut self,
+        state: &mut TrainingState<Self>,
+        gradients: &CpuGradients,
+        ranges: &[ParameterRange],
+        update: &Update,
+    ) -> Result<()> {
+        let number = update.step_number - self.skips;
+        update_arenas(state, gradients, ranges, update, number, self.norm);
+        self.skips += u64::from(!self.norm.is_finite());
+        Ok(())
+    }
+
+    fn set_skips(&mut self, skips: u64) -> Result<()> {
+        self.skips = skips;
+        Ok(())
+    }
+}
 
 /// The same stretch of every arena, starting at `start`.
 struct Stretch<'a> {
@@ -95,7 +123,7 @@ impl Stretch<'_> {
     }
 }
 
-pub fn update(
+fn update_arenas(
     state: &mut TrainingState<CpuDevice>,
     gradients: &CpuGradients,
     ranges: &[ParameterRange],
@@ -245,7 +273,7 @@ fn move_towards(value: &mut [f32], rest: &mut [f32], theta: &[f32], weight: f32)
 }
 
 /// Σ g², dense parameters in blocks of `NORM_BLOCK`, then the touched rows of the word embeddings, all in order.
-pub fn gradient_norm(partials: &mut Vec<f64>, gradients: &CpuGradients) -> f64 {
+fn gradient_norm(partials: &mut Vec<f64>, gradients: &CpuGradients) -> f64 {
     const NORM_BLOCK: usize = 1 << 12;
     let word = gradients.word;
     let (low, rest) = gradients.arena.split_at(word.start);

@@ -13,15 +13,12 @@ use crate::{
     Result,
     data::PackedBatch,
     device::{
-        Capacity, Device, Dropout, LossKind, ParameterRange, PassKey, Rows, Scope, StepScalars, Storage, TrainingState,
-        Update, Write, timeline::Span,
+        Buffers, Capacity, Device, Dropout, LossKind, PassKey, Rows, Scope, StepScalars, Storage, Write, timeline::Span,
     },
     model::layout::{Embeddings, Linear, Norm},
 };
 
-impl<E: Element> Device for CudaDevice<E> {
-    const QUEUES: bool = true;
-
+impl<E: Element> Buffers for CudaDevice<E> {
     type Matrix = CudaSlice<E>;
     type Vector = CudaSlice<f32>;
     type Arena = CudaSlice<f32>;
@@ -29,6 +26,10 @@ impl<E: Element> Device for CudaDevice<E> {
     type Gradients = CudaGradients;
     type Batch = CudaBatch;
     type Outcome = CudaOutcome;
+}
+
+impl<E: Element> Device for CudaDevice<E> {
+    const QUEUES: bool = true;
 
     fn name(&self) -> String {
         self.name.clone()
@@ -453,30 +454,12 @@ impl<E: Element> Device for CudaDevice<E> {
         layer_norm::end_backward(self, gradients, batch)
     }
 
-    fn gradient_norm(&mut self, gradients: &CudaGradients) -> Result<()> {
-        optimizer::gradient_norm(self, gradients)
-    }
-
     fn send_outcome(&mut self, outcome: &mut CudaOutcome, losses: &CudaSlice<f32>) -> Result<()> {
         outcome::send(self, outcome, losses)
     }
 
     fn receive_outcome<'a>(&mut self, outcome: &'a CudaOutcome) -> Result<(&'a [f32], f64)> {
         outcome::receive(self, outcome)
-    }
-
-    fn update(
-        &mut self,
-        state: &mut TrainingState<CudaDevice<E>>,
-        gradients: &CudaGradients,
-        ranges: &[ParameterRange],
-        update: &Update,
-    ) -> Result<()> {
-        optimizer::update(self, state, gradients, ranges, update)
-    }
-
-    fn set_skips(&mut self, skips: u64) -> Result<()> {
-        optimizer::set_skips(self, skips)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Result,
-    device::{Follow, Mean, ParameterRange, Teacher, TrainingState, Update},
+    device::{Follow, Mean, OptimizerOps, ParameterRange, Teacher, TrainingState, Update},
 };
 
 /// Elements that a thread takes.
@@ -198,62 +198,64 @@ fn of_teacher<E: Element>(
     }
 }
 
-pub fn gradient_norm<E: Element>(device: &mut CudaDevice<E>, gradients: &CudaGradients) -> Result<()> {
-    let Optimizer { norm, partials, .. } = &mut device.optimizer;
-    let packs = (gradients.arena.len() / PACK) as u32;
-    let grid = [geometry::NORM_BLOCKS, 1, 1];
-    // SAFETY: a partial sum a block; `packs` packs lie in the arena, whose length is a multiple of PACK.
-    unsafe {
-        device.launcher.launch(norm, grid, geometry::NORM_THREADS, 0, |args| {
-            args.arg(partials).arg(&gradients.arena).arg(&packs);
-        })
+impl<E: Element> OptimizerOps for CudaDevice<E> {
+    fn gradient_norm(&mut self, gradients: &CudaGradients) -> Result<()> {
+        let Optimizer { norm, partials, .. } = &mut self.optimizer;
+        let packs = (gradients.arena.len() / PACK) as u32;
+        let grid = [geometry::NORM_BLOCKS, 1, 1];
+        // SAFETY: a partial sum a block; `packs` packs lie in the arena, whose length is a multiple of PACK.
+        unsafe {
+            self.launcher.launch(norm, grid, geometry::NORM_THREADS, 0, |args| {
+                args.arg(partials).arg(&gradients.arena).arg(&packs);
+            })
+        }
     }
-}
 
-pub fn set_skips<E: Element>(device: &mut CudaDevice<E>, skips: u64) -> Result<()> {
-    let Launcher { stream, device: place, .. } = &device.launcher;
-    write(stream, place, &mut device.optimizer.outcome, &[0.0, skips as f64])
-}
-
-pub fn update<E: Element>(
-    device: &mut CudaDevice<E>,
-    state: &mut TrainingState<CudaDevice<E>>,
-    gradients: &CudaGradients,
-    ranges: &[ParameterRange],
-    update: &Update,
-) -> Result<()> {
-    let launcher = &device.launcher;
-    let (stream, name) = (&launcher.stream, &launcher.device);
-    let Optimizer { update: kernel, partials, outcome, tables, .. } = &mut device.optimizer;
-    if tables.is_none() {
-        *tables = Some(Tables::new(stream, name, ranges, state.teacher.as_ref())?);
+    fn update(
+        &mut self,
+        state: &mut TrainingState<CudaDevice<E>>,
+        gradients: &CudaGradients,
+        ranges: &[ParameterRange],
+        update: &Update,
+    ) -> Result<()> {
+        let launcher = &self.launcher;
+        let (stream, name) = (&launcher.stream, &launcher.device);
+        let Optimizer { update: kernel, partials, outcome, tables, .. } = &mut self.optimizer;
+        if tables.is_none() {
+            *tables = Some(Tables::new(stream, name, ranges, state.teacher.as_ref())?);
+        }
+        let Some(Tables { chunks, chunk_count, rates, host_rates, ring }) = tables else { return Ok(()) };
+        host_rates.clear();
+        host_rates.extend(ranges.iter().map(|range| Rate { lr: range.lr, decay: range.decay }));
+        write(stream, name, rates, host_rates)?;
+        let teacher = of_teacher(stream, state.teacher.as_ref(), update.teacher, address(stream, ring));
+        let average = match (&state.average, update.average) {
+            (Some(mean), Follow::After { weight }) => of_mean(stream, mean, AFTER, weight),
+            _ => Follower::default(),
+        };
+        let &Update { beta1, beta2, eps, clip, step_number, .. } = update;
+        let adamw = AdamW { beta1, beta2, eps, clip, step_number: step_number as u32 };
+        let TrainingState { student, first_moment, second_moment, .. } = state;
+        let working = student.working.as_ref().map_or(0, |working| address(stream, working));
+        // SAFETY: chunks lie inside the arenas, which all have one length; the followers' addresses are of arenas that `state`
+        // owns, as is `working`; a rate a range, a partial sum a block of the norm.
+        unsafe {
+            launcher.launch(kernel, [*chunk_count, 1, 1], geometry::UPDATE_THREADS, 0, |args| {
+                args.arg(&mut student.master).arg(&working).arg(first_moment).arg(second_moment).arg(outcome);
+                args.arg(&teacher)
+                    .arg(&average)
+                    .arg(&gradients.arena)
+                    .arg(&*partials)
+                    .arg(&*chunks)
+                    .arg(&*rates)
+                    .arg(&adamw);
+            })
+        }
     }
-    let Some(Tables { chunks, chunk_count, rates, host_rates, ring }) = tables else { return Ok(()) };
-    host_rates.clear();
-    host_rates.extend(ranges.iter().map(|range| Rate { lr: range.lr, decay: range.decay }));
-    write(stream, name, rates, host_rates)?;
-    let teacher = of_teacher(stream, state.teacher.as_ref(), update.teacher, address(stream, ring));
-    let average = match (&state.average, update.average) {
-        (Some(mean), Follow::After { weight }) => of_mean(stream, mean, AFTER, weight),
-        _ => Follower::default(),
-    };
-    let &Update { beta1, beta2, eps, clip, step_number, .. } = update;
-    let adamw = AdamW { beta1, beta2, eps, clip, step_number: step_number as u32 };
-    let TrainingState { student, first_moment, second_moment, .. } = state;
-    let working = student.working.as_ref().map_or(0, |working| address(stream, working));
-    // SAFETY: chunks lie inside the arenas, which all have one length; the followers' addresses are of arenas that `state`
-    // owns, as is `working`; a rate a range, a partial sum a block of the norm.
-    unsafe {
-        launcher.launch(kernel, [*chunk_count, 1, 1], geometry::UPDATE_THREADS, 0, |args| {
-            args.arg(&mut student.master).arg(&working).arg(first_moment).arg(second_moment).arg(outcome);
-            args.arg(&teacher)
-                .arg(&average)
-                .arg(&gradients.arena)
-                .arg(&*partials)
-                .arg(&*chunks)
-                .arg(&*rates)
-                .arg(&adamw);
-        })
+
+    fn set_skips(&mut self, skips: u64) -> Result<()> {
+        let Launcher { stream, device: place, .. } = &self.launcher;
+        write(stream, place, &mut self.optimizer.outcome, &[0.0, skips as f64])
     }
 }
 

@@ -6,7 +6,7 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Dropout, Mask, Rows, Shape, Site, StepScalars, Write, cpu::CpuDevice},
+    device::{Buffers, Capacity, Device, Dropout, Mask, Rows, Shape, Site, StepScalars, Write, cpu::CpuDevice},
     model::{
         BertConfig, View,
         layout::{Linear, Norm},
@@ -30,7 +30,7 @@ fn mask(seed: u64, step: u32, pass: u32) -> Mask {
 }
 
 /// A device with an uploaded batch.
-fn setup(packed: &PackedBatch) -> (CpuDevice, <CpuDevice as Device>::Batch, Capacity) {
+fn setup(packed: &PackedBatch) -> (CpuDevice, <CpuDevice as Buffers>::Batch, Capacity) {
     let capacity = Capacity { tokens: TOKENS, sequences: TOKENS, length: TOKENS };
     let mut device = CpuDevice::new(Shape::new(&config()), capacity);
     let mut batch = device.batch(capacity).unwrap();

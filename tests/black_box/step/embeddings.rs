@@ -3,7 +3,7 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Mask, Shape, Site, StepScalars, cpu::CpuDevice},
+    device::{Capacity, Device, Mask, OptimizerOps, Shape, Site, StepScalars, cpu::CpuDevice},
     model::{BertConfig, Layout},
     random::Philox,
 };

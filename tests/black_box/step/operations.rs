@@ -3,7 +3,7 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Mask, Rows, Shape, Site, StepScalars, Write, cpu::CpuDevice},
+    device::{Buffers, Capacity, Device, Mask, Rows, Shape, Site, StepScalars, Write, cpu::CpuDevice},
     model::{
         Activation, BertConfig, Layout, View,
         layout::{Linear, Norm},
@@ -18,7 +18,7 @@ use crate::tiny;
 /// float32 against f64, relative to the norm of a result: sums of up to 10³ rounded products stay below this.
 const TOLERANCE: f64 = 2e-6;
 
-type Batch = <CpuDevice as Device>::Batch;
+type Batch = <CpuDevice as Buffers>::Batch;
 
 /// Rows of a batch: one short of, at, and one beyond the blocks of 32 and 64 rows; primes.
 const ROWS: [usize; 9] = [1, 7, 31, 32, 33, 63, 64, 65, 131];
