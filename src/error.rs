@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+/// The library's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Whose fault an error is; the binary derives its exit code from it.
@@ -17,6 +18,7 @@ pub enum Fault {
     Interrupted,
 }
 
+/// What can go wrong, by what it is about.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -48,6 +50,14 @@ pub enum Error {
     #[error("step {step}: {what} is not finite; {advice}")]
     NotFinite { step: u64, what: &'static str, advice: String },
 
+    /// The library was used in a way that its documentation excludes: an error of the program, not of its user.
+    #[error("{call}: {message}")]
+    Misuse { call: &'static str, message: String },
+
+    /// A picture cannot be drawn, whatever it shows.
+    #[error("the picture cannot be drawn: {message}")]
+    Picture { message: String },
+
     /// No such device, or it cannot do what was asked.
     #[error("device {device}: {message}")]
     Device { device: String, message: String },
@@ -58,31 +68,43 @@ pub enum Error {
 }
 
 impl Error {
+    /// An error of an action on a file, as `map_err` takes it.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
 
+    /// An error of a setting.
     pub fn setting(setting: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Setting { setting: setting.into(), message: message.into() }
     }
 
+    /// An error of a whole table.
     pub fn table(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Self::Table { path: path.into(), line: None, column: None, message: message.into() }
     }
 
+    /// An error of one line of a table.
     pub fn table_line(path: impl Into<PathBuf>, line: u64, message: impl Into<String>) -> Self {
         Self::Table { path: path.into(), line: Some(line), column: None, message: message.into() }
     }
 
+    /// An error of a model directory or a file in it.
     pub fn model(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Self::Model { path: path.into(), message: message.into() }
     }
 
+    /// An error of a run directory or a file in it.
     pub fn run(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Self::Run { path: path.into(), message: message.into() }
     }
 
+    /// An error of the caller.
+    pub fn misuse(call: &'static str, message: impl Into<String>) -> Self {
+        Self::Misuse { call, message: message.into() }
+    }
+
+    /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Setting { .. } => Fault::Usage,
@@ -92,7 +114,11 @@ impl Error {
             {
                 Fault::Data
             }
-            Self::Io { .. } | Self::NotFinite { .. } | Self::Device { .. } => Fault::Runtime,
+            Self::Io { .. }
+            | Self::NotFinite { .. }
+            | Self::Misuse { .. }
+            | Self::Picture { .. }
+            | Self::Device { .. } => Fault::Runtime,
             Self::Interrupted { .. } => Fault::Interrupted,
         }
     }

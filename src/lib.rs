@@ -19,6 +19,29 @@
 //! | `N` | labels |
 //!
 //! The library never prints, exits or panics on input; it returns [`Error`].
+//!
+//! What the command line can do a program can do with the same options and the same defaults:
+//!
+//! ```
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use bertsd_cuda::training::{Observation, RunOptions, Training, Watch};
+//!
+//! # let home = tempfile::tempdir().unwrap();
+//! # let (train, out) = (home.path().join("train.csv"), home.path().join("run"));
+//! # std::fs::write(&train, "text,label\nw1 w2,good\nw3,bad\nw1 w4,good\nw5 w3,bad\n").unwrap();
+//! let model = "tests/golden/head32/model"; // or "bert-base-uncased", from the hub
+//! let options = RunOptions { max_steps: Some(2), ..RunOptions::for_files(model, train, out) };
+//! let mut losses = vec![];
+//! let mut observe = |observation: Observation| {
+//!     if let Observation::Step { event, .. } = observation {
+//!         losses.push(event.loss);
+//!     }
+//! };
+//! let outcome = Training::new(options).run(&mut Watch::new(&AtomicBool::new(false), &mut observe))?;
+//! assert!(outcome.model.join("model.safetensors").is_file() && losses.len() == 2);
+//! # Ok::<(), bertsd_cuda::Error>(())
+//! ```
 
 pub mod checkpoint;
 pub mod data;
@@ -32,6 +55,8 @@ pub mod metrics;
 pub mod model;
 pub mod random;
 pub mod reports;
+pub mod text_value;
+pub mod threads;
 pub mod training;
 
 pub use error::{Error, Fault, Result};

@@ -1,4 +1,4 @@
-//! The binary: parse, run, and the one place that prints an error and picks the exit code.
+//! The binary: parse, run, and the one place that shows an error and picks the exit code.
 
 mod cli;
 mod commands;
@@ -8,25 +8,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match commands::run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", message(&error));
-            commands::exit_code(&error)
-        }
+    match cli::Cli::try_parse() {
+        Ok(cli) => commands::run(cli.command),
+        Err(answer) => commands::console::answer(&answer),
     }
-}
-
-/// An error with its causes; one whose text already ends with its cause's does not say it twice.
-fn message(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }

@@ -46,7 +46,10 @@ impl CheckpointStore {
     /// run's lock. `keep` is how many checkpoints stay; at least 1.
     pub fn open(run: impl AsRef<Path>, keep: usize) -> Result<Self> {
         if keep == 0 {
-            return Err(Error::setting("checkpoints to keep", "must be at least 1, or the run could not be resumed"));
+            return Err(Error::misuse(
+                "CheckpointStore::open",
+                "at least 1 checkpoint is kept, or the run could not be resumed",
+            ));
         }
         let directory = run.as_ref().join("checkpoints");
         fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;

@@ -35,7 +35,7 @@ impl Plan {
     /// `null`), so put floats of which that cannot be known into a section.
     pub fn new(metadata: &impl Serialize) -> Result<Self> {
         let metadata = serde_json::to_value(metadata)
-            .map_err(|e| Error::setting("checkpoint metadata", format!("cannot be written as JSON: {e}")))?;
+            .map_err(|e| Error::misuse("Plan::new", format!("the metadata cannot be written as JSON: {e}")))?;
         Ok(Self { metadata, sections: Vec::new() })
     }
 

@@ -4,9 +4,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use bertsd_cuda::training::RunOptions;
+use clap::{Args, ValueEnum, ValueHint};
 
-use super::{scoring::PredictionsOption, train::TrainOptions};
+use super::{given::Given, scoring::PredictionsOption};
 
 #[derive(Args, Clone, Debug)]
 #[command(
@@ -15,16 +16,19 @@ use super::{scoring::PredictionsOption, train::TrainOptions};
     mut_arg("predictions", |arg| arg.visible_alias("output")),
 )]
 pub struct EnsembleArgs {
+    #[command(flatten)]
+    pub given: Given,
+
     /// How members are combined: vote sums their probabilities, avg takes the mean of their weights
     #[arg(id = "combine", long = "method", value_name = "METHOD", help_heading = "Ensemble")]
     pub method: Combine,
 
     /// Finished runs or model directories, two or more [default: those that --seeds trains]
-    #[arg(id = "members", value_name = "DIR", conflicts_with = "seeds", help_heading = "Ensemble")]
+    #[arg(id = "members", value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "seeds", help_heading = "Ensemble")]
     pub members: Vec<String>,
 
     /// The same as naming them without an option
-    #[arg(long, num_args = 1.., value_name = "DIR", conflicts_with_all = ["seeds", "members"], help_heading = "Ensemble")]
+    #[arg(long, num_args = 1.., value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["seeds", "members"], help_heading = "Ensemble")]
     pub models: Vec<String>,
 
     /// Train one run for each of these seeds, in OUT/seed-N, with the options of train [default: none]
@@ -55,7 +59,7 @@ pub struct EnsembleArgs {
     pub output: PredictionsOption,
 
     #[command(flatten)]
-    pub options: TrainOptions,
+    pub options: RunOptions,
 }
 
 /// How members become one.

@@ -4,15 +4,16 @@ use bertsd_cuda::{
     device::{DeviceChoice, Precision},
     distillation::{Method, TeacherKind},
     encoder::Recompute,
+    text_value::parser,
 };
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::scoring::at_least_one;
 
 #[derive(Args, Clone, Debug)]
 pub struct InfoArgs {
     /// Model to describe: a Hugging Face directory, a run's directory, or owner/name on the hub (cached) [default: none]
-    #[arg(long, value_name = "DIR|NAME", help_heading = "Model")]
+    #[arg(long, value_name = "DIR|NAME", value_parser = parser::<String>(), value_hint = ValueHint::DirPath, help_heading = "Model")]
     pub model: Option<String>,
 
     /// Sequences of a micro-batch to plan memory for
@@ -24,11 +25,11 @@ pub struct InfoArgs {
     pub max_length: Option<usize>,
 
     /// Method to plan memory for: ft, se, sda, sdv
-    #[arg(long, value_name = "METHOD", default_value = "sda", value_parser = method, help_heading = "Memory plan")]
+    #[arg(long, value_parser = parser::<Method>(), value_name = "METHOD", default_value = "sda", help_heading = "Memory plan")]
     pub method: Method,
 
     /// Teacher to plan memory for: window:K, all, ema:D
-    #[arg(long, value_name = "TEACHER", default_value = "window:5", help_heading = "Memory plan")]
+    #[arg(long, value_parser = parser::<TeacherKind>(), value_name = "TEACHER", default_value = "window:5", help_heading = "Memory plan")]
     pub teacher: TeacherKind,
 
     /// Plan memory for the mean of the iterates too (se always keeps it)
@@ -36,16 +37,16 @@ pub struct InfoArgs {
     pub average: bool,
 
     /// What the backward pass makes again: none, gelu, layer
-    #[arg(long, value_name = "PART", default_value_t = Recompute::default(), help_heading = "Memory plan")]
+    #[arg(long, value_parser = parser::<Recompute>(), value_name = "PART", default_value = "gelu", help_heading = "Memory plan")]
     pub recompute: Recompute,
 
     /// Device to plan memory for: auto, cpu, cuda, cuda:N
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, help_heading = "Memory plan")]
+    #[arg(long, value_parser = parser::<DeviceChoice>(), value_name = "DEVICE", default_value = "auto", help_heading = "Memory plan")]
     pub device: DeviceChoice,
 
     /// What a GPU stores activations as: auto, bf16, tf32, f32; auto is bf16 there, and float32 on the processor; tf32 is f32 but
     /// for the factors of the products of linear layers, which are rounded to 10 bits of mantissa (by 0.05 % at most)
-    #[arg(long, value_name = "TYPE", default_value_t = Precision::Auto, help_heading = "Memory plan")]
+    #[arg(long, value_parser = parser::<Precision>(), value_name = "TYPE", default_value = "auto", help_heading = "Memory plan")]
     pub precision: Precision,
 
     /// Print one JSON object instead of tables
@@ -55,14 +56,4 @@ pub struct InfoArgs {
     /// CPU threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Computing")]
     pub threads: Option<usize>,
-}
-
-fn method(text: &str) -> Result<Method, String> {
-    match text {
-        "ft" => Ok(Method::Ft),
-        "se" => Ok(Method::Se),
-        "sda" => Ok(Method::Sda),
-        "sdv" => Ok(Method::Sdv),
-        _ => Err("is none of ft, se, sda, sdv".to_owned()),
-    }
 }

@@ -3,6 +3,7 @@
 mod completions;
 pub mod ensemble;
 mod eval;
+mod given;
 mod info;
 pub mod predict;
 mod report;
@@ -12,6 +13,7 @@ pub mod train;
 pub use completions::CompletionsArgs;
 pub use ensemble::EnsembleArgs;
 pub use eval::EvalArgs;
+pub use given::Given;
 pub use info::InfoArgs;
 pub use predict::PredictArgs;
 pub use report::ReportArgs;
@@ -21,7 +23,13 @@ use clap::{Parser, Subcommand};
 
 /// Fine-tune BERT classifiers with self-ensemble and self-distillation (arXiv 2002.10345).
 #[derive(Parser)]
-#[command(name = "bertsd-cuda", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(
+    name = "bertsd-cuda",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 110,
+    hide_possible_values = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

@@ -1,16 +1,20 @@
 //! Options of `predict`.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 
-use bertsd_cuda::{Error, data::Format, inference::PredictionFormat};
-use clap::{Args, ValueEnum};
+use bertsd_cuda::{
+    data::Format,
+    inference::PredictionFormat,
+    text_value::{InvalidValue, TextValue, list, parser},
+};
+use clap::{Args, ValueEnum, ValueHint, builder::PossibleValue};
 
 use super::scoring::{ColumnOptions, ComputeOptions, EncodeOptions, at_least_one};
 
 #[derive(Args, Clone, Debug)]
 pub struct PredictArgs {
     /// Model to classify with: a Hugging Face directory, a run's directory, or owner/name on the hub (cached)
-    #[arg(long, value_name = "DIR|NAME", help_heading = "Model")]
+    #[arg(long, value_name = "DIR|NAME", value_parser = parser::<String>(), value_hint = ValueHint::DirPath, help_heading = "Model")]
     pub model: String,
 
     #[command(flatten)]
@@ -21,7 +25,7 @@ pub struct PredictArgs {
     pub input: PathBuf,
 
     /// Format of the input: lines (one text a line), csv, tsv, tsv-quoted, jsonl, parquet [default: by the file's extension; lines from standard input and .txt]
-    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
+    #[arg(long, value_parser = parser::<InputFormat>(), value_name = "FORMAT", help_heading = "Data")]
     pub format: Option<InputFormat>,
 
     #[command(flatten)]
@@ -32,11 +36,11 @@ pub struct PredictArgs {
     pub output: PathBuf,
 
     /// Format of the answers: csv, tsv, jsonl [default: by the output's extension, else csv]
-    #[arg(long, value_name = "FORMAT", help_heading = "Output")]
+    #[arg(long, value_parser = parser::<PredictionFormat>(), value_name = "FORMAT", help_heading = "Output")]
     pub output_format: Option<PredictionFormat>,
 
     /// Which probabilities are written: all, that of the predicted label and those of every label; top, the first alone
-    #[arg(long, value_name = "WHICH", default_value = "all", help_heading = "Output")]
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "all", help_heading = "Output")]
     pub probabilities: Probabilities,
 
     /// Write every label's logit too
@@ -80,24 +84,21 @@ pub enum InputFormat {
 }
 
 impl FromStr for InputFormat {
-    type Err = Error;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "lines" => Ok(Self::Lines),
-            _ => text.parse().map(Self::Table).map_err(|_| {
-                let names = Format::ALL.map(|(name, _)| name).join(", ");
-                Error::setting("format", format!("'{text}' is none of lines, {names}"))
-            }),
+            _ => text
+                .parse()
+                .map(Self::Table)
+                .map_err(|_| InvalidValue(format!("'{text}' is none of {}", list(&Self::offered())))),
         }
     }
 }
 
-impl fmt::Display for InputFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lines => f.write_str("lines"),
-            Self::Table(format) => format.fmt(f),
-        }
+impl TextValue for InputFormat {
+    fn offered() -> Vec<PossibleValue> {
+        std::iter::once(PossibleValue::new("lines")).chain(Format::offered()).collect()
     }
 }

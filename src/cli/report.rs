@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bertsd_cuda::metrics::Metric;
+use bertsd_cuda::{metrics::Metric, text_value::parser};
 use clap::Args;
 
 use super::scoring::at_least_one;
@@ -18,7 +18,7 @@ pub struct ReportArgs {
     pub out: Vec<PathBuf>,
 
     /// Score on dev that is drawn and listed: accuracy, macro-f1, weighted-f1, mcc, loss, ece
-    #[arg(long, value_name = "METRIC", default_value_t = Metric::Accuracy, help_heading = "Output")]
+    #[arg(long, value_parser = parser::<Metric>(), value_name = "METRIC", default_value = "accuracy", help_heading = "Output")]
     pub metric: Metric,
 
     /// Print one JSON object instead of the table

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bertsd_cuda::{
     data::{Format, Truncation},
     device::{DeviceChoice, Precision},
+    text_value::parser,
 };
 use clap::Args;
 
@@ -16,7 +17,7 @@ pub struct EncodeOptions {
     pub max_length: Option<usize>,
 
     /// Which part of a text that is too long stays: head, tail, head+tail [default: as trained, else head]
-    #[arg(long, value_name = "PART", help_heading = "Model")]
+    #[arg(long, value_parser = parser::<Truncation>(), value_name = "PART", help_heading = "Model")]
     pub truncate: Option<Truncation>,
 }
 
@@ -47,7 +48,7 @@ pub struct DataOptions {
     pub label: Option<String>,
 
     /// Format of the data: csv, tsv, tsv-quoted, jsonl, parquet [default: by the file's extension]
-    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
+    #[arg(long, value_parser = parser::<Format>(), value_name = "FORMAT", help_heading = "Data")]
     pub format: Option<Format>,
 }
 
@@ -63,12 +64,12 @@ pub struct ComputeOptions {
     pub max_tokens: usize,
 
     /// Where to compute: auto, cpu, cuda, cuda:N
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, help_heading = "Computing")]
+    #[arg(long, value_parser = parser::<DeviceChoice>(), value_name = "DEVICE", default_value = "auto", help_heading = "Computing")]
     pub device: DeviceChoice,
 
     /// What a GPU stores activations as: auto, bf16, tf32, f32; auto is bf16 there, and float32 on the processor; tf32 is f32 but
     /// for the factors of the products of linear layers, which are rounded to 10 bits of mantissa (by 0.05 % at most)
-    #[arg(long, value_name = "TYPE", default_value_t = Precision::Auto, help_heading = "Computing")]
+    #[arg(long, value_parser = parser::<Precision>(), value_name = "TYPE", default_value = "auto", help_heading = "Computing")]
     pub precision: Precision,
 
     /// CPU threads [default: all cores]

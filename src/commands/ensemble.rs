@@ -7,30 +7,28 @@ use std::{
 
 use bertsd_cuda::{
     Error, Result,
-    data::{Examples, LabelMap, Preset, Source},
-    device::{DeviceChoice, Precision},
+    data::{Examples, LabelMap, Source},
     ensemble::{ClassOrder, Vote, average},
     inference::{OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter},
     metrics::{Accumulator, Scores},
     model::ConfigFile,
+    threads::set_threads,
+    training::{RunOptions, Start, Training},
 };
 use serde_json::{Map, Value};
 
 use super::{
     console, score_table,
     scoring::{self, Compute, Loaded},
-    threads::set_threads,
     train,
 };
 use crate::cli::{
     EnsembleArgs,
     ensemble::Combine,
     scoring::{ColumnOptions, DataOptions, EncodeOptions},
-    train::{TrainArgs, TrainOptions},
 };
 
-/// Batches of the evaluation where the user says nothing.
-const BATCH_SIZE: usize = 64;
+/// Tokens of an evaluation batch where the user says nothing.
 const MAX_TOKENS: usize = 4096;
 
 /// What the ensemble makes of the data.
@@ -54,7 +52,7 @@ pub fn run(mut args: EnsembleArgs) -> anyhow::Result<()> {
         adopt_test_set(&mut args)?;
     } else {
         let config = args.config.take();
-        args.options = train::resolve(TrainArgs { config, options: args.options, ..TrainArgs::default() })?;
+        args.options = train::with_config(config.as_deref(), args.given.clone(), args.options)?;
     }
     let data = data(&args)?;
     require_purpose(&args, data.is_some())?;
@@ -102,10 +100,10 @@ fn adopt_test_set(args: &mut EnsembleArgs) -> Result<()> {
     if args.method == Combine::Avg && !place.exists() {
         return Ok(());
     }
-    console::note(format_args!("classifying {}, the test set of {}", place.display(), run.display()));
+    console::say(format_args!("classifying {}, the test set of {}", place.display(), run.display()));
     let options = &mut args.options;
     (options.test, options.preset, options.data_dir) = (of_run.test, of_run.preset, of_run.data_dir);
-    options.format = options.format.take().or(of_run.format);
+    options.format = options.format.or(of_run.format);
     options.no_header = options.no_header.or(of_run.no_header);
     Ok(())
 }
@@ -115,8 +113,7 @@ fn data(args: &EnsembleArgs) -> Result<Option<Data>> {
     if let Some(file) = args.data.as_ref().or(options.test.as_ref()) {
         return Ok(Some(Data::File(file.clone())));
     }
-    let (Some(preset), Some(directory)) = (&options.preset, &options.data_dir) else { return Ok(None) };
-    let preset: Preset = preset.parse().map_err(|fault| Error::setting("--preset", format!("{fault}")))?;
+    let (Some(preset), Some(directory)) = (options.preset, &options.data_dir) else { return Ok(None) };
     let test = preset.open(directory)?.tests.into_iter().next();
     Ok(test.map(|(_, source)| Data::Preset(source)))
 }
@@ -149,19 +146,15 @@ fn require_purpose(args: &EnsembleArgs, data: bool) -> Result<()> {
 }
 
 fn compute(args: &EnsembleArgs) -> Result<Compute> {
-    let device: DeviceChoice = args.options.device.as_deref().unwrap_or("auto").parse()?;
-    let precision: Precision = args.options.precision.as_deref().unwrap_or("auto").parse()?;
+    let RunOptions { device, precision, eval_batch_size: batch_size, max_tokens, .. } = args.options;
     device.resolve(precision)?;
-    let at_least_one = |name: &str, given: Option<usize>, default| match given {
-        Some(0) => Err(Error::setting(name, "must be at least 1")),
-        given => Ok(given.unwrap_or(default)),
-    };
-    Ok(Compute {
-        device,
-        precision,
-        batch_size: at_least_one("eval-batch-size", args.options.eval_batch_size, BATCH_SIZE)?,
-        max_tokens: at_least_one("max-tokens", args.options.max_tokens, MAX_TOKENS)?,
-    })
+    let max_tokens = max_tokens.unwrap_or(MAX_TOKENS);
+    for (name, count) in [("eval-batch-size", batch_size), ("max-tokens", max_tokens)] {
+        if count == 0 {
+            return Err(Error::setting(name, "must be at least 1"));
+        }
+    }
+    Ok(Compute { device, precision, batch_size, max_tokens })
 }
 
 fn out(args: &EnsembleArgs) -> Result<&Path> {
@@ -173,14 +166,15 @@ fn train_seeds(args: &EnsembleArgs) -> anyhow::Result<Vec<PathBuf>> {
     let mut members = Vec::new();
     for seed in &args.seeds {
         let run = out(args)?.join(format!("seed-{seed}"));
-        let options = TrainOptions { seed: Some(*seed), out: Some(run.clone()), ..args.options.clone() };
+        let options = RunOptions { seed: *seed, out: Some(run.clone()), ..args.options.clone() };
         if run.join("run.toml").is_file() && !args.overwrite {
             train::require_same(&run, &options)?;
-            console::note(format_args!("going on with {}", run.display()));
-            train::train(TrainArgs { resume: Some(run.clone()), ..TrainArgs::default() })?;
+            console::say(format_args!("going on with {}", run.display()));
+            train::train(Training::resume(&run)?)?;
         } else {
-            console::note(format_args!("training {}", run.display()));
-            train::train(TrainArgs { overwrite: args.overwrite, options, ..TrainArgs::default() })?;
+            console::say(format_args!("training {}", run.display()));
+            let start = if args.overwrite { Start::Overwrite } else { Start::New };
+            train::train(Training { start, ..Training::new(options) })?;
         }
         members.push(run.join("model"));
     }
@@ -201,7 +195,7 @@ fn save_average(args: &EnsembleArgs, members: &[PathBuf]) -> Result<PathBuf> {
     }
     let parent = out(args)?;
     fs::create_dir_all(parent).map_err(Error::io("create directory", parent))?;
-    let model = average(members, &mut |member, notice| console::note(format_args!("{}: {notice}", member.display())))?;
+    let model = average(members, &mut |member, notice| console::say(format_args!("{}: {notice}", member.display())))?;
     model.save(&directory, &model.weights)?;
     Ok(directory)
 }
@@ -222,10 +216,10 @@ fn vote(
         let mut loaded = Loaded::open(&member.display().to_string())?;
         let order = ClassOrder::new(labels, &loaded.model.labels, member)?;
         let source = match data {
-            Data::File(file) => loaded.source(file.clone(), &data_options(args)?, !args.unlabelled)?,
+            Data::File(file) => loaded.source(file.clone(), &data_options(args), !args.unlabelled)?,
             Data::Preset(source) => source.clone(),
         };
-        let examples = loaded.examples(&source, &encode_options(args)?, (!args.unlabelled).then_some(&known))?;
+        let examples = loaded.examples(&source, &encode_options(args), (!args.unlabelled).then_some(&known))?;
         let mut logits = vec![0.0f32; examples.len() * classes];
         outcome.device = loaded.sweep(&examples, compute, &mut |numbers, batch| {
             for (&number, row) in numbers.iter().zip(batch.chunks_exact(classes)) {
@@ -257,20 +251,15 @@ fn vote(
     Ok((outcome, vote, examples))
 }
 
-fn data_options(args: &EnsembleArgs) -> Result<DataOptions> {
-    let options = &args.options;
-    let columns = ColumnOptions {
-        text: options.text.clone(),
-        text_pair: options.text_pair.clone(),
-        no_header: options.no_header,
-    };
-    let format = options.format.as_deref().map(str::parse).transpose()?;
-    Ok(DataOptions { columns, label: options.label.clone(), format })
+fn data_options(args: &EnsembleArgs) -> DataOptions {
+    let RunOptions { text, text_pair, no_header, label, format, .. } = args.options.clone();
+    DataOptions { columns: ColumnOptions { text, text_pair, no_header }, label, format }
 }
 
-fn encode_options(args: &EnsembleArgs) -> Result<EncodeOptions> {
-    let truncate = args.options.truncate.as_deref().map(str::parse).transpose()?;
-    Ok(EncodeOptions { max_length: args.options.max_length, truncate })
+fn encode_options(args: &EnsembleArgs) -> EncodeOptions {
+    // A default is not said, and as trained wins over it.
+    let truncate = args.given.contains("truncate").then_some(args.options.truncate);
+    EncodeOptions { max_length: args.options.max_length, truncate }
 }
 
 fn write_predictions(

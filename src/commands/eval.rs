@@ -5,13 +5,13 @@ use bertsd_cuda::{
     data::{LabelMap, Source, Splits},
     inference::{OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter, softmax},
     metrics::Accumulator,
+    threads::set_threads,
 };
 use serde_json::{Map, Value};
 
 use super::{
     console, score_table,
     scoring::{Compute, Loaded},
-    threads::set_threads,
 };
 use crate::cli::EvalArgs;
 

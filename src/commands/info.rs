@@ -10,11 +10,12 @@ use bertsd_cuda::{
     distillation::{Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
     model::{ConfigFile, Layout},
+    threads::set_threads,
     training::{MemoryPlan, largest_that_fits},
 };
 use serde_json::{Map, Value, json};
 
-use super::{console, score_table::aligned, scoring, threads::set_threads};
+use super::{console, score_table::aligned, scoring};
 use crate::cli::InfoArgs;
 
 /// Longest sequence of training where the user says none.

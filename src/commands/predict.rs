@@ -8,19 +8,18 @@ use std::{
 use bertsd_cuda::{
     Error, Result,
     data::{Columns, Conventions, EncodeSettings, Format, Table},
-    device::{Capacity, Device, Shape},
+    device::{Capacity, Device, OnDevice, Shape},
     inference::{
         Classifier, Event, OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter,
         STANDARD_INPUT, StreamSettings, TextInput, classify_stream, softmax,
     },
+    threads::set_threads,
 };
 use indicatif::ProgressBar;
 
 use super::{
     console,
-    on_device::on_device,
     scoring::{Compute, Loaded},
-    threads::set_threads,
 };
 use crate::cli::{
     PredictArgs,
@@ -52,43 +51,47 @@ pub fn run(args: PredictArgs) -> anyhow::Result<()> {
     // A bar between the answers would spoil both.
     let talks = args.output.as_os_str() == "-" && io::stdout().is_terminal();
     let bar = if talks { ProgressBar::hidden() } else { console::bar("classifying", input.size()) };
-    let outcome = PredictionWriter::new(file, format, fields, &labels).and_then(|writer| {
-        on_device!(backend, make => {
-            let capacity = capacity(settings);
-            let device = make(Shape::new(&loaded.model.config), capacity)?;
-            let classifier = Classifier::new(device, &loaded.model, capacity)?;
-            loaded.model.weights = Vec::new();
-            answer(classifier, &loaded, input, settings, writer, &bar)
-        })
-    });
+    let outcome = PredictionWriter::new(file, format, fields, &labels)
+        .and_then(|writer| backend.run(Answers { loaded: &mut loaded, input, settings, writer, bar: &bar }));
     bar.finish_and_clear();
     Ok(console::forgive_broken_pipe(outcome)?)
 }
 
-fn answer<D: Device>(
-    mut classifier: Classifier<D>,
-    loaded: &Loaded,
+/// Every text once, on any device.
+struct Answers<'a> {
+    loaded: &'a mut Loaded,
     input: TextInput,
     settings: StreamSettings,
-    mut writer: PredictionWriter<'_>,
-    bar: &ProgressBar,
-) -> Result<()> {
-    classify_stream(&mut classifier, &loaded.tokenizer, input, settings, &mut |event| match event {
-        Event::Row(row) => writer.write(&Prediction {
-            kept: row.kept,
-            text: row.text,
-            pair: row.pair.unwrap_or_default(),
-            truth: "",
-            probabilities: &softmax(row.logits),
-            logits: row.logits,
-            input_ids: row.input_ids,
-        }),
-        Event::Chunk { position } => {
-            bar.set_position(position);
-            writer.flush()
-        }
-    })?;
-    writer.finish()
+    writer: PredictionWriter<'a>,
+    bar: &'a ProgressBar,
+}
+
+impl OnDevice for Answers<'_> {
+    type Output = Result<()>;
+
+    fn run<D: Device>(self, make: impl FnOnce(Shape, Capacity) -> Result<D>) -> Result<()> {
+        let Self { loaded, input, settings, mut writer, bar } = self;
+        let capacity = capacity(settings);
+        let device = make(Shape::new(&loaded.model.config), capacity)?;
+        let mut classifier = Classifier::new(device, &loaded.model, capacity)?;
+        loaded.model.weights = Vec::new();
+        classify_stream(&mut classifier, &loaded.tokenizer, input, settings, &mut |event| match event {
+            Event::Row(row) => writer.write(&Prediction {
+                kept: row.kept,
+                text: row.text,
+                pair: row.pair.unwrap_or_default(),
+                truth: "",
+                probabilities: &softmax(row.logits),
+                logits: row.logits,
+                input_ids: row.input_ids,
+            }),
+            Event::Chunk { position } => {
+                bar.set_position(position);
+                writer.flush()
+            }
+        })?;
+        writer.finish()
+    }
 }
 
 fn input(args: &PredictArgs, loaded: &Loaded) -> Result<TextInput> {

@@ -11,7 +11,7 @@ pub fn run(args: ReportArgs) -> anyhow::Result<()> {
         CurveOptions { title: args.title, metric: args.metric, width: args.width, smoothing_steps: args.smoothing };
     for path in &args.out {
         write_curves(&runs, &options, path)?;
-        console::note(format_args!("wrote {}", path.display()));
+        console::say(format_args!("wrote {}", path.display()));
     }
     let summary = Summary::of(&runs, args.metric);
     let text = if args.json { format!("{}\n", serde_json::to_string(&summary)?) } else { summary.to_string() };

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use bertsd_cuda::metrics::{Accumulator, Metric, Scores};
+use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 /// A confusion matrix of more classes is neither read nor printed.
@@ -35,10 +36,10 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
 /// One row of scores for each name.
 pub fn comparison<'a>(rows: impl IntoIterator<Item = (&'a str, &'a Scores)>) -> String {
     let mut table = vec![vec![String::new()]];
-    table[0].extend(Metric::ALL.map(|metric| metric.name().to_owned()));
+    table[0].extend(Metric::value_variants().iter().map(Metric::to_string));
     for (name, scores) in rows {
         let mut row = vec![name.to_owned()];
-        row.extend(Metric::ALL.map(|metric| format!("{:.4}", metric.of(scores))));
+        row.extend(Metric::value_variants().iter().map(|metric| format!("{:.4}", metric.of(scores))));
         table.push(row);
     }
     aligned(&table)

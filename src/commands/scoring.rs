@@ -8,15 +8,13 @@ use bertsd_cuda::{
         BertTokenizer, Columns, EncodeSettings, EvaluationPlan, Examples, LabelMap, Labels, Source, Table,
         TokenizeRequest, TokenizedSet, Truncation,
     },
-    device::{Capacity, Device, DeviceChoice, Precision, Shape},
+    device::{Capacity, Device, DeviceChoice, OnDevice, Precision, Shape},
     inference::{Classifier, TrainedWith, Visit, locate},
     model::{Model, Purpose},
+    text_value::InvalidValue,
 };
 
-use super::{
-    console::{self, DownloadBar},
-    on_device::on_device,
-};
+use super::console::{self, DownloadBar};
 use crate::cli::scoring::{ColumnOptions, ComputeOptions, DataOptions, EncodeOptions};
 
 /// Longest sequence where neither the user nor the model says one.
@@ -28,7 +26,7 @@ const NO_PAIR: &str = "none";
 /// The directory of a model by any of its names.
 pub fn find(name: &str) -> Result<PathBuf> {
     let mut bar = DownloadBar::default();
-    let found = locate(name, &mut |news| bar.hear(news));
+    let found = locate(name, &mut |download| bar.update(download));
     bar.clear();
     found
 }
@@ -44,7 +42,7 @@ impl Loaded {
     pub fn open(name: &str) -> Result<Self> {
         let directory = find(name)?;
         let (model, notices) = Model::load(&directory, Purpose::Inference)?;
-        notices.iter().for_each(|notice| console::note(format_args!("{}: {notice}", directory.display())));
+        notices.iter().for_each(|notice| console::say(format_args!("{}: {notice}", directory.display())));
         Self::of(model)
     }
 
@@ -58,9 +56,9 @@ impl Loaded {
         let config = &self.model.config;
         let trained = match &self.trained.truncate {
             None => Truncation::default(),
-            Some(part) => part
-                .parse()
-                .map_err(|fault: Error| Error::model(self.model.source.join("config.json"), fault.to_string()))?,
+            Some(part) => part.parse().map_err(|reason: InvalidValue| {
+                Error::model(self.model.source.join("config.json"), format!("truncate: {reason}"))
+            })?,
         };
         let longest = || self.trained.max_length.unwrap_or(MAX_LENGTH).min(config.max_positions);
         let settings = EncodeSettings {
@@ -136,21 +134,27 @@ impl Loaded {
             length: lengths.iter().copied().max().unwrap_or(0) as usize,
         };
         let backend = compute.device.resolve(compute.precision)?;
-        on_device!(backend, make => {
-            self.sweep_on(make(Shape::new(&self.model.config), capacity)?, examples, &plan, capacity, visit)
-        })
+        backend.run(Sweep { loaded: self, examples, plan: &plan, capacity, visit })
     }
+}
 
-    fn sweep_on<D: Device>(
-        &mut self,
-        device: D,
-        examples: &Examples,
-        plan: &EvaluationPlan,
-        capacity: Capacity,
-        visit: &mut Visit<'_>,
-    ) -> Result<String> {
-        let mut classifier = Classifier::new(device, &self.model, capacity)?;
-        self.model.weights = Vec::new();
+/// Every example once, on any device.
+struct Sweep<'a, 'v> {
+    loaded: &'a mut Loaded,
+    examples: &'a Examples,
+    plan: &'a EvaluationPlan,
+    capacity: Capacity,
+    visit: &'a mut Visit<'v>,
+}
+
+impl OnDevice for Sweep<'_, '_> {
+    type Output = Result<String>;
+
+    fn run<D: Device>(self, make: impl FnOnce(Shape, Capacity) -> Result<D>) -> Result<String> {
+        let Self { loaded, examples, plan, capacity, visit } = self;
+        let device = make(Shape::new(&loaded.model.config), capacity)?;
+        let mut classifier = Classifier::new(device, &loaded.model, capacity)?;
+        loaded.model.weights = Vec::new();
         let bar = console::bar("classifying", examples.tokens());
         let lengths = examples.lengths();
         classifier.sweep(examples, plan, &mut |members, logits| {

@@ -12,24 +12,34 @@
 //! its mismatched half of dev stands as the test set.
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
-use super::{ColumnRef, Columns, Conventions, Folders, Format, LabelMap, Source, Table};
-use crate::{Error, Result};
+use clap::ValueEnum;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use super::{ColumnRef, Columns, Conventions, Folders, Format, LabelMap, Source, Table};
+use crate::{
+    Error, Result,
+    text_value::{text_enum, text_serde},
+};
+
+/// A benchmark set by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Preset {
     Imdb,
     AgNews,
     Dbpedia,
+    #[value(name = "yelp-p")]
     YelpPolarity,
+    #[value(name = "yelp-f")]
     YelpFull,
     Snli,
     Mnli,
 }
+
+text_enum!(Preset);
+text_serde!(Preset);
 
 /// The named parts of a data set.
 #[derive(Clone, Debug)]
@@ -42,16 +52,6 @@ pub struct Splits {
 }
 
 impl Preset {
-    pub const ALL: [(&'static str, Self); 7] = [
-        ("imdb", Self::Imdb),
-        ("ag-news", Self::AgNews),
-        ("dbpedia", Self::Dbpedia),
-        ("yelp-p", Self::YelpPolarity),
-        ("yelp-f", Self::YelpFull),
-        ("snli", Self::Snli),
-        ("mnli", Self::Mnli),
-    ];
-
     /// Whether it is distributed with a development set.
     pub fn has_dev(self) -> bool {
         matches!(self, Self::Snli | Self::Mnli)
@@ -171,23 +171,4 @@ fn inference(path: PathBuf) -> Source {
     // Rows of the .txt files end after the labels their annotators gave, which are one to five.
     let conventions = Conventions { ragged: true, unlabelled: Some("-".into()), ..Conventions::default() };
     Source::Table(Table { path, format, header: true, columns, conventions })
-}
-
-impl FromStr for Preset {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let known = Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, preset)| *preset);
-        known.ok_or_else(|| {
-            let names = Self::ALL.map(|(name, _)| name).join(", ");
-            Error::setting("preset", format!("'{text}' is none of {names}"))
-        })
-    }
-}
-
-impl fmt::Display for Preset {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(_, preset)| preset == self).map_or("", |(name, _)| name);
-        f.write_str(name)
-    }
 }

@@ -13,18 +13,22 @@ use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
-    str::FromStr,
 };
+
+use clap::ValueEnum;
 
 use super::{
     Columns, Row,
     delimited::{self, Quoting},
     jsonl, parquet,
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    text_value::{text_enum, text_serde},
+};
 
 /// The layout of a table's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Commas, RFC 4180 quoting.
     Csv,
@@ -33,19 +37,15 @@ pub enum Format {
     /// Tabs, RFC 4180 quoting.
     TsvQuoted,
     /// One JSON object a line.
+    #[value(name = "jsonl")]
     JsonLines,
     Parquet,
 }
 
-impl Format {
-    pub const ALL: [(&'static str, Self); 5] = [
-        ("csv", Self::Csv),
-        ("tsv", Self::Tsv),
-        ("tsv-quoted", Self::TsvQuoted),
-        ("jsonl", Self::JsonLines),
-        ("parquet", Self::Parquet),
-    ];
+text_enum!(Format);
+text_serde!(Format);
 
+impl Format {
     /// By the file's extension: `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet`.
     pub fn of(path: &Path) -> Result<Self> {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
@@ -59,25 +59,6 @@ impl Format {
                 "the extension does not tell the format (.csv, .tsv, .jsonl, .ndjson, .parquet); give it with --format",
             )),
         }
-    }
-}
-
-impl FromStr for Format {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let known = Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, format)| *format);
-        known.ok_or_else(|| {
-            let names = Self::ALL.map(|(name, _)| name).join(", ");
-            Error::setting("format", format!("'{text}' is none of {names}"))
-        })
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(_, format)| format == self).map_or("", |(name, _)| name);
-        f.write_str(name)
     }
 }
 

@@ -6,9 +6,14 @@
 //! the second. Each text is then cut to its share on its own. (Where both texts alone exceed the length, `encode` of
 //! `tokenizers` 0.23.2 cuts them before it compares them, and so gives an odd token to the second.)
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::ops::Range;
 
-use crate::{Error, Result};
+use clap::ValueEnum;
+
+use crate::{
+    Error, Result,
+    text_value::{text_enum, text_serde},
+};
 
 /// [CLS] and [SEP].
 pub(super) const SINGLE_SPECIALS: usize = 2;
@@ -16,20 +21,21 @@ pub(super) const SINGLE_SPECIALS: usize = 2;
 pub(super) const PAIR_SPECIALS: usize = 3;
 
 /// The end of a text that is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Truncation {
     #[default]
     Head,
     Tail,
     /// Both: 128 of 510 tokens from the start and the rest from the end (Sun et al. 2019, *How to Fine-Tune BERT for Text
     /// Classification?*, section 5.3.1), scaled to other lengths.
+    #[value(name = "head+tail")]
     HeadTail,
 }
 
-impl Truncation {
-    pub const ALL: [(&'static str, Self); 3] =
-        [("head", Self::Head), ("tail", Self::Tail), ("head+tail", Self::HeadTail)];
+text_enum!(Truncation);
+text_serde!(Truncation);
 
+impl Truncation {
     /// The two ranges of `0..length` that are kept, at most `budget` tokens together; the second may be empty.
     pub(super) fn keep(self, length: usize, budget: usize) -> (Range<usize>, Range<usize>) {
         if length <= budget {
@@ -41,22 +47,6 @@ impl Truncation {
             Self::HeadTail => (budget * 128 + 255) / 510,
         };
         (0..head, length - (budget - head)..length)
-    }
-}
-
-impl FromStr for Truncation {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let known = Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, truncation)| *truncation);
-        known.ok_or_else(|| Error::setting("truncate", format!("'{text}' is none of head, tail, head+tail")))
-    }
-}
-
-impl fmt::Display for Truncation {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(_, truncation)| truncation == self).map_or("", |(name, _)| name);
-        f.write_str(name)
     }
 }
 
@@ -128,7 +118,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_kept_fills_the_budget(length in 0usize..3000, budget in 1usize..600) {
-            for (_, truncation) in Truncation::ALL {
+            for &truncation in Truncation::value_variants() {
                 let (head, tail) = truncation.keep(length, budget);
                 prop_assert_eq!(head.len() + tail.len(), length.min(budget));
                 prop_assert!(head.start == 0 && head.end <= tail.start && tail.end == length);

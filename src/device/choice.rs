@@ -2,8 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use clap::{ValueEnum, builder::PossibleValue};
+
 use super::cuda;
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    text_value::{InvalidValue, TextValue, text_enum, text_serde},
+};
 
 /// The value of `--device`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +24,7 @@ pub enum DeviceChoice {
 }
 
 /// The value of `--precision`: what a GPU stores activations and the forward pass's weights as, and what it multiplies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
     /// bf16 on a GPU, float32 on the processor.
     #[default]
@@ -29,6 +34,9 @@ pub enum Precision {
     Tf32,
     F32,
 }
+
+text_enum!(Precision);
+text_serde!(Precision, DeviceChoice);
 
 /// A device that this build can run on. Static dispatch starts from a match on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +76,11 @@ impl DeviceChoice {
 }
 
 impl FromStr for DeviceChoice {
-    type Err = Error;
+    type Err = InvalidValue;
 
     /// `cuda` is `cuda:0`.
-    fn from_str(text: &str) -> Result<Self> {
-        let unknown = || Error::setting("device", format!("'{text}' is none of auto, cpu, cuda, cuda:N (N from 0)"));
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let unknown = || InvalidValue(format!("'{text}' is none of auto, cpu, cuda, cuda:N (N from 0)"));
         match text.split_once(':') {
             None if text == "auto" => Ok(Self::Auto),
             None if text == "cpu" => Ok(Self::Cpu),
@@ -96,28 +104,9 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Bf16 => "bf16",
-            Self::Tf32 => "tf32",
-            Self::F32 => "f32",
-        })
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "bf16" => Ok(Self::Bf16),
-            "tf32" => Ok(Self::Tf32),
-            "f32" => Ok(Self::F32),
-            _ => Err(Error::setting("precision", format!("'{text}' is none of auto, bf16, tf32, f32"))),
-        }
+impl TextValue for DeviceChoice {
+    fn offered() -> Vec<PossibleValue> {
+        ["auto", "cpu", "cuda"].map(PossibleValue::new).to_vec()
     }
 }
 

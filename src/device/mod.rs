@@ -10,6 +10,7 @@ mod choice;
 pub mod cpu;
 pub mod cuda;
 mod dropout;
+mod on_device;
 mod optimizer;
 mod shape;
 mod step;
@@ -21,6 +22,7 @@ use timeline::Span;
 
 pub use choice::{Backend, DeviceChoice, Precision};
 pub use dropout::{Dropout, Mask, Site};
+pub use on_device::OnDevice;
 pub use optimizer::{Follow, Mean, OptimizerOps, ParameterRange, Teacher, TrainingState, Update};
 pub use shape::{Capacity, Shape, Storage};
 pub use step::{Direction, Distance, ForwardWeights, LossKind, PassKey, Rows, Scope, StepScalars, Write};

@@ -18,11 +18,12 @@ pub use plan::{Plan, Source};
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use clap::{ValueEnum, builder::PossibleValue};
+
+use crate::text_value::{InvalidValue, TextValue, text_enum, text_serde};
 
 /// How a classifier is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Method {
     /// Cross-entropy; the result is θ_T.
     Ft,
@@ -53,21 +54,28 @@ impl fmt::Display for TeacherKind {
 }
 
 impl FromStr for TeacherKind {
-    type Err = String;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let invalid = |reason: String| Err(InvalidValue(reason));
         match text.split_once(':') {
             None if text == "all" => Ok(Self::All),
             Some(("window", size)) => match size.parse() {
                 Ok(size @ 1..=MAX_WINDOW) => Ok(Self::Window(size)),
-                _ => Err(format!("a window holds 1 to {MAX_WINDOW} steps, not '{size}'")),
+                _ => invalid(format!("a window holds 1 to {MAX_WINDOW} steps, not '{size}'")),
             },
             Some(("ema", decay)) => match decay.parse() {
                 Ok(decay) if (0.0..1.0).contains(&decay) => Ok(Self::Ema(decay)),
-                _ => Err(format!("an EMA's decay is at least 0 and below 1, not '{decay}'")),
+                _ => invalid(format!("an EMA's decay is at least 0 and below 1, not '{decay}'")),
             },
-            _ => Err(format!("'{text}' is none of window:K, all, ema:DECAY")),
+            _ => invalid(format!("'{text}' is none of window:K, all, ema:DECAY")),
         }
+    }
+}
+
+impl TextValue for TeacherKind {
+    fn offered() -> Vec<PossibleValue> {
+        ["window:5", "all", "ema:0.999"].map(PossibleValue::new).to_vec()
     }
 }
 
@@ -75,14 +83,16 @@ impl FromStr for TeacherKind {
 const MAX_WINDOW: usize = 32_000;
 
 /// How `sdv` gets the logits of old weights on the current batch. Both give the same numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SdvMode {
     /// Run today's weights on the next K batches too and keep only those logits.
     LookAhead,
     /// Keep K copies of the weights: the plain way, to check the other against.
     Stored,
 }
+
+text_enum!(Method, SdvMode);
+text_serde!(Method, SdvMode, TeacherKind);
 
 /// λ over the steps.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,11 +11,12 @@ mod workspace;
 pub use footprint::Footprint;
 pub use workspace::{Keep, Workspace};
 
-use std::{fmt, str::FromStr};
+use clap::ValueEnum;
 
 use crate::{
     device::{Dropout, Mask, Rows, Shape, Site},
     model::{BertConfig, Layout},
+    text_value::{text_enum, text_serde},
 };
 
 /// Which rows of the last encoder layer are computed.
@@ -28,7 +29,7 @@ pub enum LastLayer {
 }
 
 /// What the backward pass makes again instead of keeping it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Recompute {
     /// Nothing.
     None,
@@ -39,28 +40,8 @@ pub enum Recompute {
     Layer,
 }
 
-impl FromStr for Recompute {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::None),
-            "gelu" => Ok(Self::Gelu),
-            "layer" => Ok(Self::Layer),
-            _ => Err(format!("'{text}' is none of none, gelu, layer")),
-        }
-    }
-}
-
-impl fmt::Display for Recompute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Gelu => "gelu",
-            Self::Layer => "layer",
-        })
-    }
-}
+text_enum!(Recompute);
+text_serde!(Recompute);
 
 /// Sizes, parameter places and drop probabilities of one classifier.
 #[derive(Clone, Debug)]

@@ -22,11 +22,11 @@ impl Vote {
     /// Adds one member's say, from its logits \[examples, N\] in its own order of classes.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the shapes differ.
+    /// [`Error::Misuse`] when the shapes differ.
     pub fn add(&mut self, logits: &[f32], order: &ClassOrder) -> Result<()> {
         if logits.len() != self.sums.len() || order.numbers().len() != self.classes {
             let message = format!("{} logits do not match {} sums", logits.len(), self.sums.len());
-            return Err(Error::setting("vote", message));
+            return Err(Error::misuse("Vote::add", message));
         }
         for (sums, row) in self.sums.chunks_exact_mut(self.classes).zip(logits.chunks_exact(self.classes)) {
             let probabilities = softmax(row);

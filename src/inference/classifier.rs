@@ -52,7 +52,7 @@ impl<D: Device> Classifier<D> {
     /// Logits \[B, N\] of a batch.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the batch is larger than the capacity, or empty.
+    /// [`Error::Misuse`] when the batch is larger than the capacity, or empty.
     pub fn logits(&mut self, batch: &PackedBatch) -> Result<Cow<'_, [f32]>> {
         let longest = batch.offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0) as usize;
         let Capacity { tokens, sequences, length } = self.capacity;
@@ -63,7 +63,7 @@ impl<D: Device> Classifier<D> {
                 batch.tokens(),
                 batch.sequences()
             );
-            return Err(Error::setting("batch", message));
+            return Err(Error::misuse("Classifier::logits", message));
         }
         let Self { device, encoder, workspace, weights, batch: uploaded, .. } = self;
         device.upload(uploaded, batch, &StepScalars::default())?;

@@ -5,25 +5,27 @@
 //! name, `logits` a list in the order of the classes, and `input_ids` the token ids. Numbers are the shortest that read back as
 //! the same float32.
 
-use std::{fmt, path::Path, str::FromStr};
+use std::path::Path;
 
+use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 
 use super::{OutputFile, largest};
-use crate::{Error, Result};
+use crate::{Error, Result, text_value::text_enum};
 
 /// How answers are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PredictionFormat {
     Csv,
     /// Tabs, no quoting; tabs and line breaks in texts become spaces.
     Tsv,
+    #[value(name = "jsonl")]
     JsonLines,
 }
 
-impl PredictionFormat {
-    pub const ALL: [(&'static str, Self); 3] = [("csv", Self::Csv), ("tsv", Self::Tsv), ("jsonl", Self::JsonLines)];
+text_enum!(PredictionFormat);
 
+impl PredictionFormat {
     /// By the file's extension; CSV for what has none, standard output among them.
     pub fn of(path: &Path) -> Self {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
@@ -32,21 +34,6 @@ impl PredictionFormat {
             "jsonl" | "ndjson" => Self::JsonLines,
             _ => Self::Csv,
         }
-    }
-}
-
-impl FromStr for PredictionFormat {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let known = Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, format)| *format);
-        known.ok_or_else(|| Error::setting("output-format", format!("'{text}' is none of csv, tsv, jsonl")))
-    }
-}
-
-impl fmt::Display for PredictionFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::ALL.iter().find(|(_, format)| format == self).map_or("", |(name, _)| name))
     }
 }
 

@@ -54,8 +54,8 @@ impl Accumulator {
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         let (ours, theirs) = (self.confusion.classes(), other.confusion.classes());
         if ours != theirs {
-            return Err(Error::setting(
-                "classes",
+            return Err(Error::misuse(
+                "Accumulator::merge",
                 format!("scores over {theirs} classes cannot join those over {ours}"),
             ));
         }
@@ -96,10 +96,10 @@ impl Accumulator {
         let classes = self.confusion.classes();
         if labels.len().checked_mul(classes) != Some(rows.len()) {
             let message = format!("{} predicted values do not make {} rows of {classes}", rows.len(), labels.len());
-            return Err(Error::setting("predictions", message));
+            return Err(Error::misuse("Accumulator", message));
         }
         match labels.iter().find(|&&label| label as usize >= classes) {
-            Some(label) => Err(Error::setting("labels", format!("label {label} is not below {classes}"))),
+            Some(label) => Err(Error::misuse("Accumulator", format!("label {label} is not below {classes}"))),
             None => Ok(()),
         }
     }

@@ -1,15 +1,12 @@
 //! The score that decides which checkpoint is best, chosen by name.
 
-use std::{fmt, str::FromStr};
-
-use serde::{Deserialize, Serialize};
+use clap::ValueEnum;
 
 use super::Scores;
-use crate::Error;
+use crate::text_value::{text_enum, text_serde};
 
 /// A score by name: `accuracy`, `macro-f1`, `weighted-f1`, `mcc`, `loss` or `ece`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Metric {
     #[default]
     Accuracy,
@@ -20,6 +17,9 @@ pub enum Metric {
     Ece,
 }
 
+text_enum!(Metric);
+text_serde!(Metric);
+
 /// Which way a score improves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -28,19 +28,6 @@ pub enum Direction {
 }
 
 impl Metric {
-    pub const ALL: [Self; 6] = [Self::Accuracy, Self::MacroF1, Self::WeightedF1, Self::Mcc, Self::Loss, Self::Ece];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::MacroF1 => "macro-f1",
-            Self::WeightedF1 => "weighted-f1",
-            Self::Mcc => "mcc",
-            Self::Loss => "loss",
-            Self::Ece => "ece",
-        }
-    }
-
     pub const fn direction(self) -> Direction {
         match self {
             Self::Accuracy | Self::MacroF1 | Self::WeightedF1 | Self::Mcc => Direction::Higher,
@@ -68,22 +55,5 @@ impl Metric {
             Direction::Higher => value > best,
             Direction::Lower => value < best,
         }
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Metric {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|metric| metric.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            Error::setting("metric", format!("there is no metric '{text}'; choose one of {names}"))
-        })
     }
 }

@@ -75,14 +75,14 @@ pub fn write_curves(runs: &[RunHistory], options: &CurveOptions, path: impl AsRe
     match extension.as_ref().and_then(|extension| extension.to_str()) {
         Some("png") => write_atomically(path, &curves_png(runs, options)?),
         Some("svg") => write_atomically(path, curves_svg(runs, options)?.as_bytes()),
-        _ => Err(Error::setting("report", format!("{}: a picture's name must end in .png or .svg", path.display()))),
+        _ => Err(Error::setting("out", format!("{}: a picture's name must end in .png or .svg", path.display()))),
     }
 }
 
 fn picture(runs: &[RunHistory], options: &CurveOptions) -> Result<Picture> {
     if !(SMALLEST_WIDTH..=LARGEST_WIDTH).contains(&options.width) {
         let message = format!("must be from {SMALLEST_WIDTH} to {LARGEST_WIDTH} pixels, not {}", options.width);
-        return Err(Error::setting("width of the picture", message));
+        return Err(Error::setting("width", message));
     }
     let panels = [
         loss_panel("Cross entropy, training", runs, options, |event| event.ce),

@@ -14,12 +14,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     Error, Result,
     metrics::{Scores, null_is_nan},
+    text_value::{text_enum, text_serde},
 };
 
 /// One line of the file.
@@ -88,14 +90,16 @@ pub enum Split {
 }
 
 /// Which weights were scored: those being trained, the distillation teacher's, or the mean of the iterates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
 pub enum Weights {
     #[default]
     Student,
     Teacher,
     Average,
 }
+
+text_enum!(Weights);
+text_serde!(Weights);
 
 impl Event {
     pub fn step(&self) -> u64 {

@@ -18,6 +18,6 @@ pub(super) fn register() -> Result<()> {
     if *REGISTERED.get_or_init(|| register_font(FAMILY, FontStyle::Normal, font).is_ok()) {
         Ok(())
     } else {
-        Err(Error::setting("report", "the font carried in this program cannot be read"))
+        Err(Error::Picture { message: "the font carried in this program cannot be read".to_owned() })
     }
 }

@@ -63,5 +63,5 @@ fn shrink(pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
 }
 
 fn undrawable(e: impl std::fmt::Display) -> Error {
-    Error::setting("report", format!("the picture cannot be drawn: {e}"))
+    Error::Picture { message: e.to_string() }
 }

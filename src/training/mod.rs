@@ -1,14 +1,25 @@
-//! Training: the step, the schedule, the loop around them, and what a stopped run needs to go on.
+//! Training: a run from its options to its result, the loop around the step, the step, the schedule, and what a stopped run needs
+//! to go on.
 
 mod evaluate;
 mod memory;
+mod options;
 mod run;
 pub mod schedule;
+mod stages;
 pub mod state;
 pub mod step;
+mod train;
+mod watch;
 
 pub use evaluate::{EvaluationSet, evaluate, pick};
 pub use memory::{MemoryPlan, largest_that_fits};
-pub use run::{LoopSettings, Observation, Outcome, Run};
+pub use options::{
+    Assignment, ClassWeights, DistillationTerm, Export, Order, RunOptions, Switch, TokenCache, read_assignments,
+};
+pub use run::{LoopSettings, Outcome, Run};
 pub use schedule::LearningRates;
+pub use stages::{BaseModel, Batches, RunData, Start, Workbench};
 pub use step::{Learner, Skips, StepReport, StepSettings};
+pub use train::Training;
+pub use watch::{Observation, Watch};

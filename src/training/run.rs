@@ -6,19 +6,18 @@
 use std::{
     collections::VecDeque,
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use super::{
-    EvaluationSet, Learner, Skips, StepReport, evaluate, pick,
-    state::{self, Best, Position},
+    Batches, Learner, Observation, StepReport, Watch, evaluate, pick,
+    state::{self, Position},
     step::MOST_QUEUED,
 };
 use crate::{
     Error, Result,
     checkpoint::CheckpointStore,
-    data::{Examples, PackedBatch, StepPlan},
+    data::PackedBatch,
     device::Device,
     metrics::{Metric, Scores},
     model::Model,
@@ -45,39 +44,14 @@ pub struct LoopSettings {
     pub stop_after: Option<u64>,
 }
 
-/// Something to show.
-pub enum Observation<'a> {
-    Step {
-        event: &'a StepEvent,
-        tokens: u64,
-        elapsed: Duration,
-    },
-    /// The step's gradient was not finite.
-    Skipped {
-        step: u64,
-        skips: Skips,
-    },
-    Evaluation(&'a EvalEvent),
-    Saved {
-        step: u64,
-    },
-    StoppedEarly {
-        step: u64,
-        best: Best,
-    },
-}
-
 /// A run, ready to go.
 pub struct Run<D: Device> {
     pub directory: PathBuf,
     pub model: Model,
     pub learner: Learner<D>,
-    pub steps: StepPlan,
-    pub train: Examples,
-    /// [`Examples::fingerprint`] of `train`.
+    pub batches: Batches,
+    /// [`Examples::fingerprint`](crate::data::Examples::fingerprint) of the training examples.
     pub fingerprint: u64,
-    pub dev: Option<EvaluationSet>,
-    pub tests: Vec<(String, EvaluationSet)>,
     pub settings: LoopSettings,
     pub store: CheckpointStore,
     pub log: EventLog,
@@ -99,12 +73,32 @@ pub struct Outcome {
 }
 
 impl<D: Device> Run<D> {
-    /// Trains to the end, or until `stop` is set.
-    pub fn run(&mut self, stop: &AtomicBool, observe: &mut dyn FnMut(Observation)) -> Result<Outcome> {
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when `watch` asked to stop, after saving the state; [`Error::NotFinite`] when the training diverged; of the
+    /// device and of the files.
+    pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
+        watch.tell(Observation::Ready {
+            device: self.learner.device.name(),
+            parameters: self.learner.encoder.layout.parameters(),
+            total_steps: self.settings.total_steps,
+            steps_per_epoch: self.batches.steps.steps_per_epoch(),
+            step: self.position.step,
+        });
+        let outcome = self.train(watch);
+        if matches!(outcome, Err(Error::Io { .. })) && self.settings.save {
+            let directory = self.directory.display();
+            watch.note(&format!("when that is mended, the run goes on with: bertsd-cuda train --resume {directory}"));
+        }
+        outcome
+    }
+
+    fn train(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         let mut coming: VecDeque<Vec<PackedBatch>> = VecDeque::new();
         let mut started = Instant::now();
         while self.position.step < self.settings.total_steps && !self.position.stopped {
-            if self.may_queue(stop) {
+            if self.may_queue(watch) {
                 if self.learner.queued() == 0 {
                     started = Instant::now();
                 }
@@ -114,11 +108,11 @@ impl<D: Device> Run<D> {
             let report = self.learner.collect().map_err(|error| self.explain(error))?;
             self.position.step = report.step + 1;
             self.trace_step(report.step + 1, started)?;
-            self.log_step(&report, started.elapsed(), observe)?;
+            self.log_step(&report, started.elapsed(), watch)?;
             started = Instant::now();
-            self.after_step(stop, observe).map_err(|error| self.explain(error))?;
+            self.after_step(watch).map_err(|error| self.explain(error))?;
         }
-        let outcome = self.finish(observe)?;
+        let outcome = self.finish(watch)?;
         if let Some(timeline) = &mut self.timeline {
             timeline.device(&self.learner.device.take_spans()?)?;
             timeline.finish()?;
@@ -127,7 +121,7 @@ impl<D: Device> Run<D> {
     }
 
     /// Whether the next step may be set under way: what is done behind a step looks at its weights, so the one after it waits.
-    fn may_queue(&self, stop: &AtomicBool) -> bool {
+    fn may_queue(&self, watch: &Watch<'_>) -> bool {
         let queued = self.learner.queued();
         let next = self.position.step + queued as u64;
         queued == 0
@@ -137,7 +131,7 @@ impl<D: Device> Run<D> {
                 && self.timeline.is_none()
                 && !self.evaluates_behind(next)
                 && !self.saves_behind(next)
-                && !stop.load(Ordering::Relaxed)
+                && !watch.is_stopping()
                 && self.settings.stop_after.is_none_or(|after| next < after))
     }
 
@@ -156,13 +150,13 @@ impl<D: Device> Run<D> {
 
     /// The micro-batches of a step.
     fn pack(&mut self, step: u64) -> Vec<PackedBatch> {
-        let examples = self.steps.examples(step).to_vec();
-        let pieces: Vec<_> = self.steps.micro_batches(&examples).collect();
+        let examples = self.batches.steps.examples(step).to_vec();
+        let pieces: Vec<_> = self.batches.steps.micro_batches(&examples).collect();
         pieces
             .into_iter()
             .map(|piece| {
                 let mut batch = PackedBatch::default();
-                self.train.fill(&examples[piece.clone()], piece.start as u32, &mut batch);
+                self.batches.train.fill(&examples[piece.clone()], piece.start as u32, &mut batch);
                 batch
             })
             .collect()
@@ -177,7 +171,7 @@ impl<D: Device> Run<D> {
 
     /// Whether an epoch, or the run, ends with update `step`.
     fn is_epoch_end(&self, step: u64) -> bool {
-        step.is_multiple_of(self.steps.steps_per_epoch()) || step == self.settings.total_steps
+        step.is_multiple_of(self.batches.steps.steps_per_epoch()) || step == self.settings.total_steps
     }
 
     fn is_due(&self, step: u64, every: u64) -> bool {
@@ -185,14 +179,14 @@ impl<D: Device> Run<D> {
     }
 
     fn evaluates_behind(&self, step: u64) -> bool {
-        self.dev.is_some() && self.is_due(step, self.settings.eval_every)
+        self.batches.dev.is_some() && self.is_due(step, self.settings.eval_every)
     }
 
     fn saves_behind(&self, step: u64) -> bool {
         self.settings.save && self.is_due(step, self.settings.save_every)
     }
 
-    fn log_step(&mut self, report: &StepReport, elapsed: Duration, observe: &mut dyn FnMut(Observation)) -> Result<()> {
+    fn log_step(&mut self, report: &StepReport, elapsed: Duration, watch: &mut Watch<'_>) -> Result<()> {
         let (step, skips) = (report.step + 1, self.learner.skips);
         let event = StepEvent {
             step,
@@ -202,15 +196,15 @@ impl<D: Device> Run<D> {
             lr: report.lr,
             grad_norm: report.grad_norm,
             tokens_per_s: report.tokens as f64 / elapsed.as_secs_f64(),
-            epoch: Some(step as f64 / self.steps.steps_per_epoch() as f64),
+            epoch: Some(step as f64 / self.batches.steps.steps_per_epoch() as f64),
             lr_head: Some(report.lr_head),
             lambda: Some(report.lambda),
             skipped: Some(skips.total).filter(|&total| total > 0),
             ..StepEvent::default()
         };
-        observe(Observation::Step { event: &event, tokens: report.tokens, elapsed });
+        watch.tell(Observation::Step { event: &event, tokens: report.tokens, elapsed });
         if skips.in_a_row > 0 {
-            observe(Observation::Skipped { step, skips });
+            watch.tell(Observation::Skipped { step, skips });
         }
         if step.is_multiple_of(self.settings.log_every) || self.is_epoch_end(step) || skips.in_a_row > 0 {
             self.record(Event::Step(event))?;
@@ -223,23 +217,23 @@ impl<D: Device> Run<D> {
         self.board.write(&event)
     }
 
-    fn after_step(&mut self, stop: &AtomicBool, observe: &mut dyn FnMut(Observation)) -> Result<()> {
+    fn after_step(&mut self, watch: &mut Watch<'_>) -> Result<()> {
         let step = self.position.step;
         if self.evaluates_behind(step) {
-            self.evaluate_dev(observe)?;
+            self.evaluate_dev(watch)?;
         }
         // A step that is under way already is waited for before the state is saved.
         if self.learner.queued() > 0 {
             return Ok(());
         }
-        let asked = stop.load(Ordering::Relaxed) || self.settings.stop_after.is_some_and(|after| step >= after);
+        let asked = watch.is_stopping() || self.settings.stop_after.is_some_and(|after| step >= after);
         let interrupted = asked && step < self.settings.total_steps && !self.position.stopped;
         // Weights that give no finite gradient may be lost already: they are not to take the place of good ones.
         let is_due = self.saves_behind(step) && self.learner.skips.in_a_row == 0;
         if is_due || (self.settings.save && (interrupted || self.position.stopped)) {
             self.log.sync()?;
             state::save(&self.store, &self.learner, &self.position, self.fingerprint)?;
-            observe(Observation::Saved { step });
+            watch.tell(Observation::Saved { step });
         }
         if !interrupted {
             return Ok(());
@@ -252,8 +246,8 @@ impl<D: Device> Run<D> {
         Err(Error::Interrupted { step, resume })
     }
 
-    fn evaluate_dev(&mut self, observe: &mut dyn FnMut(Observation)) -> Result<()> {
-        let Some(dev) = &self.dev else { return Ok(()) };
+    fn evaluate_dev(&mut self, watch: &mut Watch<'_>) -> Result<()> {
+        let Some(dev) = &self.batches.dev else { return Ok(()) };
         let step = self.position.step;
         let average_has_begun = self.learner.settings.plan.average_has_begun(step);
         let (primary, metric) = (self.settings.evaluate[0], self.settings.best_metric);
@@ -266,7 +260,7 @@ impl<D: Device> Run<D> {
             events.push(EvalEvent::new(Split::Dev, weights, step, scores));
         }
         for event in events {
-            observe(Observation::Evaluation(&event));
+            watch.tell(Observation::Evaluation(&event));
             self.record(Event::Eval(event))?;
         }
         let Some(value) = value else { return Ok(()) };
@@ -277,18 +271,18 @@ impl<D: Device> Run<D> {
             state::save_best(&self.store, best, &weights)?;
         }
         if self.position.stopped {
-            observe(Observation::StoppedEarly { step, best });
+            watch.tell(Observation::StoppedEarly { step, best });
         }
         Ok(())
     }
 
     /// Exports the chosen weights and scores them on the test sets. They take the student's place, whose own state is in the
     /// last checkpoint by now.
-    fn finish(&mut self, observe: &mut dyn FnMut(Observation)) -> Result<Outcome> {
+    fn finish(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         let step = self.position.step;
         let (primary, others) = (self.settings.evaluate[0], self.settings.evaluate[1..].to_vec());
         for weights in others {
-            self.score_tests(weights, weights, step, observe)?;
+            self.score_tests(weights, weights, step, watch)?;
         }
         let best = if self.settings.export_best {
             state::load_best(&self.store, self.learner.encoder.layout.len)?
@@ -303,7 +297,7 @@ impl<D: Device> Run<D> {
         self.model.save(&path, &exported)?;
         self.learner.device.write_parameters(&mut self.learner.state.student, &exported)?;
         drop(exported);
-        let tests = self.score_tests(Weights::Student, primary, exported_step, observe)?;
+        let tests = self.score_tests(Weights::Student, primary, exported_step, watch)?;
         self.log.sync()?;
         Ok(Outcome { steps: step, exported_step, model: path, tests })
     }
@@ -314,14 +308,14 @@ impl<D: Device> Run<D> {
         weights: Weights,
         logged: Weights,
         step: u64,
-        observe: &mut dyn FnMut(Observation),
+        watch: &mut Watch<'_>,
     ) -> Result<Vec<(String, Scores)>> {
         let mut all = Vec::new();
-        for (name, set) in &self.tests {
+        for (name, set) in &self.batches.tests {
             let scores = evaluate(&mut self.learner, set, weights)?;
             let mut event = EvalEvent::new(Split::Test, logged, step, scores);
             event.extra.insert("set".into(), name.as_str().into());
-            observe(Observation::Evaluation(&event));
+            watch.tell(Observation::Evaluation(&event));
             let event = Event::Eval(event);
             self.log.write(&event)?;
             self.board.write(&event)?;

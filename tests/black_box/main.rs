@@ -10,6 +10,7 @@ mod skips;
 mod tiny;
 
 mod bits;
+mod examples;
 mod metrics;
 mod readme;
 
@@ -18,6 +19,8 @@ mod checkpoint {
     mod store;
 }
 mod commands {
+    mod completions;
+    mod console;
     mod ensemble;
     mod eval;
     mod info;

@@ -4,6 +4,7 @@ use bertsd_cuda::{
     Error,
     metrics::{Accumulator, Direction, Metric, Scores},
 };
+use clap::ValueEnum;
 
 fn near(value: f64, expected: f64) -> bool {
     (value - expected).abs() <= 1e-9 * expected.abs().max(1.0)
@@ -12,7 +13,7 @@ fn near(value: f64, expected: f64) -> bool {
 #[track_caller]
 fn check(scores: &Scores, [accuracy, macro_f1, weighted_f1, mcc, loss, ece]: [f64; 6]) {
     let expected = Scores { accuracy, macro_f1, weighted_f1, mcc, loss, ece, examples: scores.examples };
-    for metric in Metric::ALL {
+    for &metric in Metric::value_variants() {
         assert!(near(metric.of(scores), metric.of(&expected)), "{metric}: {scores:?} is not {expected:?}");
     }
 }
@@ -180,20 +181,20 @@ fn five_thousand_classes() {
 
 #[test]
 fn bad_shapes_and_labels_are_refused_and_leave_no_trace() {
-    let setting = |result: Result<(), Error>| matches!(result, Err(Error::Setting { .. }));
+    let misuse = |result: Result<(), Error>| matches!(result, Err(Error::Misuse { .. }));
     assert!(Accumulator::new(1).is_err() && Accumulator::new(0).is_err());
     let mut accumulator = Accumulator::new(2).unwrap();
-    assert!(setting(accumulator.add_logits(&[1.0, 2.0, 3.0], &[0, 1])));
-    assert!(setting(accumulator.add_logits(&[1.0, 2.0, 3.0, 4.0], &[0, 2])));
-    assert!(setting(accumulator.add_probabilities(&[1.0, 0.0], &[u32::MAX])));
-    assert!(setting(accumulator.merge(&Accumulator::new(3).unwrap())));
+    assert!(misuse(accumulator.add_logits(&[1.0, 2.0, 3.0], &[0, 1])));
+    assert!(misuse(accumulator.add_logits(&[1.0, 2.0, 3.0, 4.0], &[0, 2])));
+    assert!(misuse(accumulator.add_probabilities(&[1.0, 0.0], &[u32::MAX])));
+    assert!(misuse(accumulator.merge(&Accumulator::new(3).unwrap())));
     assert_eq!(accumulator, Accumulator::new(2).unwrap());
 }
 
 #[test]
 fn metrics_are_chosen_by_name() {
-    for metric in Metric::ALL {
-        assert_eq!(metric.name().parse::<Metric>().unwrap(), metric);
+    for &metric in Metric::value_variants() {
+        assert_eq!(metric.to_string().parse::<Metric>().unwrap(), metric);
         assert_eq!(serde_json::to_string(&metric).unwrap(), format!("\"{metric}\""));
     }
     let error = "f1".parse::<Metric>().unwrap_err().to_string();
@@ -205,7 +206,7 @@ fn a_metric_knows_what_is_better() {
     assert!(Metric::Accuracy.improves(0.9, 0.8) && !Metric::Accuracy.improves(0.8, 0.8));
     assert!(Metric::Loss.improves(0.1, 0.2) && !Metric::Loss.improves(0.2, 0.1));
     assert_eq!(Metric::Ece.direction(), Direction::Lower);
-    for metric in Metric::ALL {
+    for &metric in Metric::value_variants() {
         assert!(
             !metric.improves(f64::NAN, 0.5) && metric.improves(0.5, f64::NAN) && !metric.improves(f64::NAN, f64::NAN)
         );

@@ -1,86 +1,94 @@
-//! `train`: options → settings → an open run → training → what came of it.
+//! `train`: options → a run of the library → what came of it.
 
-mod open;
-mod options;
-mod settings;
 mod show;
+mod signals;
 
-pub use options::{options_of_run, require_same, resolve};
-
-use std::sync::{Arc, atomic::AtomicBool};
+use std::path::{Path, PathBuf};
 
 use bertsd_cuda::{
-    Error,
-    checkpoint::RunLock,
-    device::{Capacity, Device, Shape},
-    training::Outcome,
+    Error, Result,
+    training::{Outcome, RunOptions, Start, Training, Watch},
 };
+use serde_json::Value;
 
-use self::open::Start;
-use super::{on_device::on_device, threads::set_threads};
-use crate::cli::TrainArgs;
+use crate::cli::{Given, TrainArgs};
 
 /// Trains, and prints the result.
 pub fn run(args: TrainArgs) -> anyhow::Result<()> {
-    let outcome = train(args)?;
-    show::print_outcome(&outcome);
-    Ok(())
+    let outcome = train(training(args)?)?;
+    Ok(show::print_outcome(&outcome)?)
 }
 
 /// Trains one run and prints nothing on standard output; `ensemble` uses it for each of its seeds.
-pub fn train(args: TrainArgs) -> anyhow::Result<Outcome> {
-    let resumed = args.resume.is_some();
-    let side = settings::Side { stop_after: args.stop_after, trace: args.trace.clone() };
-    let overwrite = args.overwrite;
-    let options = resolve(args)?;
-    let mut settings = settings::Settings::new(options, side)?;
-    set_threads(settings.threads)?;
-    let backend = settings.device.resolve(settings.precision)?;
-    settings.settle_on(backend);
-    let stop = on_signals()?;
-    let lock = if resumed {
-        RunLock::for_resume(&settings.directory)?
-    } else {
-        open::check_inputs(&settings)?;
-        match overwrite {
-            true => RunLock::for_overwriting(&settings.directory)?,
-            false => RunLock::for_new_run(&settings.directory, false)?,
+pub fn train(training: Training) -> anyhow::Result<Outcome> {
+    let stop = signals::stop_on_signals()?;
+    let mut screen = show::Screen::default();
+    let outcome = training.run(&mut Watch::new(stop, &mut |observation| screen.observe(observation)));
+    screen.finish();
+    Ok(outcome?)
+}
+
+/// The run that the command line asks for.
+fn training(args: TrainArgs) -> Result<Training> {
+    let TrainArgs { given, resume, config, overwrite, stop_after, trace, options } = args;
+    let training = match resume {
+        Some(directory) => {
+            if !given.0.is_empty() || config.is_some() || overwrite {
+                let message = "continues a run with the settings it has; other options cannot be given with it";
+                return Err(Error::setting("resume", message));
+            }
+            Training::resume(&directory)?
+        }
+        None => {
+            let start = if overwrite { Start::Overwrite } else { Start::New };
+            Training { start, ..Training::new(with_config(config.as_deref(), given, options)?) }
         }
     };
-    let start = match (resumed, overwrite) {
-        (true, _) => Start::Resume,
-        (false, true) => Start::Overwrite(&lock),
-        (false, false) => Start::New,
+    Ok(Training { stop_after, trace, ..training })
+}
+
+/// The options of the command line over those of a file.
+///
+/// # Errors
+/// As [`RunOptions::read_under`].
+pub fn with_config(config: Option<&Path>, given: Given, options: RunOptions) -> Result<RunOptions> {
+    config.map_or(Ok(options), |path| RunOptions::read_under(path, given.0))
+}
+
+/// The options of the run that `directory` is, or is the model of, and where the run is.
+///
+/// # Errors
+/// As [`RunOptions::read`].
+pub fn options_of_run(directory: &Path) -> Result<Option<(PathBuf, RunOptions)>> {
+    let places = [Some(directory), directory.parent().filter(|_| directory.ends_with("model"))];
+    let run = places.into_iter().flatten().find(|run| run.join("run.toml").is_file());
+    run.map(|run| Ok((run.to_path_buf(), RunOptions::read(&run.join("run.toml"))?))).transpose()
+}
+
+/// Refuses a run whose `run.toml` says something else than `asked`.
+///
+/// What was not asked for, or left to be found out, is as the run has it; a place is the same however it is written.
+///
+/// # Errors
+/// [`Error::Run`] with the first option that differs.
+pub fn require_same(directory: &Path, asked: &RunOptions) -> Result<()> {
+    let json = |options: RunOptions| {
+        let value = serde_json::to_value(RunOptions { out: None, ..options });
+        value.map_err(|error| Error::run(directory, error.to_string()))
     };
-    let outcome = on_device!(backend, make => train_on(&settings, start, &stop, make));
-    drop(lock);
-    outcome
-}
-
-fn train_on<D: Device>(
-    settings: &settings::Settings,
-    start: Start,
-    stop: &AtomicBool,
-    make: impl FnOnce(Shape, Capacity) -> bertsd_cuda::Result<D>,
-) -> anyhow::Result<Outcome> {
-    let mut run = open::open(settings, start, make)?;
-    let mut screen = show::Screen::new(&run);
-    let result = run.run(stop, &mut |observation| screen.observe(observation));
-    screen.finish();
-    if matches!(result, Err(Error::Io { .. })) && run.settings.save {
-        let directory = settings.directory.display();
-        show::note(&format!("when that is mended, the run goes on with: bertsd-cuda train --resume {directory}"));
+    let there = json(RunOptions::read(&directory.join("run.toml"))?)?;
+    if let Value::Object(asked) = json(asked.clone().resolved().with_absolute_paths())? {
+        for (name, value) in asked {
+            let is_open = value.is_null() || (["device", "precision"].contains(&name.as_str()) && value == "auto");
+            if !is_open && there.get(&name) != Some(&value) {
+                let stored = there.get(&name).unwrap_or(&Value::Null);
+                let message = format!(
+                    "was trained with other settings: {name} is {stored} there and {value} here; give another --out, or \
+                     --overwrite to train it again"
+                );
+                return Err(Error::run(directory, message));
+            }
+        }
     }
-    Ok(result?)
-}
-
-/// A flag that SIGINT and SIGTERM set; a second signal ends the process at once.
-fn on_signals() -> anyhow::Result<Arc<AtomicBool>> {
-    use signal_hook::{consts::TERM_SIGNALS, flag};
-    let stop = Arc::new(AtomicBool::new(false));
-    for &signal in TERM_SIGNALS {
-        flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-        flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
+    Ok(())
 }

@@ -26,7 +26,7 @@ fn settings() {
         ("--teacher window:0", "--teacher: a window holds"),
         ("--teacher ema:2", "--teacher: an EMA's decay"),
         ("--method sdv --teacher ema:0.9", "takes window:K only"),
-        ("--best-metric x", "choose one of accuracy"),
+        ("--best-metric x", "--best-metric: 'x' is none of accuracy"),
         ("--order x", "none of shuffled, bucketed, file"),
         ("--lambda=-1", "--lambda: must not be negative"),
         ("--weight-decay=NaN", "--weight-decay"),

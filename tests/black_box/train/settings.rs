@@ -68,7 +68,8 @@ fn a_preset_leaves_nothing_of_the_data_to_say() {
     };
     for name in ["train", "dev", "test", "text", "text-pair", "label", "format"] {
         let parts = [&format!("--preset: imdb is a whole data set and says itself what --{name} says") as &str];
-        refuse(&mut with(&format!("--{name} dev.csv")), 2, &parts);
+        let value = if name == "format" { "csv" } else { "dev.csv" };
+        refuse(&mut with(&format!("--{name} {value}")), 2, &parts);
     }
     refuse(&mut with("--no-header"), 2, &["what --no-header says"]);
     refuse(&mut with("--patience 1"), 2, &["--patience: needs a development set"]);

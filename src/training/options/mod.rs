@@ -1,0 +1,418 @@
+//! What a run depends on: one structure for the command line, for `run.toml` and for programs, with one parser and one default of
+//! every option.
+
+mod check;
+mod file;
+mod values;
+
+pub use file::{Assignment, read_assignments};
+pub use values::{ClassWeights, DistillationTerm, Export, Order, Switch, TokenCache};
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
+use serde::Serialize;
+
+use crate::{
+    Error, Result,
+    data::{Format, Preset, Truncation},
+    device::{Backend, DeviceChoice, Distance, Precision},
+    distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    encoder::Recompute,
+    metrics::Metric,
+    reports::Weights,
+    text_value::parser,
+};
+
+/// Passes over the training examples where neither epochs nor steps are given.
+const EPOCHS: u64 = 3;
+
+/// The options of `train`. [`RunOptions::default`] has the defaults of the command line; `run.toml` holds all of them, with what was
+/// left open filled in.
+///
+/// ```
+/// use bertsd_cuda::training::RunOptions;
+///
+/// let options = RunOptions { epochs: Some(2), lr: 5e-5, ..RunOptions::for_files("model", "train.csv", "run") };
+/// assert_eq!((options.batch_size, options.method.to_string()), (16, "sda".to_owned()));
+/// ```
+#[derive(Args, Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RunOptions {
+    /// Checkpoint to start from: a directory in Hugging Face's layout, or owner/name on the hub (cached)
+    #[arg(long, value_name = "DIR|NAME", value_parser = parser::<String>(), value_hint = ValueHint::DirPath, help_heading = "Model")]
+    pub model: Option<String>,
+
+    /// Longest sequence in tokens, special tokens included; longer texts are cut [default: 512, or what the model knows]
+    #[arg(long, value_name = "TOKENS", help_heading = "Model")]
+    pub max_length: Option<usize>,
+
+    /// Which part of a text that is too long stays: head, tail, head+tail
+    #[arg(long, value_name = "PART", default_value = "head", value_parser = parser::<Truncation>(), help_heading = "Model")]
+    pub truncate: Truncation,
+
+    /// Probability of dropping hidden units [default: the model's, 0.1 in BERT]
+    #[arg(long, value_name = "P", help_heading = "Model")]
+    pub dropout: Option<f32>,
+
+    /// Probability of dropping attention probabilities [default: the model's, 0.1 in BERT]
+    #[arg(long, value_name = "P", help_heading = "Model")]
+    pub attention_dropout: Option<f32>,
+
+    /// Training examples: .csv, .tsv, .jsonl or .parquet
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub train: Option<PathBuf>,
+
+    /// Development examples: the best checkpoint is chosen on them [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub dev: Option<PathBuf>,
+
+    /// Test examples, scored once at the end [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub test: Option<PathBuf>,
+
+    /// Keep this share of the training examples for development, the same of every class [default: none]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    pub dev_fraction: Option<f64>,
+
+    /// A data set in the layout in which it is distributed: imdb, ag-news, dbpedia, yelp-p, yelp-f, snli, mnli [default: none]
+    #[arg(long, value_name = "NAME", value_parser = parser::<Preset>(), help_heading = "Data")]
+    pub preset: Option<Preset>,
+
+    /// Directory of the preset's files
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Data")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Column of the text, by name or by number from 0; give several to join them [default: text]
+    #[arg(long, value_name = "COL", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub text: Vec<String>,
+
+    /// Column of the second text of a pair [default: none]
+    #[arg(long, value_name = "COL", help_heading = "Data")]
+    pub text_pair: Option<String>,
+
+    /// Column of the label [default: label]
+    #[arg(long, value_name = "COL", help_heading = "Data")]
+    pub label: Option<String>,
+
+    /// Format of the files: csv, tsv, tsv-quoted, jsonl, parquet [default: by each file's extension]
+    #[arg(long, value_name = "FORMAT", value_parser = parser::<Format>(), help_heading = "Data")]
+    pub format: Option<Format>,
+
+    /// The files have no header; columns are numbers from 0
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Data")]
+    pub no_header: Option<bool>,
+
+    /// Directory for tokenized data, reused by later runs; "none" keeps no file [default: the user's cache directory]
+    #[arg(long, value_name = "DIR", value_parser = parser::<TokenCache>(), value_hint = ValueHint::DirPath, help_heading = "Data")]
+    pub token_cache: Option<TokenCache>,
+
+    /// ft: plain fine-tuning; se: its averaged weights; sda: distill from averaged weights; sdv: from averaged logits
+    #[arg(long, value_name = "METHOD", default_value = "sda", value_parser = parser::<Method>(), help_heading = "Method")]
+    pub method: Method,
+
+    /// window:K, the last K steps; all, every earlier step; ema:D, a moving average of decay D
+    #[arg(long, value_name = "TEACHER", default_value = "window:5", value_parser = parser::<TeacherKind>(), help_heading = "Method")]
+    pub teacher: TeacherKind,
+
+    /// Weight λ of the distillation term
+    #[arg(long, value_name = "X", default_value = "1", help_heading = "Method")]
+    pub lambda: f64,
+
+    /// λ climbs linearly from 0 over this many steps; 0: it is constant
+    #[arg(long, value_name = "STEPS", default_value = "0", help_heading = "Method")]
+    pub lambda_ramp: u64,
+
+    /// Distillation term: mse on the logits, or kl between the softmaxes
+    #[arg(long, value_name = "TERM", default_value = "mse", value_parser = parser::<DistillationTerm>(), help_heading = "Method")]
+    pub distill: DistillationTerm,
+
+    /// Temperature τ of --distill kl
+    #[arg(long, value_name = "T", default_value = "1", help_heading = "Method")]
+    pub temperature: f32,
+
+    /// Whether the teacher runs with dropout, its own masks: on, off
+    #[arg(long, value_name = "ON|OFF", default_value = "on", value_parser = parser::<Switch>(), help_heading = "Method")]
+    pub teacher_dropout: Switch,
+
+    /// How sdv gets old weights' logits: look-ahead, or stored copies; the numbers are the same
+    #[arg(long, value_name = "MODE", default_value = "look-ahead", value_parser = parser::<SdvMode>(), help_heading = "Method")]
+    pub sdv_mode: SdvMode,
+
+    /// Keep the mean of the iterates beside any method (se always does)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Method")]
+    pub average: Option<bool>,
+
+    /// First optimizer step whose result enters the mean, from 1
+    #[arg(long, value_name = "STEP", default_value = "1", help_heading = "Method")]
+    pub average_from: u64,
+
+    /// Weights that are scored, several separated by commas: student, teacher, average; the first is exported [default: average for se, else student]
+    #[arg(long, value_name = "WEIGHTS", value_parser = parser::<Weights>(), value_delimiter = ',', help_heading = "Method")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evaluate: Vec<Weights>,
+
+    /// Passes over the training examples [default: 3]
+    #[arg(long, value_name = "N", help_heading = "Optimization")]
+    pub epochs: Option<u64>,
+
+    /// Optimizer steps in all, instead of --epochs [default: none]
+    #[arg(long, value_name = "STEPS", help_heading = "Optimization")]
+    pub max_steps: Option<u64>,
+
+    /// Sequences of a micro-batch
+    #[arg(long, value_name = "N", default_value = "16", help_heading = "Optimization")]
+    pub batch_size: usize,
+
+    /// Micro-batches of an optimizer step
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Optimization")]
+    pub grad_accum: usize,
+
+    /// Most tokens of a micro-batch; a step is cut into more of them where need be [default: no limit]
+    #[arg(long, value_name = "TOKENS", help_heading = "Optimization")]
+    pub max_tokens: Option<usize>,
+
+    /// Order of the examples: shuffled, bucketed (shuffled, like lengths together), file
+    #[arg(long, value_name = "ORDER", default_value = "shuffled", value_parser = parser::<Order>(), help_heading = "Optimization")]
+    pub order: Order,
+
+    /// Peak learning rate of the encoder
+    #[arg(long, value_name = "X", default_value = "2e-5", help_heading = "Optimization")]
+    pub lr: f64,
+
+    /// Peak learning rate of the classifier
+    #[arg(long, value_name = "X", default_value = "1e-3", help_heading = "Optimization")]
+    pub head_lr: f64,
+
+    /// Factor on the learning rate from each layer to the one below
+    #[arg(long, value_name = "X", default_value = "1", help_heading = "Optimization")]
+    pub layer_decay: f64,
+
+    /// Share of the steps over which the learning rate climbs
+    #[arg(long, value_name = "SHARE", default_value = "0.1", help_heading = "Optimization")]
+    pub warmup: f64,
+
+    /// AdamW's weight decay, on all but biases and LayerNorms
+    #[arg(long, value_name = "X", default_value = "0.01", help_heading = "Optimization")]
+    pub weight_decay: f64,
+
+    /// Largest norm of the gradient; 0: no clipping
+    #[arg(long, value_name = "X", default_value = "1", help_heading = "Optimization")]
+    pub clip: f64,
+
+    /// Share of a label's probability spread over all classes
+    #[arg(long, value_name = "X", default_value = "0", help_heading = "Optimization")]
+    pub label_smoothing: f32,
+
+    /// Weights of the classes in the loss: none, balanced, or LABEL=X,…
+    #[arg(long, value_name = "WEIGHTS", default_value = "none", value_parser = parser::<ClassWeights>(), help_heading = "Optimization")]
+    pub class_weights: ClassWeights,
+
+    /// Seed of everything random: new weights, order, dropout, split
+    #[arg(long, value_name = "N", default_value = "42", help_heading = "Optimization")]
+    pub seed: u64,
+
+    /// Seed of the new classifier's weights alone [default: that of --seed]
+    #[arg(long, value_name = "N", help_heading = "Optimization")]
+    pub init_seed: Option<u64>,
+
+    /// Seed of the order of the examples alone [default: that of --seed]
+    #[arg(long, value_name = "N", help_heading = "Optimization")]
+    pub order_seed: Option<u64>,
+
+    /// Seed of the dropout masks alone [default: that of --seed]
+    #[arg(long, value_name = "N", help_heading = "Optimization")]
+    pub dropout_seed: Option<u64>,
+
+    /// Where to compute: auto, cpu, cuda, cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = parser::<DeviceChoice>(), help_heading = "Run")]
+    pub device: DeviceChoice,
+
+    /// What the backward pass makes again instead of keeping it: none, gelu, or layer, which takes a third more work and much less memory
+    #[arg(long, value_name = "PART", default_value = "gelu", value_parser = parser::<Recompute>(), help_heading = "Optimization")]
+    pub recompute: Recompute,
+
+    /// What a GPU stores activations as: auto, bf16, tf32, f32; auto is bf16 there, and float32 on the processor; tf32 is f32 but
+    /// for the factors of the products of linear layers, which are rounded to 10 bits of mantissa (by 0.05 % at most)
+    #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = parser::<Precision>(), help_heading = "Run")]
+    pub precision: Precision,
+
+    /// CPU threads [default: all cores]
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub threads: Option<usize>,
+
+    /// Directory of the run: model/, metrics.jsonl, run.toml, checkpoints/, tensorboard/
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Run")]
+    pub out: Option<PathBuf>,
+
+    /// Evaluate every this many steps as well as at the end of each epoch; 0: then only
+    #[arg(long, value_name = "STEPS", default_value = "0", help_heading = "Run")]
+    pub eval_every: u64,
+
+    /// Sequences of an evaluation batch
+    #[arg(long, value_name = "N", default_value = "64", help_heading = "Run")]
+    pub eval_batch_size: usize,
+
+    /// Score that chooses the best checkpoint: accuracy, macro-f1, weighted-f1, mcc, loss, ece
+    #[arg(long, value_name = "METRIC", default_value = "accuracy", value_parser = parser::<Metric>(), help_heading = "Run")]
+    pub best_metric: Metric,
+
+    /// Which weights become model/: best (by --best-metric on dev), last [default: best where there is a dev set, else last]
+    #[arg(long, value_name = "WHICH", value_parser = parser::<Export>(), help_heading = "Run")]
+    pub export: Option<Export>,
+
+    /// Stop after this many evaluations without improvement; 0: never
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Run")]
+    pub patience: u64,
+
+    /// Save a checkpoint every this many steps as well as at the end of each epoch; 0: then only
+    #[arg(long, value_name = "STEPS", default_value = "0", help_heading = "Run")]
+    pub save_every: u64,
+
+    /// Checkpoints kept; 0: none are written, and the run cannot be resumed
+    #[arg(long, value_name = "N", default_value = "2", help_heading = "Run")]
+    pub keep_checkpoints: usize,
+
+    /// Write a line of metrics every this many steps
+    #[arg(long, value_name = "STEPS", default_value = "1", help_heading = "Run")]
+    pub log_every: u64,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self::from_assignments([]).expect("the defaults are values that their own parsers take, as a test shows")
+    }
+}
+
+impl RunOptions {
+    /// A run over files of examples, with the defaults for everything else.
+    pub fn for_files(model: impl Into<String>, train: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
+        Self { model: Some(model.into()), train: Some(train.into()), out: Some(out.into()), ..Self::default() }
+    }
+
+    /// Seed of new weights.
+    pub fn init_seed(&self) -> u64 {
+        self.init_seed.unwrap_or(self.seed)
+    }
+
+    /// Seed of the order of the examples.
+    pub fn order_seed(&self) -> u64 {
+        self.order_seed.unwrap_or(self.seed)
+    }
+
+    /// Seed of the dropout masks.
+    pub fn dropout_seed(&self) -> u64 {
+        self.dropout_seed.unwrap_or(self.seed)
+    }
+
+    /// The run's directory.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when none is given.
+    pub fn directory(&self) -> Result<&Path> {
+        given(&self.out, "out").map(PathBuf::as_path)
+    }
+
+    /// Optimizer steps of the whole run.
+    pub fn total_steps(&self, steps_per_epoch: u64) -> u64 {
+        self.max_steps.unwrap_or_else(|| steps_per_epoch.saturating_mul(self.epochs.unwrap_or(EPOCHS)))
+    }
+
+    /// Whether there is anything to choose the best weights by.
+    pub fn has_dev(&self) -> bool {
+        self.dev.is_some() || self.dev_fraction.is_some() || self.preset.is_some_and(Preset::has_dev)
+    }
+
+    /// Whether the best weights on dev are exported rather than the last.
+    pub fn exports_best(&self) -> bool {
+        self.export.map_or_else(|| self.has_dev(), |export| export == Export::Best)
+    }
+
+    /// Weights that are scored; the first is exported.
+    pub fn evaluated(&self) -> Vec<Weights> {
+        match (&self.evaluate[..], self.method) {
+            ([], Method::Se) => vec![Weights::Average],
+            ([], _) => vec![Weights::Student],
+            (given, _) => given.to_vec(),
+        }
+    }
+
+    /// Whether the mean of the iterates is kept.
+    pub fn keeps_average(&self) -> bool {
+        self.method == Method::Se || self.average.unwrap_or_else(|| self.evaluate.contains(&Weights::Average))
+    }
+
+    /// What happens at each step.
+    pub fn plan(&self) -> Plan {
+        let average_from = self.keeps_average().then_some(self.average_from);
+        let needs_weights = self.evaluate.contains(&Weights::Teacher);
+        Plan::new(self.method, self.teacher, self.sdv_mode, average_from, needs_weights)
+    }
+
+    /// λ over the steps.
+    pub fn lambda_schedule(&self) -> LambdaSchedule {
+        LambdaSchedule { lambda: self.lambda, ramp_steps: self.lambda_ramp }
+    }
+
+    /// The distillation term.
+    pub fn distance(&self) -> Distance {
+        match self.distill {
+            DistillationTerm::Mse => Distance::Mse,
+            DistillationTerm::Kl => Distance::Kl { temperature: self.temperature },
+        }
+    }
+
+    /// Columns of the text; a preset knows its own.
+    pub fn text_columns(&self) -> Vec<String> {
+        if self.text.is_empty() && self.preset.is_none() { vec!["text".to_owned()] } else { self.text.clone() }
+    }
+
+    /// Column of the label; a preset knows its own.
+    pub fn label_column(&self) -> Option<String> {
+        self.label.clone().or_else(|| self.preset.is_none().then(|| "label".to_owned()))
+    }
+
+    /// With what follows from other options filled in, as `run.toml` keeps it.
+    pub fn resolved(mut self) -> Self {
+        self.epochs = self.max_steps.is_none().then(|| self.epochs.unwrap_or(EPOCHS));
+        self.export = Some(if self.exports_best() { Export::Best } else { Export::Last });
+        self.average = Some(self.keeps_average());
+        self.evaluate = self.evaluated();
+        self.text = self.text_columns();
+        self.label = self.label_column();
+        self.no_header = Some(self.no_header == Some(true));
+        self
+    }
+
+    /// Keeps the device that `auto` turned out to be: the run goes on there, and is repeated there.
+    pub fn settle_on(&mut self, backend: Backend) {
+        (self.device, self.precision) = match backend {
+            // Another device may read these options; there `auto` is no float32.
+            Backend::Cpu => (DeviceChoice::Cpu, self.precision),
+            Backend::CudaBf16 { ordinal } => (DeviceChoice::Cuda { ordinal }, Precision::Bf16),
+            Backend::CudaTf32 { ordinal } => (DeviceChoice::Cuda { ordinal }, Precision::Tf32),
+            Backend::CudaF32 { ordinal } => (DeviceChoice::Cuda { ordinal }, Precision::F32),
+        };
+    }
+
+    /// The places of files made absolute, so that they mean the same from anywhere.
+    pub fn with_absolute_paths(mut self) -> Self {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        for path in [&mut self.train, &mut self.dev, &mut self.test, &mut self.data_dir, &mut self.out] {
+            *path = path.as_ref().map(absolute);
+        }
+        if let Some(model) = self.model.as_ref().map(PathBuf::from).filter(|model| model.is_dir()) {
+            self.model = Some(absolute(&model).display().to_string());
+        }
+        if let Some(TokenCache::Directory(path)) = &mut self.token_cache {
+            *path = absolute(path);
+        }
+        self
+    }
+}
+
+/// An option without which there is no run.
+pub(super) fn given<'a, T>(value: &'a Option<T>, name: &str) -> Result<&'a T> {
+    value.as_ref().ok_or_else(|| Error::setting(name, "must be given"))
+}

@@ -1,0 +1,142 @@
+//! Plan: how the examples are cut into steps and batches, and thereby how much memory they take. Nothing is opened or allocated.
+
+use super::RunData;
+use crate::{
+    Error, Result,
+    data::{Examples, LabelMap, OrderSettings, StepPlan},
+    device::Capacity,
+    training::{ClassWeights, EvaluationSet, LearningRates, LoopSettings, Order, RunOptions, StepSettings, Switch},
+};
+
+/// Evaluation batches hold at least this many tokens, however small the training batches are.
+const EVALUATION_TOKENS: usize = 4096;
+/// Steps that length bucketing sorts together.
+const BUCKET_STEPS: usize = 50;
+
+/// The examples of a run in the order and the batches in which they are used.
+pub struct Batches {
+    pub steps: StepPlan,
+    pub total_steps: u64,
+    pub train: Examples,
+    pub dev: Option<EvaluationSet>,
+    pub tests: Vec<(String, EvaluationSet)>,
+    /// The largest micro-batch.
+    pub training: Capacity,
+    /// The largest batch of any kind.
+    pub inference: Capacity,
+    /// By class; none: all 1.
+    pub class_weights: Option<Vec<f32>>,
+}
+
+impl Batches {
+    /// # Errors
+    /// [`Error::Setting`] where the options do not fit the examples.
+    pub fn plan(options: &RunOptions, data: &RunData) -> Result<Self> {
+        let order = OrderSettings {
+            seed: options.order_seed(),
+            batch_size: options.batch_size,
+            grad_accum: options.grad_accum,
+            max_tokens: options.max_tokens,
+            shuffle: options.order != Order::File,
+            bucket_steps: if options.order == Order::Bucketed { BUCKET_STEPS } else { 0 },
+            drop_last: false,
+        };
+        let steps = StepPlan::new(data.train.lengths(), order)?;
+        let total_steps = options.total_steps(steps.steps_per_epoch());
+        if options.average_from > total_steps {
+            let from = options.average_from;
+            let message = format!("the average would begin at step {from}, and the run has {total_steps}");
+            return Err(Error::setting("average-from", message));
+        }
+        let length = data.encode.max_length;
+        let training = Capacity { tokens: steps.token_capacity(), sequences: steps.sequence_capacity(), length };
+        let tokens = training.tokens.max(EVALUATION_TOKENS);
+        let evaluation = |examples| EvaluationSet::new(examples, options.eval_batch_size, tokens);
+        let dev = data.dev.clone().map(evaluation);
+        let test = |(name, examples): &(String, Examples)| (name.clone(), evaluation(examples.clone()));
+        let tests: Vec<_> = data.tests.iter().map(test).collect();
+        let sets = dev.iter().chain(tests.iter().map(|(_, set)| set));
+        let inference = sets.fold(training, |largest, set| Capacity {
+            tokens: largest.tokens.max(set.plan.token_capacity()),
+            sequences: largest.sequences.max(set.plan.sequence_capacity()),
+            length,
+        });
+        let class_weights = class_weights(&options.class_weights, &data.labels, &data.train)?;
+        let train = data.train.clone();
+        Ok(Self { steps, total_steps, train, dev, tests, training, inference, class_weights })
+    }
+
+    /// Micro-batches of fewer sequences.
+    pub fn fewer(&self, sequences: usize) -> Capacity {
+        let longest = self.train.lengths().into_iter().max().unwrap_or(0) as usize;
+        let tokens = self.training.tokens.min(sequences.saturating_mul(longest));
+        Capacity { tokens, sequences, ..self.training }
+    }
+
+    /// The constants of every step.
+    pub fn step_settings(&self, options: &RunOptions) -> StepSettings {
+        let total_steps = self.total_steps;
+        StepSettings {
+            seed: options.dropout_seed(),
+            max_examples: self.steps.example_capacity(),
+            plan: options.plan(),
+            rates: LearningRates {
+                encoder: options.lr,
+                head: options.head_lr,
+                layer_decay: options.layer_decay,
+                weight_decay: options.weight_decay,
+                warmup_steps: (options.warmup * total_steps as f64).ceil() as u64,
+                total_steps,
+            },
+            lambda: options.lambda_schedule(),
+            distance: options.distance(),
+            teacher_dropout: options.teacher_dropout == Switch::On,
+            label_smoothing: options.label_smoothing,
+            class_weights: self.class_weights.clone(),
+            clip: if options.clip == 0.0 { f64::INFINITY } else { options.clip },
+            beta1: 0.9,
+            beta2: 0.999,
+            adam_eps: 1e-8,
+        }
+    }
+
+    /// When things happen in the loop.
+    pub fn loop_settings(&self, options: &RunOptions, stop_after: Option<u64>) -> LoopSettings {
+        LoopSettings {
+            total_steps: self.total_steps,
+            eval_every: options.eval_every,
+            save_every: options.save_every,
+            log_every: options.log_every,
+            patience: options.patience,
+            best_metric: options.best_metric,
+            evaluate: options.evaluated(),
+            export_best: options.exports_best() && self.dev.is_some(),
+            save: options.keep_checkpoints > 0,
+            stop_after,
+        }
+    }
+}
+
+fn class_weights(choice: &ClassWeights, labels: &LabelMap, train: &Examples) -> Result<Option<Vec<f32>>> {
+    match choice {
+        ClassWeights::None => Ok(None),
+        ClassWeights::Balanced => {
+            let even = train.len() as f64 / labels.len() as f64;
+            Ok(Some(train.label_counts().iter().map(|&count| (even / count.max(1) as f64) as f32).collect()))
+        }
+        ClassWeights::Given(pairs) => {
+            let mut weights = vec![1.0; labels.len()];
+            for (label, weight) in pairs {
+                let Some(number) = labels.number(label) else {
+                    let message = format!("'{label}' is none of the labels {}", labels.names().join(", "));
+                    return Err(Error::setting("class-weights", message));
+                };
+                weights[number as usize] = *weight;
+            }
+            if weights.iter().all(|&weight| weight == 0.0) {
+                return Err(Error::setting("class-weights", "all are 0, so that nothing would be learnt"));
+            }
+            Ok(Some(weights))
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Restore: the run's directory with its logs and checkpoints, and the state to go on from.
+
+use super::{Batches, RunData, Workbench, tokenize::token_cache};
+use crate::{
+    Result,
+    checkpoint::{CheckpointStore, RunLock, write_atomically},
+    device::Device,
+    model::BertConfig,
+    reports::{EventLog, TensorBoardWriter, Timeline},
+    training::{Learner, Run, RunOptions, TokenCache, Training, Watch, state, state::Position},
+};
+
+/// What becomes of what is in the run's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// There is no run yet; one that is there is refused.
+    New,
+    /// A run that is there is replaced, once everything the new one needs is open.
+    Overwrite,
+    /// The run that is there goes on.
+    Resume,
+}
+
+impl<D: Device> Run<D> {
+    /// Opens the directory that `lock` holds. From here on `--resume` can go on with the run.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] when the directory cannot be read or written; [`crate::Error::Run`] when the state in it is of another run.
+    pub fn restore(
+        training: &Training,
+        lock: &RunLock,
+        data: &RunData,
+        batches: Batches,
+        bench: Workbench<D>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Self> {
+        let Training { options, start, .. } = training;
+        let directory = lock.directory().to_owned();
+        let Workbench { model, mut learner } = bench;
+        let fingerprint = data.train.fingerprint();
+        let resumes = *start == Start::Resume;
+        if *start == Start::Overwrite {
+            lock.clear()?;
+        }
+        if !resumes {
+            // First of all: without it the directory is no run.
+            write_run_file(options, &model.config, data, lock)?;
+        }
+        let store = CheckpointStore::open(&directory, options.keep_checkpoints.max(1))?;
+        let position =
+            if resumes { newest(&store, &mut learner, fingerprint, lock, watch)? } else { Position::default() };
+        let (metrics, board) = (directory.join("metrics.jsonl"), directory.join("tensorboard"));
+        let (log, board) = if resumes {
+            (EventLog::resume(metrics, position.step)?, TensorBoardWriter::resume(board, position.step)?)
+        } else {
+            (EventLog::create(metrics)?, TensorBoardWriter::create(board)?)
+        };
+        let timeline = training.trace.as_ref().map(|path| Timeline::create(path.clone())).transpose()?;
+        if timeline.is_some() {
+            learner.device.trace();
+        }
+        let settings = batches.loop_settings(options, training.stop_after);
+        Ok(Self { directory, model, learner, batches, fingerprint, settings, store, log, board, timeline, position })
+    }
+}
+
+/// Goes on from the newest checkpoint that is intact; without one, from the start.
+fn newest<D: Device>(
+    store: &CheckpointStore,
+    learner: &mut Learner<D>,
+    fingerprint: u64,
+    lock: &RunLock,
+    watch: &mut Watch<'_>,
+) -> Result<Position> {
+    let found = store.latest_valid()?;
+    for damaged in &found.damaged {
+        let aside = store.put_aside(damaged)?;
+        watch.note(&format!("{} (moved to {})", damaged.reason, aside.display()));
+    }
+    match found.checkpoint {
+        Some((step, mut reader)) => {
+            watch.note(&format!("going on after step {step}"));
+            state::restore(&mut reader, learner, fingerprint)
+        }
+        None => {
+            watch.note(&format!("{} has no usable checkpoint; starting over", lock.directory().display()));
+            Ok(Position::default())
+        }
+    }
+}
+
+/// `run.toml`: every option, with what the model, the user's directories and this machine decide filled in.
+fn write_run_file(options: &RunOptions, config: &BertConfig, data: &RunData, lock: &RunLock) -> Result<()> {
+    let cache = token_cache(options).map_or(TokenCache::None, TokenCache::Directory);
+    let mut options = RunOptions {
+        max_length: Some(data.encode.max_length),
+        token_cache: Some(cache),
+        attention_dropout: Some(config.attention_drop_prob),
+        // Matrix products are cut into as many parts as there are threads, which shows in the last bit.
+        threads: Some(rayon::current_num_threads()),
+        ..options.clone().resolved()
+    }
+    .with_absolute_paths();
+    // --dropout sets both at once, so it can say what the model has only where they are the same.
+    if config.hidden_drop_prob == config.classifier_drop_prob {
+        options.dropout = Some(config.hidden_drop_prob);
+    }
+    let header = "# Every setting of this run. `bertsd-cuda train --config FILE --out DIR` repeats it.\n";
+    write_atomically(lock.directory().join("run.toml"), format!("{header}{}", options.to_toml()?).as_bytes())
+}

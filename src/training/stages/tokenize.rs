@@ -1,0 +1,129 @@
+//! Tokenize: the examples of a run as token ids, and what their labels are.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use super::BaseModel;
+use crate::{
+    Error, Result,
+    data::{
+        Columns, Conventions, EncodeSettings, Examples, Format, LabelMap, Labels, Source, Splits, Table,
+        TokenizeRequest, TokenizedSet,
+    },
+    training::{Observation, RunOptions, TokenCache, Watch, options::given},
+};
+
+/// Tokens of the longest sequence where neither the user nor the model says fewer.
+const MAX_LENGTH: usize = 512;
+
+/// All examples of a run.
+#[derive(Clone)]
+pub struct RunData {
+    pub train: Examples,
+    pub dev: Option<Examples>,
+    /// By the names that their scores are shown under.
+    pub tests: Vec<(String, Examples)>,
+    pub labels: LabelMap,
+    pub encode: EncodeSettings,
+}
+
+impl RunData {
+    /// Reads and tokenizes what the options name, or takes it from the cache.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a length that the model does not know, and as [`TokenizedSet::open`] and [`Examples::split`].
+    pub fn read(options: &RunOptions, base: &BaseModel, watch: &mut Watch<'_>) -> Result<Self> {
+        let splits = splits(options)?;
+        let config = &base.config;
+        let encode = EncodeSettings {
+            max_length: options.max_length.unwrap_or(config.max_positions.min(MAX_LENGTH)),
+            truncation: options.truncate,
+        };
+        encode.check(config.max_positions, config.type_vocab_size, splits.train.is_paired())?;
+        let cache = token_cache(options);
+        let mut read = |name: &str, source: &Source, labels: Labels<'_>| {
+            let request = TokenizeRequest {
+                tokenizer: &base.tokenizer,
+                settings: encode,
+                labels,
+                cache: cache.as_deref(),
+                progress: &mut |progress| watch.tell(Observation::Tokenizing { set: name, progress }),
+            };
+            let started = Instant::now();
+            let set = TokenizedSet::open(source, request)?;
+            if let Some(notice) = set.notice() {
+                watch.note(notice);
+            }
+            watch.tell(Observation::Tokenized { set: name, tokens: &set, elapsed: started.elapsed() });
+            Ok::<_, Error>(Arc::new(set))
+        };
+        let train_labels = splits.labels.as_ref().map_or(Labels::Learn, Labels::Known);
+        let train = read("train", &splits.train, train_labels)?;
+        let labels = match (&splits.labels, train.labels()) {
+            (Some(labels), _) | (None, Some(labels)) => labels.clone(),
+            (None, None) => return Err(Error::table(splits.train.path(), "has no labels")),
+        };
+        let known = Labels::Known(&labels);
+        let dev = splits.dev.map(|(name, source)| read(&name, &source, known)).transpose()?.map(Examples::all);
+        let test = |(name, source): (String, Source)| {
+            let examples = Examples::all(read(&name, &source, known)?);
+            Ok((name, examples))
+        };
+        let tests = splits.tests.into_iter().map(test).collect::<Result<_>>()?;
+        let train = Examples::all(train);
+        let (train, dev) = match (options.dev_fraction, dev) {
+            (Some(share), None) => {
+                let (train, dev) = train.split(share, options.seed)?;
+                (train, Some(dev))
+            }
+            (_, dev) => (train, dev),
+        };
+        Ok(Self { train, dev, tests, labels, encode })
+    }
+}
+
+/// The files of the run, as sources.
+fn splits(options: &RunOptions) -> Result<Splits> {
+    if let (Some(preset), Some(directory)) = (options.preset, &options.data_dir) {
+        return preset.open(directory);
+    }
+    let source = |path: &PathBuf| -> Result<Source> {
+        Ok(Source::Table(Table {
+            path: path.clone(),
+            format: options.format.map_or_else(|| Format::of(path), Ok)?,
+            header: options.no_header != Some(true),
+            columns: Columns {
+                text: options.text_columns().iter().map(|column| column.as_str().into()).collect(),
+                pair: options.text_pair.as_deref().map(Into::into),
+                label: options.label_column().as_deref().map(Into::into),
+                kept: Vec::new(),
+            },
+            conventions: Conventions::default(),
+        }))
+    };
+    let named = |name: &str, path: &Option<PathBuf>| {
+        path.as_ref().map(|path| Ok::<_, Error>((name.to_owned(), source(path)?))).transpose()
+    };
+    Ok(Splits {
+        train: source(given(&options.train, "train")?)?,
+        dev: named("dev", &options.dev)?,
+        tests: named("test", &options.test)?.into_iter().collect(),
+        labels: None,
+    })
+}
+
+/// Where tokenized data is kept: as asked, or below the user's cache directory.
+pub fn token_cache(options: &RunOptions) -> Option<PathBuf> {
+    match &options.token_cache {
+        Some(TokenCache::None) => None,
+        Some(TokenCache::Directory(path)) => Some(path.clone()),
+        None => {
+            let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+            let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+            Some(base.join("bertsd-cuda"))
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a run and its surroundings say to each other: the run tells what happens, the surroundings ask it to stop.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use super::{Skips, state::Best};
+use crate::{
+    data::{Progress, TokenizedSet},
+    model::hub::Download,
+    reports::{EvalEvent, StepEvent},
+};
+
+/// Something to show.
+#[non_exhaustive]
+pub enum Observation<'a> {
+    /// Something the user should know.
+    Notice(&'a str),
+    /// A file of the model is on its way.
+    Download(Download),
+    /// A set of examples is being tokenized.
+    Tokenizing {
+        set: &'a str,
+        progress: Progress,
+    },
+    /// A set is there, tokenized or from the cache.
+    Tokenized {
+        set: &'a str,
+        tokens: &'a TokenizedSet,
+        elapsed: Duration,
+    },
+    /// Everything is open; the next step is `step + 1`.
+    Ready {
+        device: String,
+        parameters: usize,
+        total_steps: u64,
+        steps_per_epoch: u64,
+        step: u64,
+    },
+    /// An optimizer update is done.
+    Step {
+        event: &'a StepEvent,
+        tokens: u64,
+        elapsed: Duration,
+    },
+    /// The step's gradient was not finite.
+    Skipped {
+        step: u64,
+        skips: Skips,
+    },
+    Evaluation(&'a EvalEvent),
+    Saved {
+        step: u64,
+    },
+    /// Early stopping ends the run.
+    StoppedEarly {
+        step: u64,
+        best: Best,
+    },
+}
+
+/// Who looks on at a run, and may stop it.
+pub struct Watch<'a> {
+    stop: &'a AtomicBool,
+    observe: &'a mut dyn FnMut(Observation<'_>),
+}
+
+impl<'a> Watch<'a> {
+    /// `observe` is called on the run's own thread; when `stop` is set, the run saves its state and ends.
+    pub fn new(stop: &'a AtomicBool, observe: &'a mut dyn FnMut(Observation<'_>)) -> Self {
+        Self { stop, observe }
+    }
+
+    /// Whether the run is to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn tell(&mut self, observation: Observation<'_>) {
+        (self.observe)(observation);
+    }
+
+    pub(super) fn note(&mut self, text: &str) {
+        self.tell(Observation::Notice(text));
+    }
+}
