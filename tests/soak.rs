@@ -1,5 +1,7 @@
 //! Long tests, left out of `make test`: hundreds of kills, thousands of steps, random settings. `make soak` runs them.
 
+#[path = "common/place.rs"]
+mod place;
 #[path = "common/runs.rs"]
 mod runs;
 #[path = "common/tiny.rs"]

@@ -1,5 +1,7 @@
 //! What the program and its library do, seen from outside: one binary, so that it is linked once.
 
+#[path = "../common/place.rs"]
+mod place;
 #[path = "../common/reference.rs"]
 mod reference;
 #[path = "../common/runs.rs"]

@@ -1,9 +1,23 @@
 //! The README against the program: every option, command and make target it names exists, and no option is left out.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, env, fs, path::Path, process::Command};
+
+use crate::{
+    place,
+    runs::{Toy, golden_model, stderr, succeed},
+};
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a file of the project")
+}
+
+/// README, the pages of docs, and what stands beside what it describes.
+fn documents() -> Vec<String> {
+    let named = ["README.md", "CONTRIBUTING.md", "benches/peer/README.md", "simulator/README.md", "tests/golden/README.md"];
+    let pages = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).expect("docs is there");
+    let pages = pages.map(|page| format!("docs/{}", page.expect("a page").file_name().display()));
+    let pages = pages.filter(|page| page.ends_with(".md"));
+    named.iter().map(|&name| name.to_owned()).chain(pages).collect()
 }
 
 fn help(arguments: &[&str]) -> String {
@@ -76,6 +90,36 @@ fn every_example_line_uses_options_that_its_command_has() {
     assert!(lines >= 5, "only {lines} example lines were found");
 }
 
+/// The example lines of the section on commands, as they are printed, one after the other; DIR is a checkpoint, and the runs that are combined
+/// were trained.
+#[test]
+fn the_examples_run_as_printed() {
+    let toy = Toy::new();
+    toy.write("new.csv", "id,text\n7,w1 w30\n8,w0 w31\n");
+    for run in ["run-1", "run-2", "run-3"] {
+        toy.run(run, "--dev dev.csv --test test.csv --max-steps 2");
+    }
+    let readme = read("README.md");
+    let block = section(&readme, "Commands").split("```").nth(1).expect("a block of examples");
+    let program = place::program().get_program().to_owned();
+    let folder = Path::new(&program).parent().expect("the program is in a folder").to_owned();
+    let others = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths([folder].into_iter().chain(env::split_paths(&others))).expect("no folder has a colon");
+    let mut count = 0;
+    for line in block.lines().filter(|line| line.contains("bertsd-cuda ")) {
+        let call = line.replace("DIR", &golden_model().display().to_string());
+        let mut command = Command::new("sh");
+        command.current_dir(toy.home.path()).env("PATH", &path).env("HF_HUB_OFFLINE", "1").args(["-e", "-c", &call]);
+        let output = succeed(&mut command);
+        assert!(!stderr(&output).contains("error:"), "{line}\n{}", stderr(&output));
+        count += 1;
+    }
+    assert!(count >= 6, "only {count} example lines were found");
+    for file in ["run/model/config.json", "labels.csv", "curves.png"] {
+        assert!(toy.path(file).is_file(), "{file}");
+    }
+}
+
 #[test]
 fn every_command_is_told() {
     let readme = read("README.md");
@@ -94,8 +138,8 @@ fn every_command_is_told() {
 #[test]
 fn every_make_target_and_file_that_is_named_exists() {
     let makefile = read("Makefile");
-    for document in ["README.md", "benches/peer/README.md"] {
-        let text = read(document);
+    for document in documents() {
+        let text = read(&document);
         for (at, found) in text.match_indices("make ") {
             let starts = text[..at].ends_with(['`', '\n']);
             let name: String =
@@ -108,7 +152,8 @@ fn every_make_target_and_file_that_is_named_exists() {
             }
         }
         for name in text.split('`').skip(1).step_by(2) {
-            let is_path = ["benches/", "data/", "tests/", "scripts/"].iter().any(|root| name.starts_with(root));
+            let roots = ["benches/", "data/", "docs/", "examples/", "kernels/", "scripts/", "simulator/", "src/", "tests/"];
+            let is_path = roots.iter().any(|root| name.starts_with(root)) && !name.contains(['*', '{', '…', ' ', '<']);
             if is_path {
                 assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(name).exists(), "{document} names {name}");
             }

@@ -14,9 +14,11 @@ use bertsd_cuda::{
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
+use super::place;
+
 /// Every directory with a trace under tests/golden and under $BERTSD_GOLDEN.
 pub fn directories() -> Vec<PathBuf> {
-    let mut roots = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")];
+    let mut roots = vec![place::root().join("tests/golden")];
     roots.extend(std::env::var_os("BERTSD_GOLDEN").map(PathBuf::from));
     let mut found = Vec::new();
     for root in roots {

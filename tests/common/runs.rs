@@ -11,9 +11,11 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::place;
+
 /// The smaller golden model: 3 layers of 64, its own drop probabilities 0.
 pub fn golden_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/head32/model")
+    place::root().join("tests/golden/head32/model")
 }
 
 /// Numbers that only look random.
@@ -50,7 +52,7 @@ impl Toy {
 
     /// `train` with the words of `arguments`.
     pub fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bertsd-cuda"));
+        let mut command = place::program();
         command.current_dir(self.home.path()).env("HF_HUB_OFFLINE", "1").arg("train");
         command.args(arguments.split_whitespace());
         command

@@ -3,7 +3,10 @@
 
 use std::process::Command;
 
-use crate::runs::{Toy, refuse, stderr, succeed};
+use crate::{
+    place,
+    runs::{Toy, refuse, stderr, succeed},
+};
 
 /// `train` on the simulator, whatever is there: only it can be told to fail.
 fn simulated(toy: &Toy, arguments: &str) -> Command {
@@ -19,7 +22,7 @@ fn an_older_gpu_is_named_with_what_the_kernels_need() {
     let parts = ["Tesla V100-SXM2-32GB (simulated) has compute capability 7.0", "8.0 (Ampere)", "--device cpu"];
     refuse(command.env("CUDASIM_PROFILE", "v100"), 1, &parts);
     assert!(!toy.path("run").exists(), "nothing is written");
-    let mut info = Command::new(env!("CARGO_BIN_EXE_bertsd-cuda"));
+    let mut info = place::program();
     let listed = succeed(info.arg("info").env("CUDASIM", "1").env("CUDASIM_PROFILE", "v100"));
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.contains("Tesla V100-SXM2-32GB (simulated), 32.0 GiB") && listed.contains("not usable"), "{listed}");

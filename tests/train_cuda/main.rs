@@ -3,6 +3,8 @@
 
 #[path = "../common/cuda_runs.rs"]
 mod cuda_runs;
+#[path = "../common/place.rs"]
+mod place;
 #[path = "../common/runs.rs"]
 mod runs;
 

@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use serde_json::Value;
 
-use crate::cuda_runs::{is_gpu_there, losses, mean, on_cuda};
-use crate::runs;
-use crate::runs::{Toy, refuse, stderr, succeed};
+use crate::{
+    cuda_runs::{is_gpu_there, losses, mean, on_cuda},
+    place,
+    runs::{self, Toy, refuse, stderr, succeed},
+};
 
 const BASE: &str = "--dev dev.csv";
 /// Encoder layers of the model.
@@ -104,7 +106,7 @@ fn tf32_is_of_linear_layers_only_and_only_where_asked_for() {
 fn tf32_takes_the_memory_of_float32() {
     let toy = Toy::new();
     let plan = |precision: &str| -> Value {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bertsd-cuda"));
+        let mut command = place::program();
         command.args(["info", "--json", "--precision", precision, "--model"]).arg(runs::golden_model());
         let output = succeed(on_cuda(command).current_dir(toy.home.path()));
         let mut plan = serde_json::from_slice::<Value>(&output.stdout).unwrap()["memory"].take();
@@ -156,7 +158,7 @@ fn eval_and_predict_run_there_too() {
     let toy = Toy::new();
     toy.run("run", "--max-steps 8");
     let program = |arguments: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bertsd-cuda"));
+        let mut command = place::program();
         command.current_dir(toy.home.path()).args(arguments.split_whitespace());
         command
     };

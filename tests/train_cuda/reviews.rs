@@ -1,18 +1,21 @@
 //! A small BERT from nothing on a few hundred sentences of movie reviews: the loss falls on a CUDA device as it does on the processor.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 use bertsd_cuda::model::BertConfig;
 
-use crate::cuda_runs::{bert, losses, mean, on_cuda, write_model};
-use crate::runs::{Toy, stderr, succeed};
+use crate::{
+    cuda_runs::{bert, losses, mean, on_cuda, write_model},
+    place,
+    runs::{Toy, stderr, succeed},
+};
 
 const SENTENCES: usize = 300;
 const WORDS: usize = 2400;
 
 /// The first sentences of data/movie-reviews, a heading before them.
 fn reviews() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/movie-reviews/train.csv");
+    let path = place::root().join("data/movie-reviews/train.csv");
     let text = fs::read_to_string(path).unwrap();
     text.split_inclusive('\n').take(SENTENCES + 1).collect()
 }

@@ -1,13 +1,15 @@
-//! How long a step of a real model takes on the simulator: what makes tests and trials without a GPU possible at all. Alone in its
-//! binary, so that no other test takes its cores.
+//! How long a step of a real model takes on the simulator: what makes tests and trials without a GPU possible at all. It takes 5 s on two
+//! free cores; the limit leaves room for the tests beside it.
 
 use std::fs;
 
 use bertsd_cuda::model::BertConfig;
 use serde_json::Value;
 
-use crate::cuda_runs::{bert, on_cuda, write_model};
-use crate::runs::{Rng, Toy, succeed};
+use crate::{
+    cuda_runs::{bert, on_cuda, write_model},
+    runs::{Rng, Toy, succeed},
+};
 
 /// Sequences of a batch, and tokens of each.
 const BATCH: (usize, usize) = (16, 32);

@@ -14,9 +14,7 @@ use bertsd_cuda::{
     random::Philox,
 };
 
-use crate::reference;
-use crate::reference::Masks;
-use crate::tiny;
+use crate::{reference, reference::Masks, tiny};
 
 const HIDDEN: usize = 64;
 const TOKENS: usize = 512;

@@ -8,9 +8,10 @@ use bertsd_cuda::{
     random::Philox,
 };
 
-use crate::reference;
-use crate::reference::{Masks, dot};
-use crate::tiny;
+use crate::{
+    reference::{self, Masks, dot},
+    tiny,
+};
 
 /// float32 sums of up to 300 rows, relative to the norm of the table's gradient.
 const TOLERANCE: f64 = 2e-6;

@@ -11,8 +11,10 @@ use bertsd_cuda::{
     training::step::StepSettings,
 };
 
-use crate::reference::{Loss, Masks, Reference};
-use crate::tiny;
+use crate::{
+    reference::{Loss, Masks, Reference},
+    tiny,
+};
 
 /// float32 against float64 through up to three layers: some 10⁻⁶ on logits of size 1.
 const LOGITS: f64 = 1e-5;

@@ -15,9 +15,10 @@ use bertsd_cuda::{
     },
 };
 
-use crate::reference::{Loss, Masks, Reference};
-use crate::skips;
-use crate::tiny;
+use crate::{
+    reference::{Loss, Masks, Reference},
+    skips, tiny,
+};
 
 #[test]
 fn every_parameter_receives_a_gradient_and_moves() {

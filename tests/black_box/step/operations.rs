@@ -11,9 +11,10 @@ use bertsd_cuda::{
     random::Philox,
 };
 
-use crate::reference;
-use crate::reference::{Masks, attention_element, dot};
-use crate::tiny;
+use crate::{
+    reference::{self, Masks, attention_element, dot},
+    tiny,
+};
 
 /// float32 against f64, relative to the norm of a result: sums of up to 10³ rounded products stay below this.
 const TOLERANCE: f64 = 2e-6;
