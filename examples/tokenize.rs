@@ -40,7 +40,7 @@ fn main() -> Result<()> {
             settings,
             labels: Labels::Ignore,
             cache: None,
-            progress: &mut |_| (),
+            progress: &mut |_| Ok(()),
         };
         let set = TokenizedSet::open(&source, request)?;
         let seconds = start.elapsed().as_secs_f64();

@@ -1,6 +1,5 @@
 //! The command line: what can be asked, with help for every option. Nothing is opened here.
 
-mod completions;
 pub mod ensemble;
 mod eval;
 mod given;
@@ -10,7 +9,6 @@ mod report;
 pub mod scoring;
 pub mod train;
 
-pub use completions::CompletionsArgs;
 pub use ensemble::EnsembleArgs;
 pub use eval::EvalArgs;
 pub use given::Given;
@@ -19,7 +17,8 @@ pub use predict::PredictArgs;
 pub use report::ReportArgs;
 pub use train::TrainArgs;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// Fine-tune BERT classifiers with self-ensemble and self-distillation (arXiv 2002.10345).
 #[derive(Parser)]
@@ -51,6 +50,14 @@ pub enum Command {
     Info(InfoArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+}
+
+/// Options of `completions`.
+#[derive(Args, Clone, Debug)]
+pub struct CompletionsArgs {
+    /// Shell to complete for; put the script where the shell looks for completions
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
 }
 
 #[cfg(test)]

@@ -170,7 +170,7 @@ fn train_seeds(args: &EnsembleArgs) -> anyhow::Result<Vec<PathBuf>> {
         if run.join("run.toml").is_file() && !args.overwrite {
             train::require_same(&run, &options)?;
             console::say(format_args!("going on with {}", run.display()));
-            train::train(Training::resume(&run)?)?;
+            train::train(Training::resume(&run, Vec::new())?)?;
         } else {
             console::say(format_args!("training {}", run.display()));
             let start = if args.overwrite { Start::Overwrite } else { Start::New };

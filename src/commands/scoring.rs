@@ -43,10 +43,10 @@ impl Loaded {
         let directory = find(name)?;
         let (model, notices) = Model::load(&directory, Purpose::Inference)?;
         notices.iter().for_each(|notice| console::say(format_args!("{}: {notice}", directory.display())));
-        Self::of(model)
+        Self::with_model(model)
     }
 
-    pub fn of(model: Model) -> Result<Self> {
+    pub fn with_model(model: Model) -> Result<Self> {
         let tokenizer = BertTokenizer::from_dir(&model.source, model.config.vocab_size)?;
         Ok(Self { trained: TrainedWith::of(&model)?, tokenizer, model })
     }
@@ -115,7 +115,10 @@ impl Loaded {
                 settings,
                 labels: labels.map_or(Labels::Ignore, Labels::Known),
                 cache: None,
-                progress: &mut |progress| bar.set_position(progress.done),
+                progress: &mut |progress| {
+                    bar.set_position(progress.done);
+                    Ok(())
+                },
             },
         );
         bar.finish_and_clear();

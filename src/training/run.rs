@@ -97,6 +97,9 @@ impl<D: Device> Run<D> {
     fn train(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         let mut coming: VecDeque<Vec<PackedBatch>> = VecDeque::new();
         let mut started = Instant::now();
+        if self.position.owes_evaluation {
+            self.after_step(watch).map_err(|error| self.explain(error))?;
+        }
         while self.position.step < self.settings.total_steps && !self.position.stopped {
             if self.may_queue(watch) {
                 if self.learner.queued() == 0 {
@@ -227,7 +230,8 @@ impl<D: Device> Run<D> {
             return Ok(());
         }
         let asked = watch.is_stopping() || self.settings.stop_after.is_some_and(|after| step >= after);
-        let interrupted = asked && step < self.settings.total_steps && !self.position.stopped;
+        let is_over = step >= self.settings.total_steps || self.position.stopped;
+        let interrupted = self.position.owes_evaluation || (asked && !is_over);
         // Weights that give no finite gradient may be lost already: they are not to take the place of good ones.
         let is_due = self.saves_behind(step) && self.learner.skips.in_a_row == 0;
         if is_due || (self.settings.save && (interrupted || self.position.stopped)) {
@@ -235,15 +239,16 @@ impl<D: Device> Run<D> {
             state::save(&self.store, &self.learner, &self.position, self.fingerprint)?;
             watch.tell(Observation::Saved { step });
         }
-        if !interrupted {
-            return Ok(());
-        }
+        if interrupted { Err(self.interrupted()) } else { Ok(()) }
+    }
+
+    fn interrupted(&self) -> Error {
         let resume = if self.settings.save {
             format!("bertsd-cuda train --resume {}", self.directory.display())
         } else {
             "nothing: --keep-checkpoints 0 saves no state".to_owned()
         };
-        Err(Error::Interrupted { step, resume })
+        Error::Interrupted { step: Some(self.position.step), resume }
     }
 
     fn evaluate_dev(&mut self, watch: &mut Watch<'_>) -> Result<()> {
@@ -255,10 +260,14 @@ impl<D: Device> Run<D> {
         let mut events = Vec::new();
         // A mean of nothing yet has no scores.
         for &weights in self.settings.evaluate.iter().filter(|&&of| of != Weights::Average || average_has_begun) {
-            let scores = evaluate(&mut self.learner, dev, weights)?;
+            let Some(scores) = evaluate(&mut self.learner, dev, weights, watch)? else {
+                self.position.owes_evaluation = true;
+                return Ok(());
+            };
             value = if weights == primary { Some(metric.of(&scores)) } else { value };
             events.push(EvalEvent::new(Split::Dev, weights, step, scores));
         }
+        self.position.owes_evaluation = false;
         for event in events {
             watch.tell(Observation::Evaluation(&event));
             self.record(Event::Eval(event))?;
@@ -312,7 +321,7 @@ impl<D: Device> Run<D> {
     ) -> Result<Vec<(String, Scores)>> {
         let mut all = Vec::new();
         for (name, set) in &self.batches.tests {
-            let scores = evaluate(&mut self.learner, set, weights)?;
+            let scores = evaluate(&mut self.learner, set, weights, watch)?.ok_or_else(|| self.interrupted())?;
             let mut event = EvalEvent::new(Split::Test, logged, step, scores);
             event.extra.insert("set".into(), name.as_str().into());
             watch.tell(Observation::Evaluation(&event));

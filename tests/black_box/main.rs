@@ -62,4 +62,5 @@ mod train {
     mod repeat;
     mod resume;
     mod settings;
+    mod stop;
 }

@@ -17,5 +17,5 @@ mod tokenize;
 pub use allocate::Workbench;
 pub use load::BaseModel;
 pub use plan::Batches;
-pub use restore::Start;
+pub use restore::{Found, Start};
 pub use tokenize::RunData;

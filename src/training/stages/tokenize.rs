@@ -45,12 +45,16 @@ impl RunData {
         encode.check(config.max_positions, config.type_vocab_size, splits.train.is_paired())?;
         let cache = token_cache(options);
         let mut read = |name: &str, source: &Source, labels: Labels<'_>| {
+            watch.require_going_on()?;
             let request = TokenizeRequest {
                 tokenizer: &base.tokenizer,
                 settings: encode,
                 labels,
                 cache: cache.as_deref(),
-                progress: &mut |progress| watch.tell(Observation::Tokenizing { set: name, progress }),
+                progress: &mut |progress| {
+                    watch.tell(Observation::Tokenizing { set: name, progress });
+                    watch.require_going_on()
+                },
             };
             let started = Instant::now();
             let set = TokenizedSet::open(source, request)?;

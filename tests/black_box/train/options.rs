@@ -120,6 +120,35 @@ fn what_is_logged_saved_and_kept() {
     assert_eq!(evaluated, [5, 10, 12, 14].map(Value::from));
 }
 
+/// Each seed moves its own part and nothing else: where that part is not random it changes no bit.
+#[test]
+fn seeds_are_apart() {
+    let toy = Toy::new();
+    // A third class: the checkpoint's classifier has two, so that the new one is random.
+    let table = rows_of(60, 4);
+    let third: String =
+        table.lines().skip(1).map(|row| row.rsplit_once(',').unwrap().0.to_owned() + ",odd\n").take(9).collect();
+    toy.write("three.csv", &(table + &third));
+    let (still, ordered) = ("--dropout 0 --attention-dropout 0", "--order file");
+    for (seed, nothing_random, random) in [
+        ("--init-seed 7", "--train train.csv", "--train three.csv"),
+        ("--order-seed 7", ordered, ""),
+        ("--dropout-seed 7", still, ""),
+    ] {
+        let one = few(&toy, "one", nothing_random);
+        few(&toy, "two", &format!("{nothing_random} {seed}")).assert_same(&one, &format!("{seed} {nothing_random}"));
+        let (one, two) = (few(&toy, "one", random), few(&toy, "two", &format!("{random} {seed}")));
+        assert_eq!(differs(&one, &two, "ce"), Some(1), "{seed} {random}");
+    }
+    let all = few(&toy, "all", "--train three.csv --seed 7");
+    let apart = few(&toy, "apart", "--train three.csv --init-seed 7 --order-seed 7 --dropout-seed 7");
+    apart.assert_same(&all, "--seed sets all");
+    succeed(&mut toy.command("--config apart/run.toml --out again"));
+    toy.result("again").assert_same(&all, "from its run.toml");
+    succeed(&mut toy.command("--config apart/run.toml --seed 42 --out again --overwrite"));
+    toy.result("again").assert_same(&few(&toy, "base", "--train three.csv"), "--seed over the seeds of a file");
+}
+
 /// Without dropout and in the order of the file, only the split depends on the seed.
 #[test]
 fn the_seed_decides_what_is_held_out() {
