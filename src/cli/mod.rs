@@ -87,9 +87,9 @@ mod tests {
                 let optional = arg.get_action().takes_values() && !arg.is_required_set();
                 // A switch that may be given as `--no-header false` has a value if it is given without one.
                 let switch = arg.get_num_args().is_some_and(|values| values.min_values() == 0);
-                let told = help.contains("[default: ") || !arg.get_default_values().is_empty();
+                let says_default = help.contains("[default: ") || !arg.get_default_values().is_empty();
                 let excepted = EXCEPTED.contains(&arg.get_id().as_str());
-                assert!(told || !optional || switch || excepted, "{place} does not say its default");
+                assert!(says_default || !optional || switch || excepted, "{place} does not say its default");
             }
         }
     }

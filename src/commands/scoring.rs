@@ -12,13 +12,11 @@ use bertsd_cuda::{
     inference::{Classifier, TrainedWith, Visit, locate},
     model::{Model, Purpose},
     text_value::InvalidValue,
+    training::MAX_LENGTH,
 };
 
 use super::console::{self, DownloadBar};
 use crate::cli::scoring::{ColumnOptions, ComputeOptions, DataOptions, EncodeOptions};
-
-/// Longest sequence where neither the user nor the model says one.
-const MAX_LENGTH: usize = 512;
 
 /// The value of `--text-pair` that says that there is no second text.
 const NO_PAIR: &str = "none";
@@ -85,8 +83,8 @@ impl Loaded {
         }
     }
 
-    /// Whether the first row of a file names its columns: as the user says, else as in training, whose numbers of columns
-    /// go with it.
+    /// Whether the first row of a file names its columns: as the user says, else as in training, whose numbers of
+    /// columns go with it.
     pub fn header(&self, options: &ColumnOptions) -> bool {
         !options.no_header.unwrap_or(self.trained.no_header && options.text.is_empty())
     }

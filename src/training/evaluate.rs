@@ -40,7 +40,8 @@ fn name(weights: Weights) -> ForwardWeights {
     }
 }
 
-/// Scores of `weights` on `set`; none where `watch` asks to stop before all are seen. Batches and the order of sums are fixed.
+/// Scores of `weights` on `set`; none where `watch` asks to stop before all are seen. Batches and the order of sums are
+/// fixed.
 ///
 /// # Errors
 /// Of the device.

@@ -1,7 +1,7 @@
 //! The loop around the step: data order, evaluation, best weights, early stopping, logs, checkpoints, signals.
 //!
-//! After update t, in this order: the step is logged; if due, dev is scored and logged; if due, the state is saved. So a
-//! checkpoint stands behind everything its log says, and a resumed run repeats whatever came later.
+//! After update t, in this order: the step is logged; if due, dev is scored and logged; if due, the state is saved. So
+//! a checkpoint comes after everything its log says, and a resumed run repeats whatever came later.
 
 use std::{
     collections::VecDeque,
@@ -76,8 +76,8 @@ impl<D: Device> Run<D> {
     /// Trains to the end.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when `watch` asked to stop, after saving the state; [`Error::NotFinite`] when the training diverged; of the
-    /// device and of the files.
+    /// [`Error::Interrupted`] when `watch` asked to stop, after saving the state; [`Error::NotFinite`] when the
+    /// training diverged; of the device and of the files.
     pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         watch.tell(Observation::Ready {
             device: self.learner.device.name(),
@@ -123,7 +123,8 @@ impl<D: Device> Run<D> {
         Ok(outcome)
     }
 
-    /// Whether the next step may be set under way: what is done behind a step looks at its weights, so the one after it waits.
+    /// Whether the next step may be set under way: what is done after a step looks at its weights, so the next step
+    /// waits.
     fn may_queue(&self, watch: &Watch<'_>) -> bool {
         let queued = self.learner.queued();
         let next = self.position.step + queued as u64;
@@ -132,8 +133,8 @@ impl<D: Device> Run<D> {
                 && queued < MOST_QUEUED
                 && next < self.settings.total_steps
                 && self.timeline.is_none()
-                && !self.evaluates_behind(next)
-                && !self.saves_behind(next)
+                && !self.evaluates_after(next)
+                && !self.saves_after(next)
                 && !watch.is_stopping()
                 && self.settings.stop_after.is_none_or(|after| next < after))
     }
@@ -181,11 +182,11 @@ impl<D: Device> Run<D> {
         self.is_epoch_end(step) || (every > 0 && step.is_multiple_of(every))
     }
 
-    fn evaluates_behind(&self, step: u64) -> bool {
+    fn evaluates_after(&self, step: u64) -> bool {
         self.batches.dev.is_some() && self.is_due(step, self.settings.eval_every)
     }
 
-    fn saves_behind(&self, step: u64) -> bool {
+    fn saves_after(&self, step: u64) -> bool {
         self.settings.save && self.is_due(step, self.settings.save_every)
     }
 
@@ -222,7 +223,7 @@ impl<D: Device> Run<D> {
 
     fn after_step(&mut self, watch: &mut Watch<'_>) -> Result<()> {
         let step = self.position.step;
-        if self.evaluates_behind(step) {
+        if self.evaluates_after(step) {
             self.evaluate_dev(watch)?;
         }
         // A step that is under way already is waited for before the state is saved.
@@ -233,7 +234,7 @@ impl<D: Device> Run<D> {
         let is_over = step >= self.settings.total_steps || self.position.stopped;
         let interrupted = self.position.owes_evaluation || (asked && !is_over);
         // Weights that give no finite gradient may be lost already: they are not to take the place of good ones.
-        let is_due = self.saves_behind(step) && self.learner.skips.in_a_row == 0;
+        let is_due = self.saves_after(step) && self.learner.skips.in_a_row == 0;
         if is_due || (self.settings.save && (interrupted || self.position.stopped)) {
             self.log.sync()?;
             state::save(&self.store, &self.learner, &self.position, self.fingerprint)?;
@@ -285,8 +286,8 @@ impl<D: Device> Run<D> {
         Ok(())
     }
 
-    /// Exports the chosen weights and scores them on the test sets. They take the student's place, whose own state is in the
-    /// last checkpoint by now.
+    /// Exports the chosen weights and scores them on the test sets. They take the student's place, whose own state is
+    /// in the last checkpoint by now.
     fn finish(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         let step = self.position.step;
         let (primary, others) = (self.settings.evaluate[0], self.settings.evaluate[1..].to_vec());

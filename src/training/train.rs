@@ -41,7 +41,7 @@ pub struct Training {
     pub stop_after: Option<u64>,
     /// Where a timeline for Chrome or Perfetto is written.
     pub trace: Option<PathBuf>,
-    /// Options of a run that goes on which are given anew.
+    /// Options that were given new values for a run that goes on.
     pub moved: Vec<String>,
 }
 
@@ -51,12 +51,13 @@ impl Training {
         Self { options, start: Start::New, stop_after: None, trace: None, moved: Vec::new() }
     }
 
-    /// The run in `directory`, to be continued, with files that `moved` says to be in other places now. What is in them is compared
-    /// with what the run has seen. Another number of threads may be given too; it changes the last bits of sums.
+    /// The run in `directory`, to be continued, with files that `moved` says to be in other places now. What is in them
+    /// is compared with what the run has seen. Another number of threads may be given too; it changes the last bits of
+    /// sums.
     ///
     /// # Errors
-    /// [`Error::Run`] when there is no run; [`Error::Setting`] for an option of `moved` that a run cannot change, with what to do
-    /// instead; and as [`RunOptions::read`].
+    /// [`Error::Run`] when there is no run; [`Error::Setting`] for an option of `moved` that a run cannot change, with
+    /// what to do instead; and as [`RunOptions::read`].
     pub fn resume(directory: &Path, moved: Vec<Assignment>) -> Result<Self> {
         let path = directory.join("run.toml");
         if !path.is_file() {
@@ -92,13 +93,26 @@ impl Training {
     ///
     /// # Errors
     /// [`Error::Interrupted`] when `watch` asked to stop, after saving the state; and of every stage.
-    pub fn run(mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
+    pub fn run(self, watch: &mut Watch<'_>) -> Result<Outcome> {
+        self.begin(None, watch)
+    }
+
+    /// The same over a model and examples that other runs share: they are opened with the same model, files and
+    /// lengths.
+    ///
+    /// # Errors
+    /// As [`Training::run`].
+    pub fn run_over(self, base: &BaseModel, data: &RunData, watch: &mut Watch<'_>) -> Result<Outcome> {
+        self.begin(Some((base, data)), watch)
+    }
+
+    fn begin(mut self, shared: Option<(&BaseModel, &RunData)>, watch: &mut Watch<'_>) -> Result<Outcome> {
         self.options.check()?;
         set_threads(self.options.threads)?;
         let backend = self.options.device.resolve(self.options.precision)?;
         self.options.settle_on(backend);
         let lock = self.lock()?;
-        backend.run(OnBackend { training: &self, lock: &lock, watch })
+        backend.run(OnBackend { training: &self, lock: &lock, shared, watch })
     }
 
     /// The run's directory. Where it has to be made, the files to read are looked for before.
@@ -132,6 +146,7 @@ impl Training {
 struct OnBackend<'a, 'w> {
     training: &'a Training,
     lock: &'a RunLock,
+    shared: Option<(&'a BaseModel, &'a RunData)>,
     watch: &'a mut Watch<'w>,
 }
 
@@ -139,22 +154,30 @@ impl OnDevice for OnBackend<'_, '_> {
     type Output = Result<Outcome>;
 
     fn run<D: Device>(self, make: impl FnOnce(Shape, Capacity) -> Result<D>) -> Result<Outcome> {
-        let Self { training, lock, watch } = self;
+        let Self { training, lock, shared, watch } = self;
         let options = &training.options;
         let resumes = training.start == Start::Resume;
         let found = resumes.then(|| Found::look(options, lock, watch)).transpose()?;
-        let base = base_model(training, lock, found.as_ref(), watch)?;
-        let data = RunData::read(options, &base, watch)?;
-        let batches = Batches::plan(options, &data)?;
+        let opened;
+        let (base, data) = match shared {
+            Some(shared) => shared,
+            None => {
+                let base = base_model(training, lock, found.as_ref(), watch)?;
+                let data = RunData::read(options, &base, watch)?;
+                opened = (base, data);
+                (&opened.0, &opened.1)
+            }
+        };
+        let batches = Batches::plan(options, data)?;
         watch.require_going_on()?;
-        let bench = Workbench::allocate(options, &base, &data, &batches, make, watch)?;
+        let bench = Workbench::allocate(options, base, data, &batches, make, watch)?;
         watch.require_going_on()?;
-        Run::restore(training, lock, (&base, &data), batches, bench, found, watch)?.run(watch)
+        Run::restore(training, lock, (base, data), batches, bench, found, watch)?.run(watch)
     }
 }
 
-/// The model to start from. A run with weights of its own needs no more than it kept, and where a model is named all the same, it has
-/// to be the one.
+/// The model to start from. A run with weights of its own needs no more than it kept, and where a model is named all
+/// the same, it has to be the one.
 fn base_model(training: &Training, lock: &RunLock, found: Option<&Found>, watch: &mut Watch<'_>) -> Result<BaseModel> {
     let name = given(&training.options.model, "model")?;
     let kept = match found.is_some_and(Found::has_weights) {

@@ -1,4 +1,4 @@
-//! `train`: options → a run of the library → what came of it.
+//! `train`: options → a run of the library → its result.
 
 mod show;
 mod signals;

@@ -1,7 +1,7 @@
 //! Load: the model to start from, but for its weights, which wait for the labels.
 //!
-//! A run keeps a copy of all but the weights, so that it can go on where the model is no longer there: its weights are those of its last
-//! checkpoint.
+//! A run keeps a copy of all but the weights, so that it can go on where the model is no longer there: its weights are
+//! those of its last checkpoint.
 
 use std::{
     fs,
@@ -73,7 +73,7 @@ impl BaseModel {
     }
 
     /// Refuses a model that is not the one which a run started from.
-    pub(super) fn require_same(&self, kept: &Self) -> Result<()> {
+    pub(crate) fn require_same(&self, kept: &Self) -> Result<()> {
         if self.config == kept.config && self.tokenizer.digest() == kept.tokenizer.digest() {
             return Ok(());
         }

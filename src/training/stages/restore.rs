@@ -10,7 +10,7 @@ use crate::{
     training::{Run, RunOptions, TokenCache, Training, Watch, state, state::Position},
 };
 
-/// What becomes of what is in the run's directory.
+/// Whether a run begins, replaces another or goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// There is no run yet; one that is there is refused.
@@ -25,7 +25,8 @@ impl<D: Device> Run<D> {
     /// Opens the directory that `lock` holds. From here on `--resume` can go on with the run.
     ///
     /// # Errors
-    /// [`crate::Error::Io`] when the directory cannot be read or written; [`crate::Error::Run`] when the state in it is of another run.
+    /// [`crate::Error::Io`] when the directory cannot be read or written; [`crate::Error::Run`] when the state in it is
+    /// of another run.
     pub fn restore(
         training: &Training,
         lock: &RunLock,
@@ -38,7 +39,7 @@ impl<D: Device> Run<D> {
         let Training { options, start, .. } = training;
         let directory = lock.directory().to_owned();
         let Workbench { model, mut learner } = bench;
-        let fingerprint = data.train.fingerprint();
+        let fingerprint = batches.train.fingerprint();
         let resumes = *start == Start::Resume;
         if *start == Start::Overwrite {
             lock.clear()?;

@@ -13,13 +13,10 @@ use crate::{
         Columns, Conventions, EncodeSettings, Examples, Format, LabelMap, Labels, Source, Splits, Table,
         TokenizeRequest, TokenizedSet,
     },
-    training::{Observation, RunOptions, TokenCache, Watch, options::given},
+    training::{MAX_LENGTH, Observation, RunOptions, TokenCache, Watch, options::given},
 };
 
-/// Tokens of the longest sequence where neither the user nor the model says fewer.
-const MAX_LENGTH: usize = 512;
-
-/// All examples of a run.
+/// All examples of a run, before any of them are set aside: they depend on no seed.
 #[derive(Clone)]
 pub struct RunData {
     pub train: Examples,
@@ -34,7 +31,7 @@ impl RunData {
     /// Reads and tokenizes what the options name, or takes it from the cache.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a length that the model does not know, and as [`TokenizedSet::open`] and [`Examples::split`].
+    /// [`Error::Setting`] for a length that the model does not know, and as [`TokenizedSet::open`].
     pub fn read(options: &RunOptions, base: &BaseModel, watch: &mut Watch<'_>) -> Result<Self> {
         let splits = splits(options)?;
         let config = &base.config;
@@ -77,15 +74,7 @@ impl RunData {
             Ok((name, examples))
         };
         let tests = splits.tests.into_iter().map(test).collect::<Result<_>>()?;
-        let train = Examples::all(train);
-        let (train, dev) = match (options.dev_fraction, dev) {
-            (Some(share), None) => {
-                let (train, dev) = train.split(share, options.seed)?;
-                (train, Some(dev))
-            }
-            (_, dev) => (train, dev),
-        };
-        Ok(Self { train, dev, tests, labels, encode })
+        Ok(Self { train: Examples::all(train), dev, tests, labels, encode })
     }
 }
 

@@ -1,4 +1,5 @@
-//! Every option of `train` reaches what it is for: each shows in the first few steps of a toy run, or in what the run leaves.
+//! Every option of `train` reaches what it is for: each shows in the first few steps of a toy run, or in what the run
+//! leaves.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -27,7 +28,8 @@ fn differs(one: &Run, two: &Run, name: &str) -> Option<usize> {
 #[test]
 fn what_changes_the_loss_and_from_which_step_on() {
     let toy = Toy::new();
-    // At step 1 the rate is 0 with warm-up; so the weights of step 2 are those of step 1, and only step 3 sees an update.
+    // At step 1 the rate is 0 with warm-up; so the weights of step 2 are those of step 1, and only step 3 sees an
+    // update.
     let base = few(&toy, "base", "");
     for (arguments, name, step) in [
         ("--label-smoothing 0.5", "ce", 1),

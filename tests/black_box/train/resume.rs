@@ -207,7 +207,8 @@ fn resume_takes_no_options_that_change_the_run_and_works_from_anywhere() {
     assert_eq!(toy.result("longer").events("step").len(), 12);
 }
 
-/// The model is gone and the data has moved: what is in the files counts, and of the model the run has kept what it needs.
+/// The model is gone and the data has moved: what is in the files counts, and of the model the run has kept what it
+/// needs.
 #[test]
 fn a_run_goes_on_where_its_files_have_moved() {
     let toy = Toy::new();
