@@ -1,6 +1,7 @@
 //! Tokenizes a CSV and says how fast: `tokenize MODEL_DIR FILE.csv TEXT_COLUMN [ROUNDS]`.
 //!
-//! Prints one JSON object a round. The time runs from the closed file to mapped ids: reading, tokenizing on all cores, writing.
+//! Prints one JSON object a round. The time runs from the closed file to mapped ids: reading, tokenizing on all cores,
+//! writing.
 
 use std::{env, path::Path, time::Instant};
 
@@ -40,7 +41,7 @@ fn main() -> Result<()> {
             settings,
             labels: Labels::Ignore,
             cache: None,
-            progress: &mut |_| (),
+            progress: &mut |_| Ok(()),
         };
         let set = TokenizedSet::open(&source, request)?;
         let seconds = start.elapsed().as_secs_f64();

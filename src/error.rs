@@ -62,9 +62,9 @@ pub enum Error {
     #[error("device {device}: {message}")]
     Device { device: String, message: String },
 
-    /// A signal asked to stop; everything up to `step` is saved.
-    #[error("interrupted after step {step}; continue with: {resume}")]
-    Interrupted { step: u64, resume: String },
+    /// A signal asked to stop; everything up to `step` is saved. None: no step was done yet.
+    #[error("interrupted {}; continue with: {resume}", after(step))]
+    Interrupted { step: Option<u64>, resume: String },
 }
 
 impl Error {
@@ -122,6 +122,10 @@ impl Error {
             Self::Interrupted { .. } => Fault::Interrupted,
         }
     }
+}
+
+fn after(step: &Option<u64>) -> String {
+    step.map_or_else(|| "before a step was done".to_owned(), |step| format!("after step {step}"))
 }
 
 fn at_line(line: &Option<u64>) -> String {

@@ -1,8 +1,9 @@
-//! Values that are written as text: one reading and one writing for the command line, for files, for messages, and for programs
-//! that use `parse` and `to_string`.
+//! Values that are written as text: one reading and one writing for the command line, for files, for messages, and for
+//! programs that use `parse` and `to_string`.
 //!
-//! A closed set of values derives [`ValueEnum`] for its names and gets the rest from `text_enum!`; a value with a part that varies
-//! (`window:K`) implements `FromStr` and `Display` itself and says by [`TextValue::offered`] what a shell is to offer.
+//! A closed set of values derives [`ValueEnum`] for its names and gets the rest from `text_enum!`; a value with a part
+//! that varies (`window:K`) implements `FromStr` and `Display` itself and says by [`TextValue::offered`] what a shell
+//! is to offer.
 
 use std::{ffi::OsStr, fmt, marker::PhantomData, str::FromStr};
 

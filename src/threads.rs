@@ -7,7 +7,8 @@ use crate::{Error, Result};
 /// More threads than any processor runs; that many would bring the machine down before they did any work.
 const MOST_THREADS: usize = 1024;
 
-/// Rayon's threads, from which the device takes its own; none: one for each core. A second call in one process leaves the first one's.
+/// Rayon's threads, from which the device takes its own; none: one for each core. A second call in one process leaves
+/// the first one's.
 ///
 /// # Errors
 /// [`Error::Setting`] when there are too many of them to be started.

@@ -1,4 +1,4 @@
-//! Options of `ensemble`: those of `train`, for the seeds it trains, and what becomes of the members.
+//! Options of `ensemble`: those of `train`, for the seeds it trains, and how the members are combined.
 //!
 //! `--method` says how members are combined, so the method each is trained with is `--train-method` here.
 
@@ -24,11 +24,17 @@ pub struct EnsembleArgs {
     pub method: Combine,
 
     /// Finished runs or model directories, two or more [default: those that --seeds trains]
-    #[arg(id = "members", value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "seeds", help_heading = "Ensemble")]
+    #[arg(
+        id = "members", value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "seeds",
+        help_heading = "Ensemble"
+    )]
     pub members: Vec<String>,
 
     /// The same as naming them without an option
-    #[arg(long, num_args = 1.., value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["seeds", "members"], help_heading = "Ensemble")]
+    #[arg(
+        long, num_args = 1.., value_name = "DIR", value_hint = ValueHint::DirPath,
+        conflicts_with_all = ["seeds", "members"], help_heading = "Ensemble"
+    )]
     pub models: Vec<String>,
 
     /// Train one run for each of these seeds, in OUT/seed-N, with the options of train [default: none]
@@ -43,7 +49,8 @@ pub struct EnsembleArgs {
     #[arg(long, value_name = "FILE", requires = "seeds", help_heading = "Ensemble")]
     pub config: Option<PathBuf>,
 
-    /// Examples that the ensemble classifies: .csv, .tsv, .jsonl or .parquet [default: that of --test, else the first run's test set]
+    /// Examples that the ensemble classifies: .csv, .tsv, .jsonl or .parquet [default: that of --test, else the first
+    /// run's test set]
     #[arg(long, value_name = "FILE", help_heading = "Ensemble")]
     pub data: Option<PathBuf>,
 

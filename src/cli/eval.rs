@@ -10,7 +10,10 @@ use super::scoring::{ComputeOptions, DataOptions, EncodeOptions, PredictionsOpti
 #[derive(Args, Clone, Debug)]
 pub struct EvalArgs {
     /// Model to score: a Hugging Face directory, a run's directory, or owner/name on the hub (cached)
-    #[arg(long, value_name = "DIR|NAME", value_parser = parser::<String>(), value_hint = ValueHint::DirPath, help_heading = "Model")]
+    #[arg(
+        long, value_name = "DIR|NAME", value_parser = parser::<String>(), value_hint = ValueHint::DirPath,
+        help_heading = "Model"
+    )]
     pub model: String,
 
     #[command(flatten)]
@@ -23,8 +26,12 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub options: DataOptions,
 
-    /// The data is one of imdb, ag-news, dbpedia, yelp-p, yelp-f, snli, mnli, as it is distributed [default: a single file]
-    #[arg(long, value_parser = parser::<Preset>(), value_name = "NAME", conflicts_with_all = ["text", "text_pair", "label", "format", "no_header"], help_heading = "Data")]
+    /// The data is one of imdb, ag-news, dbpedia, yelp-p, yelp-f, snli, mnli, as it is distributed [default: a single
+    /// file]
+    #[arg(
+        long, value_parser = parser::<Preset>(), value_name = "NAME",
+        conflicts_with_all = ["text", "text_pair", "label", "format", "no_header"], help_heading = "Data"
+    )]
     pub preset: Option<Preset>,
 
     /// Part of the preset: train, dev, test, or its own name for it [default: test]

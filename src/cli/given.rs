@@ -3,8 +3,8 @@
 use bertsd_cuda::training::{Assignment, RunOptions};
 use clap::{ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
 
-/// The options of a run that were given. It takes nothing out of the matches, but what is before it does: it has to be the first
-/// field of a command's options.
+/// The options of a run that were given. It has to be the first field of a command's options, as those after it take
+/// their values out of the matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given(pub Vec<Assignment>);
 

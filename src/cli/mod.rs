@@ -1,6 +1,5 @@
 //! The command line: what can be asked, with help for every option. Nothing is opened here.
 
-mod completions;
 pub mod ensemble;
 mod eval;
 mod given;
@@ -10,7 +9,6 @@ mod report;
 pub mod scoring;
 pub mod train;
 
-pub use completions::CompletionsArgs;
 pub use ensemble::EnsembleArgs;
 pub use eval::EvalArgs;
 pub use given::Given;
@@ -19,7 +17,8 @@ pub use predict::PredictArgs;
 pub use report::ReportArgs;
 pub use train::TrainArgs;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// Fine-tune BERT classifiers with self-ensemble and self-distillation (arXiv 2002.10345).
 #[derive(Parser)]
@@ -53,6 +52,14 @@ pub enum Command {
     Completions(CompletionsArgs),
 }
 
+/// Options of `completions`.
+#[derive(Args, Clone, Debug)]
+pub struct CompletionsArgs {
+    /// Shell to complete for; put the script where the shell looks for completions
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -80,9 +87,9 @@ mod tests {
                 let optional = arg.get_action().takes_values() && !arg.is_required_set();
                 // A switch that may be given as `--no-header false` has a value if it is given without one.
                 let switch = arg.get_num_args().is_some_and(|values| values.min_values() == 0);
-                let told = help.contains("[default: ") || !arg.get_default_values().is_empty();
+                let says_default = help.contains("[default: ") || !arg.get_default_values().is_empty();
                 let excepted = EXCEPTED.contains(&arg.get_id().as_str());
-                assert!(told || !optional || switch || excepted, "{place} does not say its default");
+                assert!(says_default || !optional || switch || excepted, "{place} does not say its default");
             }
         }
     }

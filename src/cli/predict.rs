@@ -14,7 +14,10 @@ use super::scoring::{ColumnOptions, ComputeOptions, EncodeOptions, at_least_one}
 #[derive(Args, Clone, Debug)]
 pub struct PredictArgs {
     /// Model to classify with: a Hugging Face directory, a run's directory, or owner/name on the hub (cached)
-    #[arg(long, value_name = "DIR|NAME", value_parser = parser::<String>(), value_hint = ValueHint::DirPath, help_heading = "Model")]
+    #[arg(
+        long, value_name = "DIR|NAME", value_parser = parser::<String>(), value_hint = ValueHint::DirPath,
+        help_heading = "Model"
+    )]
     pub model: String,
 
     #[command(flatten)]
@@ -24,7 +27,8 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Data")]
     pub input: PathBuf,
 
-    /// Format of the input: lines (one text a line), csv, tsv, tsv-quoted, jsonl, parquet [default: by the file's extension; lines from standard input and .txt]
+    /// Format of the input: lines (one text a line), csv, tsv, tsv-quoted, jsonl, parquet [default: by the file's
+    /// extension; lines from standard input and .txt]
     #[arg(long, value_parser = parser::<InputFormat>(), value_name = "FORMAT", help_heading = "Data")]
     pub format: Option<InputFormat>,
 

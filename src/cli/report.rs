@@ -18,7 +18,10 @@ pub struct ReportArgs {
     pub out: Vec<PathBuf>,
 
     /// Score on dev that is drawn and listed: accuracy, macro-f1, weighted-f1, mcc, loss, ece
-    #[arg(long, value_parser = parser::<Metric>(), value_name = "METRIC", default_value = "accuracy", help_heading = "Output")]
+    #[arg(
+        long, value_parser = parser::<Metric>(), value_name = "METRIC", default_value = "accuracy",
+        help_heading = "Output"
+    )]
     pub metric: Metric,
 
     /// Print one JSON object instead of the table

@@ -6,13 +6,15 @@ use bertsd_cuda::{
     data::{Format, Truncation},
     device::{DeviceChoice, Precision},
     text_value::parser,
+    training::{EVALUATION_TOKENS, RunOptions},
 };
 use clap::Args;
 
 /// How texts become sequences.
 #[derive(Args, Clone, Debug)]
 pub struct EncodeOptions {
-    /// Longest sequence in tokens, special tokens included; longer texts are cut [default: as trained, else 512 or what the model knows]
+    /// Longest sequence in tokens, special tokens included; longer texts are cut [default: as trained, else 512 or what
+    /// the model knows]
     #[arg(long, value_name = "TOKENS", help_heading = "Model")]
     pub max_length: Option<usize>,
 
@@ -32,8 +34,12 @@ pub struct ColumnOptions {
     #[arg(long, value_name = "COL", help_heading = "Data")]
     pub text_pair: Option<String>,
 
-    /// The file has no header; columns are numbers from 0 [default: as trained where --text is, else its first row is one]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Data")]
+    /// The file has no header; columns are numbers from 0 [default: as trained where --text is, else its first row is
+    /// one]
+    #[arg(
+        long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "Data"
+    )]
     pub no_header: Option<bool>,
 }
 
@@ -56,20 +62,33 @@ pub struct DataOptions {
 #[derive(Args, Clone, Debug)]
 pub struct ComputeOptions {
     /// Most sequences of a batch
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one, help_heading = "Computing")]
+    #[arg(
+        long, value_name = "N", default_value_t = RunOptions::default().eval_batch_size, value_parser = at_least_one,
+        help_heading = "Computing"
+    )]
     pub batch_size: usize,
 
     /// Most tokens of a batch, unless it is a single longer text
-    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = at_least_one, help_heading = "Computing")]
+    #[arg(
+        long, value_name = "TOKENS", default_value_t = EVALUATION_TOKENS, value_parser = at_least_one,
+        help_heading = "Computing"
+    )]
     pub max_tokens: usize,
 
     /// Where to compute: auto, cpu, cuda, cuda:N
-    #[arg(long, value_parser = parser::<DeviceChoice>(), value_name = "DEVICE", default_value = "auto", help_heading = "Computing")]
+    #[arg(
+        long, value_parser = parser::<DeviceChoice>(), value_name = "DEVICE", default_value = "auto",
+        help_heading = "Computing"
+    )]
     pub device: DeviceChoice,
 
-    /// What a GPU stores activations as: auto, bf16, tf32, f32; auto is bf16 there, and float32 on the processor; tf32 is f32 but
-    /// for the factors of the products of linear layers, which are rounded to 10 bits of mantissa (by 0.05 % at most)
-    #[arg(long, value_parser = parser::<Precision>(), value_name = "TYPE", default_value = "auto", help_heading = "Computing")]
+    /// What a GPU stores activations as: auto, bf16, tf32, f32; auto is bf16 there, and float32 on the processor; tf32
+    /// is f32 but for the factors of the products of linear layers, which are rounded to 10 bits of mantissa (by 0.05 %
+    /// at most)
+    #[arg(
+        long, value_parser = parser::<Precision>(), value_name = "TYPE", default_value = "auto",
+        help_heading = "Computing"
+    )]
     pub precision: Precision,
 
     /// CPU threads [default: all cores]

@@ -12,7 +12,8 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub given: Given,
 
-    /// Continue the run in this directory to the bit; of the other options only --stop-after and --trace may be given
+    /// Continue the run in this directory to the bit; beside it go --stop-after, --trace, and, where files have moved,
+    /// --train, --dev, --test, --data-dir, --model; also --threads, which changes the last bits
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Run")]
     pub resume: Option<PathBuf>,
 

@@ -1,6 +1,7 @@
 //! `completions`: a script for a shell.
 //!
-//! A shell offers files for an option of which it knows nothing. Here it knows of each: its values, a file or directory, or neither.
+//! A shell offers files for an option of which it knows nothing. Here it knows of each: its values, a file or
+//! directory, or neither.
 
 use clap::{Command, CommandFactory, ValueHint};
 

@@ -1,7 +1,8 @@
 //! The one way to the user: results go to standard output, all else to standard error.
 //!
-//! A reader that has seen enough closes the pipe (`… | head`). That ends what is shown, and nothing else: a command goes on and
-//! leaves its files. Bars are drawn on terminals only, and give way to every line that is written while they stand.
+//! A reader that has seen enough closes the pipe (`… | head`). That ends what is shown, and nothing else: a command
+//! goes on and leaves its files. Bars are drawn on terminals only, and give way to every line that is written while
+//! they stand.
 
 use std::{
     fmt::Display,

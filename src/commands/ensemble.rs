@@ -13,7 +13,7 @@ use bertsd_cuda::{
     metrics::{Accumulator, Scores},
     model::ConfigFile,
     threads::set_threads,
-    training::{RunOptions, Start, Training},
+    training::{EVALUATION_TOKENS, RunOptions, Start, Training},
 };
 use serde_json::{Map, Value};
 
@@ -28,10 +28,7 @@ use crate::cli::{
     scoring::{ColumnOptions, DataOptions, EncodeOptions},
 };
 
-/// Tokens of an evaluation batch where the user says nothing.
-const MAX_TOKENS: usize = 4096;
-
-/// What the ensemble makes of the data.
+/// The result of classifying the data.
 struct Outcome {
     /// Scores of each member alone; only a vote runs them.
     members: Vec<Scores>,
@@ -88,8 +85,8 @@ pub fn run(mut args: EnsembleArgs) -> anyhow::Result<()> {
     Ok(console::print(&report(&args, &members, &labels, examined.as_ref().map(|(outcome, ..)| outcome), saved))?)
 }
 
-/// Without data of its own an ensemble of runs classifies what the first of them was tested on. A vote needs it; a mean of
-/// weights does without where it is no longer there.
+/// Without data of its own an ensemble of runs classifies what the first of them was tested on. A vote needs it; a mean
+/// of weights does without where it is no longer there.
 fn adopt_test_set(args: &mut EnsembleArgs) -> Result<()> {
     if args.data.is_some() || args.options.test.is_some() || args.options.preset.is_some() {
         return Ok(());
@@ -148,7 +145,7 @@ fn require_purpose(args: &EnsembleArgs, data: bool) -> Result<()> {
 fn compute(args: &EnsembleArgs) -> Result<Compute> {
     let RunOptions { device, precision, eval_batch_size: batch_size, max_tokens, .. } = args.options;
     device.resolve(precision)?;
-    let max_tokens = max_tokens.unwrap_or(MAX_TOKENS);
+    let max_tokens = max_tokens.unwrap_or(EVALUATION_TOKENS);
     for (name, count) in [("eval-batch-size", batch_size), ("max-tokens", max_tokens)] {
         if count == 0 {
             return Err(Error::setting(name, "must be at least 1"));
@@ -161,7 +158,8 @@ fn out(args: &EnsembleArgs) -> Result<&Path> {
     args.options.out.as_deref().ok_or_else(|| Error::setting("out", "give a directory: --out DIR"))
 }
 
-/// One run a seed, each in its own directory; returns their models. A run that is there already goes on from where it ended.
+/// One run per seed, each in its own directory; returns their models. A run that is there already goes on from where it
+/// ended.
 fn train_seeds(args: &EnsembleArgs) -> anyhow::Result<Vec<PathBuf>> {
     let mut members = Vec::new();
     for seed in &args.seeds {
@@ -170,7 +168,7 @@ fn train_seeds(args: &EnsembleArgs) -> anyhow::Result<Vec<PathBuf>> {
         if run.join("run.toml").is_file() && !args.overwrite {
             train::require_same(&run, &options)?;
             console::say(format_args!("going on with {}", run.display()));
-            train::train(Training::resume(&run)?)?;
+            train::train(Training::resume(&run, Vec::new())?)?;
         } else {
             console::say(format_args!("training {}", run.display()));
             let start = if args.overwrite { Start::Overwrite } else { Start::New };

@@ -11,15 +11,12 @@ use bertsd_cuda::{
     encoder::{Encoder, LastLayer},
     model::{ConfigFile, Layout},
     threads::set_threads,
-    training::{MemoryPlan, largest_that_fits},
+    training::{MAX_LENGTH, MemoryPlan, largest_that_fits},
 };
 use serde_json::{Map, Value, json};
 
 use super::{console, score_table::aligned, scoring};
 use crate::cli::InfoArgs;
-
-/// Longest sequence of training where the user says none.
-const MAX_LENGTH: usize = 512;
 
 pub fn run(args: InfoArgs) -> anyhow::Result<()> {
     set_threads(args.threads)?;

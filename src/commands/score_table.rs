@@ -76,8 +76,8 @@ pub fn by_class(scored: &Accumulator, labels: &[String]) -> String {
     text
 }
 
-/// Adds the scores to `object`: every one under its own name, then `per_class` and, for few classes, `confusion` (rows are true
-/// labels). What is not finite is `null`.
+/// Adds the scores to `object`: every one under its own name, then `per_class` and, for few classes, `confusion` (rows
+/// are true labels). What is not finite is `null`.
 pub fn add_json(object: &mut Map<String, Value>, scored: &Accumulator, labels: &[String]) {
     object.extend(scores_json(&scored.scores()));
     let confusion = scored.confusion();

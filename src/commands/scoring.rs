@@ -12,13 +12,11 @@ use bertsd_cuda::{
     inference::{Classifier, TrainedWith, Visit, locate},
     model::{Model, Purpose},
     text_value::InvalidValue,
+    training::MAX_LENGTH,
 };
 
 use super::console::{self, DownloadBar};
 use crate::cli::scoring::{ColumnOptions, ComputeOptions, DataOptions, EncodeOptions};
-
-/// Longest sequence where neither the user nor the model says one.
-const MAX_LENGTH: usize = 512;
 
 /// The value of `--text-pair` that says that there is no second text.
 const NO_PAIR: &str = "none";
@@ -43,10 +41,10 @@ impl Loaded {
         let directory = find(name)?;
         let (model, notices) = Model::load(&directory, Purpose::Inference)?;
         notices.iter().for_each(|notice| console::say(format_args!("{}: {notice}", directory.display())));
-        Self::of(model)
+        Self::with_model(model)
     }
 
-    pub fn of(model: Model) -> Result<Self> {
+    pub fn with_model(model: Model) -> Result<Self> {
         let tokenizer = BertTokenizer::from_dir(&model.source, model.config.vocab_size)?;
         Ok(Self { trained: TrainedWith::of(&model)?, tokenizer, model })
     }
@@ -85,8 +83,8 @@ impl Loaded {
         }
     }
 
-    /// Whether the first row of a file names its columns: as the user says, else as in training, whose numbers of columns
-    /// go with it.
+    /// Whether the first row of a file names its columns: as the user says, else as in training, whose numbers of
+    /// columns go with it.
     pub fn header(&self, options: &ColumnOptions) -> bool {
         !options.no_header.unwrap_or(self.trained.no_header && options.text.is_empty())
     }
@@ -115,7 +113,10 @@ impl Loaded {
                 settings,
                 labels: labels.map_or(Labels::Ignore, Labels::Known),
                 cache: None,
-                progress: &mut |progress| bar.set_position(progress.done),
+                progress: &mut |progress| {
+                    bar.set_position(progress.done);
+                    Ok(())
+                },
             },
         );
         bar.finish_and_clear();

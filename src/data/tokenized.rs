@@ -41,8 +41,8 @@ pub struct TokenizeRequest<'a> {
     pub labels: Labels<'a>,
     /// Directory for cache files, made if need be; `None`: keep no file.
     pub cache: Option<&'a Path>,
-    /// Called on the calling thread after every few thousand rows, and not at all if the cache has the set.
-    pub progress: &'a mut dyn FnMut(Progress),
+    /// Called on the calling thread after every few thousand rows, and not at all if the cache has the set. Its error ends the work.
+    pub progress: &'a mut dyn FnMut(Progress) -> Result<()>,
 }
 
 /// Sequences with their labels.
@@ -212,7 +212,7 @@ fn build(
     labels: Labels,
     key: u128,
     destination: &Destination,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress) -> Result<()>,
 ) -> Result<TokenFile, Failure> {
     let mut writer = TokenWriter::new(destination).map_err(Failure::Output)?;
     let total = source.size();
@@ -222,7 +222,7 @@ fn build(
         let (sender, receiver) = sync_channel(1);
         let reader = scope.spawn(move || read(source, labels, &sender));
         let written = write(&receiver, &encoder, &mut writer, |done, examples, tokens| {
-            progress(Progress { done, total, examples, tokens });
+            progress(Progress { done, total, examples, tokens })
         });
         // A reader that waits to hand over a chunk learns from this that nobody wants it.
         drop(receiver);
@@ -273,13 +273,13 @@ fn write(
     chunks: &Receiver<Chunk>,
     encoder: &ChunkEncoder,
     writer: &mut TokenWriter,
-    mut progress: impl FnMut(u64, u64, u64),
+    mut progress: impl FnMut(u64, u64, u64) -> Result<()>,
 ) -> Result<(), Failure> {
     for chunk in chunks {
         for piece in encoder.encode(&chunk).map_err(Failure::Input)? {
             writer.push(&piece.ids, &piece.rows).map_err(Failure::Output)?;
         }
-        progress(chunk.position, writer.examples(), writer.tokens());
+        progress(chunk.position, writer.examples(), writer.tokens()).map_err(Failure::Input)?;
     }
     Ok(())
 }

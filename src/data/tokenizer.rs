@@ -132,7 +132,7 @@ impl BertTokenizer {
     }
 
     /// A hash of everything that decides which ids a text gets.
-    pub(super) fn digest(&self) -> u128 {
+    pub(crate) fn digest(&self) -> u128 {
         let mut hash = Xxh3::new();
         hash.update(self.json.as_bytes());
         hash.update(&self.cls.to_le_bytes());

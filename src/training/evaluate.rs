@@ -1,6 +1,6 @@
 //! Scoring weights on a set of examples, without dropout.
 
-use super::Learner;
+use super::{Learner, Watch};
 use crate::{
     Result,
     data::{EvaluationPlan, Examples, PackedBatch},
@@ -40,15 +40,27 @@ fn name(weights: Weights) -> ForwardWeights {
     }
 }
 
-/// Scores of `weights` on `set`. Batches and the order of sums are fixed.
-pub fn evaluate<D: Device>(learner: &mut Learner<D>, set: &EvaluationSet, weights: Weights) -> Result<Scores> {
+/// Scores of `weights` on `set`; none where `watch` asks to stop before all are seen. Batches and the order of sums are
+/// fixed.
+///
+/// # Errors
+/// Of the device.
+pub fn evaluate<D: Device>(
+    learner: &mut Learner<D>,
+    set: &EvaluationSet,
+    weights: Weights,
+    watch: &Watch<'_>,
+) -> Result<Option<Scores>> {
     let labels = learner.encoder.shape.labels;
     let mut accumulator = Accumulator::new(labels)?;
     let mut batch = PackedBatch::default();
     for examples in set.plan.batches() {
+        if watch.is_stopping() {
+            return Ok(None);
+        }
         set.examples.fill(examples, 0, &mut batch);
         let logits = learner.logits(&batch, name(weights), |state| pick(state, weights))?;
         accumulator.add_logits(&logits[..batch.sequences() * labels], &batch.labels)?;
     }
-    Ok(accumulator.scores())
+    Ok(Some(accumulator.scores()))
 }

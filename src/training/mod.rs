@@ -1,5 +1,5 @@
-//! Training: a run from its options to its result, the loop around the step, the step, the schedule, and what a stopped run needs
-//! to go on.
+//! Training: a run from its options to its result, the loop around the step, the step, the schedule, and what a stopped
+//! run needs to go on.
 
 mod evaluate;
 mod memory;
@@ -15,11 +15,12 @@ mod watch;
 pub use evaluate::{EvaluationSet, evaluate, pick};
 pub use memory::{MemoryPlan, largest_that_fits};
 pub use options::{
-    Assignment, ClassWeights, DistillationTerm, Export, Order, RunOptions, Switch, TokenCache, read_assignments,
+    Assignment, ClassWeights, DistillationTerm, EVALUATION_TOKENS, Export, MAX_LENGTH, Order, RunOptions, Switch,
+    TokenCache, read_assignments,
 };
 pub use run::{LoopSettings, Outcome, Run};
 pub use schedule::LearningRates;
-pub use stages::{BaseModel, Batches, RunData, Start, Workbench};
+pub use stages::{BaseModel, Batches, Found, RunData, Start, Workbench};
 pub use step::{Learner, Skips, StepReport, StepSettings};
 pub use train::Training;
 pub use watch::{Observation, Watch};

@@ -1,7 +1,7 @@
 //! The loop around the step: data order, evaluation, best weights, early stopping, logs, checkpoints, signals.
 //!
-//! After update t, in this order: the step is logged; if due, dev is scored and logged; if due, the state is saved. So a
-//! checkpoint stands behind everything its log says, and a resumed run repeats whatever came later.
+//! After update t, in this order: the step is logged; if due, dev is scored and logged; if due, the state is saved. So
+//! a checkpoint comes after everything its log says, and a resumed run repeats whatever came later.
 
 use std::{
     collections::VecDeque,
@@ -76,8 +76,8 @@ impl<D: Device> Run<D> {
     /// Trains to the end.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when `watch` asked to stop, after saving the state; [`Error::NotFinite`] when the training diverged; of the
-    /// device and of the files.
+    /// [`Error::Interrupted`] when `watch` asked to stop, after saving the state; [`Error::NotFinite`] when the
+    /// training diverged; of the device and of the files.
     pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         watch.tell(Observation::Ready {
             device: self.learner.device.name(),
@@ -97,6 +97,9 @@ impl<D: Device> Run<D> {
     fn train(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         let mut coming: VecDeque<Vec<PackedBatch>> = VecDeque::new();
         let mut started = Instant::now();
+        if self.position.owes_evaluation {
+            self.after_step(watch).map_err(|error| self.explain(error))?;
+        }
         while self.position.step < self.settings.total_steps && !self.position.stopped {
             if self.may_queue(watch) {
                 if self.learner.queued() == 0 {
@@ -120,7 +123,8 @@ impl<D: Device> Run<D> {
         Ok(outcome)
     }
 
-    /// Whether the next step may be set under way: what is done behind a step looks at its weights, so the one after it waits.
+    /// Whether the next step may be set under way: what is done after a step looks at its weights, so the next step
+    /// waits.
     fn may_queue(&self, watch: &Watch<'_>) -> bool {
         let queued = self.learner.queued();
         let next = self.position.step + queued as u64;
@@ -129,8 +133,8 @@ impl<D: Device> Run<D> {
                 && queued < MOST_QUEUED
                 && next < self.settings.total_steps
                 && self.timeline.is_none()
-                && !self.evaluates_behind(next)
-                && !self.saves_behind(next)
+                && !self.evaluates_after(next)
+                && !self.saves_after(next)
                 && !watch.is_stopping()
                 && self.settings.stop_after.is_none_or(|after| next < after))
     }
@@ -178,11 +182,11 @@ impl<D: Device> Run<D> {
         self.is_epoch_end(step) || (every > 0 && step.is_multiple_of(every))
     }
 
-    fn evaluates_behind(&self, step: u64) -> bool {
+    fn evaluates_after(&self, step: u64) -> bool {
         self.batches.dev.is_some() && self.is_due(step, self.settings.eval_every)
     }
 
-    fn saves_behind(&self, step: u64) -> bool {
+    fn saves_after(&self, step: u64) -> bool {
         self.settings.save && self.is_due(step, self.settings.save_every)
     }
 
@@ -219,7 +223,7 @@ impl<D: Device> Run<D> {
 
     fn after_step(&mut self, watch: &mut Watch<'_>) -> Result<()> {
         let step = self.position.step;
-        if self.evaluates_behind(step) {
+        if self.evaluates_after(step) {
             self.evaluate_dev(watch)?;
         }
         // A step that is under way already is waited for before the state is saved.
@@ -227,23 +231,25 @@ impl<D: Device> Run<D> {
             return Ok(());
         }
         let asked = watch.is_stopping() || self.settings.stop_after.is_some_and(|after| step >= after);
-        let interrupted = asked && step < self.settings.total_steps && !self.position.stopped;
+        let is_over = step >= self.settings.total_steps || self.position.stopped;
+        let interrupted = self.position.owes_evaluation || (asked && !is_over);
         // Weights that give no finite gradient may be lost already: they are not to take the place of good ones.
-        let is_due = self.saves_behind(step) && self.learner.skips.in_a_row == 0;
+        let is_due = self.saves_after(step) && self.learner.skips.in_a_row == 0;
         if is_due || (self.settings.save && (interrupted || self.position.stopped)) {
             self.log.sync()?;
             state::save(&self.store, &self.learner, &self.position, self.fingerprint)?;
             watch.tell(Observation::Saved { step });
         }
-        if !interrupted {
-            return Ok(());
-        }
+        if interrupted { Err(self.interrupted()) } else { Ok(()) }
+    }
+
+    fn interrupted(&self) -> Error {
         let resume = if self.settings.save {
             format!("bertsd-cuda train --resume {}", self.directory.display())
         } else {
             "nothing: --keep-checkpoints 0 saves no state".to_owned()
         };
-        Err(Error::Interrupted { step, resume })
+        Error::Interrupted { step: Some(self.position.step), resume }
     }
 
     fn evaluate_dev(&mut self, watch: &mut Watch<'_>) -> Result<()> {
@@ -255,10 +261,14 @@ impl<D: Device> Run<D> {
         let mut events = Vec::new();
         // A mean of nothing yet has no scores.
         for &weights in self.settings.evaluate.iter().filter(|&&of| of != Weights::Average || average_has_begun) {
-            let scores = evaluate(&mut self.learner, dev, weights)?;
+            let Some(scores) = evaluate(&mut self.learner, dev, weights, watch)? else {
+                self.position.owes_evaluation = true;
+                return Ok(());
+            };
             value = if weights == primary { Some(metric.of(&scores)) } else { value };
             events.push(EvalEvent::new(Split::Dev, weights, step, scores));
         }
+        self.position.owes_evaluation = false;
         for event in events {
             watch.tell(Observation::Evaluation(&event));
             self.record(Event::Eval(event))?;
@@ -276,8 +286,8 @@ impl<D: Device> Run<D> {
         Ok(())
     }
 
-    /// Exports the chosen weights and scores them on the test sets. They take the student's place, whose own state is in the
-    /// last checkpoint by now.
+    /// Exports the chosen weights and scores them on the test sets. They take the student's place, whose own state is
+    /// in the last checkpoint by now.
     fn finish(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         let step = self.position.step;
         let (primary, others) = (self.settings.evaluate[0], self.settings.evaluate[1..].to_vec());
@@ -312,7 +322,7 @@ impl<D: Device> Run<D> {
     ) -> Result<Vec<(String, Scores)>> {
         let mut all = Vec::new();
         for (name, set) in &self.batches.tests {
-            let scores = evaluate(&mut self.learner, set, weights)?;
+            let scores = evaluate(&mut self.learner, set, weights, watch)?.ok_or_else(|| self.interrupted())?;
             let mut event = EvalEvent::new(Split::Test, logged, step, scores);
             event.extra.insert("set".into(), name.as_str().into());
             watch.tell(Observation::Evaluation(&event));

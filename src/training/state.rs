@@ -22,6 +22,9 @@ pub struct Position {
     pub stale: u64,
     /// Early stopping has ended the run.
     pub stopped: bool,
+    /// The evaluation after the last step was called off: it is still to be done before the next.
+    #[serde(default)]
+    pub owes_evaluation: bool,
 }
 
 impl Position {

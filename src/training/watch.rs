@@ -7,6 +7,7 @@ use std::{
 
 use super::{Skips, state::Best};
 use crate::{
+    Error, Result,
     data::{Progress, TokenizedSet},
     model::hub::Download,
     reports::{EvalEvent, StepEvent},
@@ -75,6 +76,15 @@ impl<'a> Watch<'a> {
     /// Whether the run is to end.
     pub fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// [`Error::Interrupted`] when the run is to end, which has done nothing yet that has to be saved.
+    pub(super) fn require_going_on(&self) -> Result<()> {
+        match self.is_stopping() {
+            true => Err(Error::Interrupted { step: None, resume: "the same command".to_owned() }),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn tell(&mut self, observation: Observation<'_>) {

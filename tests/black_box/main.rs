@@ -64,4 +64,5 @@ mod train {
     mod repeat;
     mod resume;
     mod settings;
+    mod stop;
 }

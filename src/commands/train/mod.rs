@@ -1,4 +1,4 @@
-//! `train`: options → a run of the library → what came of it.
+//! `train`: options → a run of the library → its result.
 
 mod show;
 mod signals;
@@ -33,11 +33,11 @@ fn training(args: TrainArgs) -> Result<Training> {
     let TrainArgs { given, resume, config, overwrite, stop_after, trace, options } = args;
     let training = match resume {
         Some(directory) => {
-            if !given.0.is_empty() || config.is_some() || overwrite {
-                let message = "continues a run with the settings it has; other options cannot be given with it";
+            if config.is_some() || overwrite {
+                let message = "continues a run with the settings it has; neither --config nor --overwrite goes with it";
                 return Err(Error::setting("resume", message));
             }
-            Training::resume(&directory)?
+            Training::resume(&directory, given.0)?
         }
         None => {
             let start = if overwrite { Start::Overwrite } else { Start::New };

@@ -33,7 +33,8 @@ impl RunOptions {
         Self::from_assignments(read_assignments(path)?)
     }
 
-    /// The options in a file, and over them those that are given: also over options of the file that say the same in another way.
+    /// The options in a file, and over them those that are given: also over options of the file that say the same in
+    /// another way.
     ///
     /// # Errors
     /// As [`read_assignments`] and [`RunOptions::from_assignments`].
@@ -59,7 +60,8 @@ impl RunOptions {
 /// The options that stand in a TOML file. A list gives several values, and a table `NAME=VALUE,…`.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read; [`Error::Setting`] with the line of what is no option or no value of one.
+/// [`Error::Io`] when the file cannot be read; [`Error::Setting`] with the line of what is no option or no value of
+/// one.
 pub fn read_assignments(path: &Path) -> Result<Vec<Assignment>> {
     let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
     let table = DeTable::parse(&text).map_err(|error| {

@@ -1,5 +1,5 @@
-//! What a run depends on: one structure for the command line, for `run.toml` and for programs, with one parser and one default of
-//! every option.
+//! What a run depends on: one structure for the command line, for `run.toml` and for programs, with one parser and one
+//! default of every option.
 
 mod check;
 mod file;
@@ -26,9 +26,13 @@ use crate::{
 
 /// Passes over the training examples where neither epochs nor steps are given.
 const EPOCHS: u64 = 3;
+/// Tokens of the longest sequence where neither the user nor the model says fewer.
+pub const MAX_LENGTH: usize = 512;
+/// Most tokens of an evaluation batch, unless training batches, or a single text, have more.
+pub const EVALUATION_TOKENS: usize = 4096;
 
-/// The options of `train`. [`RunOptions::default`] has the defaults of the command line; `run.toml` holds all of them, with what was
-/// left open filled in.
+/// The options of `train`. [`RunOptions::default`] has the defaults of the command line; `run.toml` holds all of them,
+/// with what was left open filled in.
 ///
 /// ```
 /// use bertsd_cuda::training::RunOptions;
@@ -40,15 +44,21 @@ const EPOCHS: u64 = 3;
 #[serde(rename_all = "kebab-case")]
 pub struct RunOptions {
     /// Checkpoint to start from: a directory in Hugging Face's layout, or owner/name on the hub (cached)
-    #[arg(long, value_name = "DIR|NAME", value_parser = parser::<String>(), value_hint = ValueHint::DirPath, help_heading = "Model")]
+    #[arg(
+        long, value_name = "DIR|NAME", value_parser = parser::<String>(), value_hint = ValueHint::DirPath,
+        help_heading = "Model"
+    )]
     pub model: Option<String>,
 
-    /// Longest sequence in tokens, special tokens included; longer texts are cut [default: 512, or what the model knows]
+    /// Longest sequence in tokens, special tokens included; longer texts are cut [default: 512, or what the model
+    /// knows]
     #[arg(long, value_name = "TOKENS", help_heading = "Model")]
     pub max_length: Option<usize>,
 
     /// Which part of a text that is too long stays: head, tail, head+tail
-    #[arg(long, value_name = "PART", default_value = "head", value_parser = parser::<Truncation>(), help_heading = "Model")]
+    #[arg(
+        long, value_name = "PART", default_value = "head", value_parser = parser::<Truncation>(), help_heading = "Model"
+    )]
     pub truncate: Truncation,
 
     /// Probability of dropping hidden units [default: the model's, 0.1 in BERT]
@@ -75,7 +85,8 @@ pub struct RunOptions {
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
     pub dev_fraction: Option<f64>,
 
-    /// A data set in the layout in which it is distributed: imdb, ag-news, dbpedia, yelp-p, yelp-f, snli, mnli [default: none]
+    /// A data set in the layout in which it is distributed: imdb, ag-news, dbpedia, yelp-p, yelp-f, snli, mnli
+    /// [default: none]
     #[arg(long, value_name = "NAME", value_parser = parser::<Preset>(), help_heading = "Data")]
     pub preset: Option<Preset>,
 
@@ -101,19 +112,30 @@ pub struct RunOptions {
     pub format: Option<Format>,
 
     /// The files have no header; columns are numbers from 0
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Data")]
+    #[arg(
+        long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "Data"
+    )]
     pub no_header: Option<bool>,
 
     /// Directory for tokenized data, reused by later runs; "none" keeps no file [default: the user's cache directory]
-    #[arg(long, value_name = "DIR", value_parser = parser::<TokenCache>(), value_hint = ValueHint::DirPath, help_heading = "Data")]
+    #[arg(
+        long, value_name = "DIR", value_parser = parser::<TokenCache>(), value_hint = ValueHint::DirPath,
+        help_heading = "Data"
+    )]
     pub token_cache: Option<TokenCache>,
 
     /// ft: plain fine-tuning; se: its averaged weights; sda: distill from averaged weights; sdv: from averaged logits
-    #[arg(long, value_name = "METHOD", default_value = "sda", value_parser = parser::<Method>(), help_heading = "Method")]
+    #[arg(
+        long, value_name = "METHOD", default_value = "sda", value_parser = parser::<Method>(), help_heading = "Method"
+    )]
     pub method: Method,
 
     /// window:K, the last K steps; all, every earlier step; ema:D, a moving average of decay D
-    #[arg(long, value_name = "TEACHER", default_value = "window:5", value_parser = parser::<TeacherKind>(), help_heading = "Method")]
+    #[arg(
+        long, value_name = "TEACHER", default_value = "window:5", value_parser = parser::<TeacherKind>(),
+        help_heading = "Method"
+    )]
     pub teacher: TeacherKind,
 
     /// Weight λ of the distillation term
@@ -125,7 +147,10 @@ pub struct RunOptions {
     pub lambda_ramp: u64,
 
     /// Distillation term: mse on the logits, or kl between the softmaxes
-    #[arg(long, value_name = "TERM", default_value = "mse", value_parser = parser::<DistillationTerm>(), help_heading = "Method")]
+    #[arg(
+        long, value_name = "TERM", default_value = "mse", value_parser = parser::<DistillationTerm>(),
+        help_heading = "Method"
+    )]
     pub distill: DistillationTerm,
 
     /// Temperature τ of --distill kl
@@ -133,23 +158,35 @@ pub struct RunOptions {
     pub temperature: f32,
 
     /// Whether the teacher runs with dropout, its own masks: on, off
-    #[arg(long, value_name = "ON|OFF", default_value = "on", value_parser = parser::<Switch>(), help_heading = "Method")]
+    #[arg(
+        long, value_name = "ON|OFF", default_value = "on", value_parser = parser::<Switch>(), help_heading = "Method"
+    )]
     pub teacher_dropout: Switch,
 
     /// How sdv gets old weights' logits: look-ahead, or stored copies; the numbers are the same
-    #[arg(long, value_name = "MODE", default_value = "look-ahead", value_parser = parser::<SdvMode>(), help_heading = "Method")]
+    #[arg(
+        long, value_name = "MODE", default_value = "look-ahead", value_parser = parser::<SdvMode>(),
+        help_heading = "Method"
+    )]
     pub sdv_mode: SdvMode,
 
     /// Keep the mean of the iterates beside any method (se always does)
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Method")]
+    #[arg(
+        long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "Method"
+    )]
     pub average: Option<bool>,
 
     /// First optimizer step whose result enters the mean, from 1
     #[arg(long, value_name = "STEP", default_value = "1", help_heading = "Method")]
     pub average_from: u64,
 
-    /// Weights that are scored, several separated by commas: student, teacher, average; the first is exported [default: average for se, else student]
-    #[arg(long, value_name = "WEIGHTS", value_parser = parser::<Weights>(), value_delimiter = ',', help_heading = "Method")]
+    /// Weights that are scored, several separated by commas: student, teacher, average; the first is exported [default:
+    /// average for se, else student]
+    #[arg(
+        long, value_name = "WEIGHTS", value_parser = parser::<Weights>(), value_delimiter = ',',
+        help_heading = "Method"
+    )]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evaluate: Vec<Weights>,
 
@@ -174,7 +211,10 @@ pub struct RunOptions {
     pub max_tokens: Option<usize>,
 
     /// Order of the examples: shuffled, bucketed (shuffled, like lengths together), file
-    #[arg(long, value_name = "ORDER", default_value = "shuffled", value_parser = parser::<Order>(), help_heading = "Optimization")]
+    #[arg(
+        long, value_name = "ORDER", default_value = "shuffled", value_parser = parser::<Order>(),
+        help_heading = "Optimization"
+    )]
     pub order: Order,
 
     /// Peak learning rate of the encoder
@@ -206,7 +246,10 @@ pub struct RunOptions {
     pub label_smoothing: f32,
 
     /// Weights of the classes in the loss: none, balanced, or LABEL=X,…
-    #[arg(long, value_name = "WEIGHTS", default_value = "none", value_parser = parser::<ClassWeights>(), help_heading = "Optimization")]
+    #[arg(
+        long, value_name = "WEIGHTS", default_value = "none", value_parser = parser::<ClassWeights>(),
+        help_heading = "Optimization"
+    )]
     pub class_weights: ClassWeights,
 
     /// Seed of everything random: new weights, order, dropout, split
@@ -226,16 +269,26 @@ pub struct RunOptions {
     pub dropout_seed: Option<u64>,
 
     /// Where to compute: auto, cpu, cuda, cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = parser::<DeviceChoice>(), help_heading = "Run")]
+    #[arg(
+        long, value_name = "DEVICE", default_value = "auto", value_parser = parser::<DeviceChoice>(),
+        help_heading = "Run"
+    )]
     pub device: DeviceChoice,
 
-    /// What the backward pass makes again instead of keeping it: none, gelu, or layer, which takes a third more work and much less memory
-    #[arg(long, value_name = "PART", default_value = "gelu", value_parser = parser::<Recompute>(), help_heading = "Optimization")]
+    /// What the backward pass recomputes instead of keeping it: none, gelu, or layer, which takes a third more work and
+    /// much less memory
+    #[arg(
+        long, value_name = "PART", default_value = "gelu", value_parser = parser::<Recompute>(),
+        help_heading = "Optimization"
+    )]
     pub recompute: Recompute,
 
-    /// What a GPU stores activations as: auto, bf16, tf32, f32; auto is bf16 there, and float32 on the processor; tf32 is f32 but
-    /// for the factors of the products of linear layers, which are rounded to 10 bits of mantissa (by 0.05 % at most)
-    #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = parser::<Precision>(), help_heading = "Run")]
+    /// What a GPU stores activations as: auto, bf16, tf32, f32; auto is bf16 there, and float32 on the processor; tf32
+    /// is f32 but for the factors of the products of linear layers, which are rounded to 10 bits of mantissa (by 0.05 %
+    /// at most)
+    #[arg(
+        long, value_name = "TYPE", default_value = "auto", value_parser = parser::<Precision>(), help_heading = "Run"
+    )]
     pub precision: Precision,
 
     /// CPU threads [default: all cores]
@@ -255,10 +308,13 @@ pub struct RunOptions {
     pub eval_batch_size: usize,
 
     /// Score that chooses the best checkpoint: accuracy, macro-f1, weighted-f1, mcc, loss, ece
-    #[arg(long, value_name = "METRIC", default_value = "accuracy", value_parser = parser::<Metric>(), help_heading = "Run")]
+    #[arg(
+        long, value_name = "METRIC", default_value = "accuracy", value_parser = parser::<Metric>(), help_heading = "Run"
+    )]
     pub best_metric: Metric,
 
-    /// Which weights become model/: best (by --best-metric on dev), last [default: best where there is a dev set, else last]
+    /// Which weights become model/: best (by --best-metric on dev), last [default: best where there is a dev set, else
+    /// last]
     #[arg(long, value_name = "WHICH", value_parser = parser::<Export>(), help_heading = "Run")]
     pub export: Option<Export>,
 

@@ -9,7 +9,7 @@ use crate::text_value::{InvalidValue, TextValue, text_enum, text_serde};
 /// How examples follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Order {
-    /// At random, anew in every epoch.
+    /// At random, differently in every epoch.
     Shuffled,
     /// At random, texts of like length together.
     Bucketed,
@@ -74,8 +74,8 @@ impl TextValue for TokenCache {}
 
 /// Weights of the classes, before the labels are known.
 ///
-/// As a text: `none`, `balanced`, or `LABEL=X,…`; a label with a comma, `=` or `"` in it stands in double quotes, in which `""` is one
-/// of them.
+/// As a text: `none`, `balanced`, or `LABEL=X,…`; a label with a comma, `=` or `"` in it stands in double quotes, in
+/// which `""` is one of them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClassWeights {
     /// All the same.

@@ -5,8 +5,8 @@
 //!           load        tokenize  plan      allocate    restore
 //! ```
 //!
-//! The first two depend on few options and hold what takes longest, so that several runs can share them. Nothing is written into the
-//! run's directory before everything a run needs is there.
+//! The first two depend on few options and hold what takes longest, so that several runs can share them. Nothing is
+//! written into the run's directory before everything a run needs is there.
 
 mod allocate;
 mod load;
@@ -17,5 +17,5 @@ mod tokenize;
 pub use allocate::Workbench;
 pub use load::BaseModel;
 pub use plan::Batches;
-pub use restore::Start;
+pub use restore::{Found, Start};
 pub use tokenize::RunData;

@@ -1,15 +1,17 @@
-//! Plan: how the examples are cut into steps and batches, and thereby how much memory they take. Nothing is opened or allocated.
+//! Plan: how the examples are cut into steps and batches, and thereby how much memory they take. Nothing is opened or
+//! allocated.
 
 use super::RunData;
 use crate::{
     Error, Result,
     data::{Examples, LabelMap, OrderSettings, StepPlan},
     device::Capacity,
-    training::{ClassWeights, EvaluationSet, LearningRates, LoopSettings, Order, RunOptions, StepSettings, Switch},
+    training::{
+        ClassWeights, EVALUATION_TOKENS, EvaluationSet, LearningRates, LoopSettings, Order, RunOptions, StepSettings,
+        Switch,
+    },
 };
 
-/// Evaluation batches hold at least this many tokens, however small the training batches are.
-const EVALUATION_TOKENS: usize = 4096;
 /// Steps that length bucketing sorts together.
 const BUCKET_STEPS: usize = 50;
 
@@ -32,6 +34,13 @@ impl Batches {
     /// # Errors
     /// [`Error::Setting`] where the options do not fit the examples.
     pub fn plan(options: &RunOptions, data: &RunData) -> Result<Self> {
+        let (train, dev) = match (options.dev_fraction, &data.dev) {
+            (Some(share), None) => {
+                let (train, dev) = data.train.split(share, options.seed)?;
+                (train, Some(dev))
+            }
+            (_, dev) => (data.train.clone(), dev.clone()),
+        };
         let order = OrderSettings {
             seed: options.order_seed(),
             batch_size: options.batch_size,
@@ -41,7 +50,7 @@ impl Batches {
             bucket_steps: if options.order == Order::Bucketed { BUCKET_STEPS } else { 0 },
             drop_last: false,
         };
-        let steps = StepPlan::new(data.train.lengths(), order)?;
+        let steps = StepPlan::new(train.lengths(), order)?;
         let total_steps = options.total_steps(steps.steps_per_epoch());
         if options.average_from > total_steps {
             let from = options.average_from;
@@ -52,7 +61,7 @@ impl Batches {
         let training = Capacity { tokens: steps.token_capacity(), sequences: steps.sequence_capacity(), length };
         let tokens = training.tokens.max(EVALUATION_TOKENS);
         let evaluation = |examples| EvaluationSet::new(examples, options.eval_batch_size, tokens);
-        let dev = data.dev.clone().map(evaluation);
+        let dev = dev.map(evaluation);
         let test = |(name, examples): &(String, Examples)| (name.clone(), evaluation(examples.clone()));
         let tests: Vec<_> = data.tests.iter().map(test).collect();
         let sets = dev.iter().chain(tests.iter().map(|(_, set)| set));
@@ -61,8 +70,7 @@ impl Batches {
             sequences: largest.sequences.max(set.plan.sequence_capacity()),
             length,
         });
-        let class_weights = class_weights(&options.class_weights, &data.labels, &data.train)?;
-        let train = data.train.clone();
+        let class_weights = class_weights(&options.class_weights, &data.labels, &train)?;
         Ok(Self { steps, total_steps, train, dev, tests, training, inference, class_weights })
     }
 

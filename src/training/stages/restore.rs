@@ -1,16 +1,16 @@
 //! Restore: the run's directory with its logs and checkpoints, and the state to go on from.
 
-use super::{Batches, RunData, Workbench, tokenize::token_cache};
+use super::{BaseModel, Batches, RunData, Workbench, tokenize::token_cache};
 use crate::{
     Result,
-    checkpoint::{CheckpointStore, RunLock, write_atomically},
+    checkpoint::{CheckpointReader, CheckpointStore, RunLock, write_atomically},
     device::Device,
     model::BertConfig,
     reports::{EventLog, TensorBoardWriter, Timeline},
-    training::{Learner, Run, RunOptions, TokenCache, Training, Watch, state, state::Position},
+    training::{Run, RunOptions, TokenCache, Training, Watch, state, state::Position},
 };
 
-/// What becomes of what is in the run's directory.
+/// Whether a run begins, replaces another or goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// There is no run yet; one that is there is refused.
@@ -25,30 +25,48 @@ impl<D: Device> Run<D> {
     /// Opens the directory that `lock` holds. From here on `--resume` can go on with the run.
     ///
     /// # Errors
-    /// [`crate::Error::Io`] when the directory cannot be read or written; [`crate::Error::Run`] when the state in it is of another run.
+    /// [`crate::Error::Io`] when the directory cannot be read or written; [`crate::Error::Run`] when the state in it is
+    /// of another run.
     pub fn restore(
         training: &Training,
         lock: &RunLock,
-        data: &RunData,
+        (base, data): (&BaseModel, &RunData),
         batches: Batches,
         bench: Workbench<D>,
+        found: Option<Found>,
         watch: &mut Watch<'_>,
     ) -> Result<Self> {
         let Training { options, start, .. } = training;
         let directory = lock.directory().to_owned();
         let Workbench { model, mut learner } = bench;
-        let fingerprint = data.train.fingerprint();
+        let fingerprint = batches.train.fingerprint();
         let resumes = *start == Start::Resume;
         if *start == Start::Overwrite {
             lock.clear()?;
         }
+        let write_run_file = || write_run_file(options, &model.config, data, lock);
         if !resumes {
             // First of all: without it the directory is no run.
-            write_run_file(options, &model.config, data, lock)?;
+            write_run_file()?;
         }
-        let store = CheckpointStore::open(&directory, options.keep_checkpoints.max(1))?;
-        let position =
-            if resumes { newest(&store, &mut learner, fingerprint, lock, watch)? } else { Position::default() };
+        let (store, position) = match found {
+            Some(Found { store, checkpoint: Some((step, mut reader)) }) => {
+                watch.note(&format!("going on after step {step}"));
+                (store, state::restore(&mut reader, &mut learner, fingerprint)?)
+            }
+            Some(Found { store, checkpoint: None }) => {
+                watch.note(&format!("{} has no usable checkpoint; starting over", directory.display()));
+                (store, Position::default())
+            }
+            None => (open_store(options, lock)?, Position::default()),
+        };
+        if !training.moved.is_empty() {
+            // Once the state has shown that these are the run's examples.
+            write_run_file()?;
+        }
+        if position.step == 0 && options.keep_checkpoints > 0 {
+            base.keep_in(&directory)?;
+        }
         let (metrics, board) = (directory.join("metrics.jsonl"), directory.join("tensorboard"));
         let (log, board) = if resumes {
             (EventLog::resume(metrics, position.step)?, TensorBoardWriter::resume(board, position.step)?)
@@ -64,29 +82,36 @@ impl<D: Device> Run<D> {
     }
 }
 
-/// Goes on from the newest checkpoint that is intact; without one, from the start.
-fn newest<D: Device>(
-    store: &CheckpointStore,
-    learner: &mut Learner<D>,
-    fingerprint: u64,
-    lock: &RunLock,
-    watch: &mut Watch<'_>,
-) -> Result<Position> {
-    let found = store.latest_valid()?;
-    for damaged in &found.damaged {
-        let aside = store.put_aside(damaged)?;
-        watch.note(&format!("{} (moved to {})", damaged.reason, aside.display()));
-    }
-    match found.checkpoint {
-        Some((step, mut reader)) => {
-            watch.note(&format!("going on after step {step}"));
-            state::restore(&mut reader, learner, fingerprint)
+/// What a run that goes on finds in its directory.
+pub struct Found {
+    store: CheckpointStore,
+    /// The newest that is intact, by its step.
+    checkpoint: Option<(u64, CheckpointReader)>,
+}
+
+impl Found {
+    /// Looks for the newest checkpoint that is intact, and puts damaged ones aside.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] when the directory cannot be read or written.
+    pub fn look(options: &RunOptions, lock: &RunLock, watch: &mut Watch<'_>) -> Result<Self> {
+        let store = open_store(options, lock)?;
+        let latest = store.latest_valid()?;
+        for damaged in &latest.damaged {
+            let aside = store.put_aside(damaged)?;
+            watch.note(&format!("{} (moved to {})", damaged.reason, aside.display()));
         }
-        None => {
-            watch.note(&format!("{} has no usable checkpoint; starting over", lock.directory().display()));
-            Ok(Position::default())
-        }
+        Ok(Self { store, checkpoint: latest.checkpoint })
     }
+
+    /// Whether the run has weights of its own.
+    pub fn has_weights(&self) -> bool {
+        self.checkpoint.is_some()
+    }
+}
+
+fn open_store(options: &RunOptions, lock: &RunLock) -> Result<CheckpointStore> {
+    CheckpointStore::open(lock.directory(), options.keep_checkpoints.max(1))
 }
 
 /// `run.toml`: every option, with what the model, the user's directories and this machine decide filled in.

@@ -13,13 +13,10 @@ use crate::{
         Columns, Conventions, EncodeSettings, Examples, Format, LabelMap, Labels, Source, Splits, Table,
         TokenizeRequest, TokenizedSet,
     },
-    training::{Observation, RunOptions, TokenCache, Watch, options::given},
+    training::{MAX_LENGTH, Observation, RunOptions, TokenCache, Watch, options::given},
 };
 
-/// Tokens of the longest sequence where neither the user nor the model says fewer.
-const MAX_LENGTH: usize = 512;
-
-/// All examples of a run.
+/// All examples of a run, before any of them are set aside: they depend on no seed.
 #[derive(Clone)]
 pub struct RunData {
     pub train: Examples,
@@ -34,7 +31,7 @@ impl RunData {
     /// Reads and tokenizes what the options name, or takes it from the cache.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a length that the model does not know, and as [`TokenizedSet::open`] and [`Examples::split`].
+    /// [`Error::Setting`] for a length that the model does not know, and as [`TokenizedSet::open`].
     pub fn read(options: &RunOptions, base: &BaseModel, watch: &mut Watch<'_>) -> Result<Self> {
         let splits = splits(options)?;
         let config = &base.config;
@@ -45,12 +42,16 @@ impl RunData {
         encode.check(config.max_positions, config.type_vocab_size, splits.train.is_paired())?;
         let cache = token_cache(options);
         let mut read = |name: &str, source: &Source, labels: Labels<'_>| {
+            watch.require_going_on()?;
             let request = TokenizeRequest {
                 tokenizer: &base.tokenizer,
                 settings: encode,
                 labels,
                 cache: cache.as_deref(),
-                progress: &mut |progress| watch.tell(Observation::Tokenizing { set: name, progress }),
+                progress: &mut |progress| {
+                    watch.tell(Observation::Tokenizing { set: name, progress });
+                    watch.require_going_on()
+                },
             };
             let started = Instant::now();
             let set = TokenizedSet::open(source, request)?;
@@ -73,15 +74,7 @@ impl RunData {
             Ok((name, examples))
         };
         let tests = splits.tests.into_iter().map(test).collect::<Result<_>>()?;
-        let train = Examples::all(train);
-        let (train, dev) = match (options.dev_fraction, dev) {
-            (Some(share), None) => {
-                let (train, dev) = train.split(share, options.seed)?;
-                (train, Some(dev))
-            }
-            (_, dev) => (train, dev),
-        };
-        Ok(Self { train, dev, tests, labels, encode })
+        Ok(Self { train: Examples::all(train), dev, tests, labels, encode })
     }
 }
 

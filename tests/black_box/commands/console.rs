@@ -9,7 +9,8 @@ use std::{
 
 use crate::runs::{Toy, refuse, succeed};
 
-/// Runs a command of whose standard error the first `lines` lines are read, and of its standard output nothing; then both are closed.
+/// Runs a command of whose standard error the first `lines` lines are read, and of its standard output nothing; then
+/// both are closed.
 fn read_little(mut command: Command, lines: usize) -> ExitStatus {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());

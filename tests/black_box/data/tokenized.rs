@@ -22,7 +22,10 @@ fn tokenizer() -> BertTokenizer {
 }
 
 fn open(source: &Source, tokenizer: &BertTokenizer, labels: Labels, cache: Option<&Path>) -> Result<TokenizedSet> {
-    TokenizedSet::open(source, TokenizeRequest { tokenizer, settings: SETTINGS, labels, cache, progress: &mut |_| () })
+    TokenizedSet::open(
+        source,
+        TokenizeRequest { tokenizer, settings: SETTINGS, labels, cache, progress: &mut |_| Ok(()) },
+    )
 }
 
 fn labelled(path: &Path) -> Source {
@@ -54,7 +57,10 @@ fn a_set_holds_every_row_in_order() {
         settings: SETTINGS,
         labels: Labels::Learn,
         cache: None,
-        progress: &mut |progress| seen.push(progress),
+        progress: &mut |progress| {
+            seen.push(progress);
+            Ok(())
+        },
     };
     let set = TokenizedSet::open(&source, request).unwrap();
     let rows = rows(&source).unwrap();
@@ -123,7 +129,8 @@ fn whatever_changes_the_tokens_changes_the_key() {
     let mut expected = 0;
     let mut fresh = |source: &Source, tokenizer: &BertTokenizer, settings: EncodeSettings, labels: Labels| {
         for from_cache in [false, true] {
-            let request = TokenizeRequest { tokenizer, settings, labels, cache: Some(&cache), progress: &mut |_| () };
+            let request =
+                TokenizeRequest { tokenizer, settings, labels, cache: Some(&cache), progress: &mut |_| Ok(()) };
             assert_eq!(TokenizedSet::open(source, request).unwrap().from_cache(), from_cache);
         }
         expected += 1;

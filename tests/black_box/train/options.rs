@@ -1,4 +1,5 @@
-//! Every option of `train` reaches what it is for: each shows in the first few steps of a toy run, or in what the run leaves.
+//! Every option of `train` reaches what it is for: each shows in the first few steps of a toy run, or in what the run
+//! leaves.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -27,7 +28,8 @@ fn differs(one: &Run, two: &Run, name: &str) -> Option<usize> {
 #[test]
 fn what_changes_the_loss_and_from_which_step_on() {
     let toy = Toy::new();
-    // At step 1 the rate is 0 with warm-up; so the weights of step 2 are those of step 1, and only step 3 sees an update.
+    // At step 1 the rate is 0 with warm-up; so the weights of step 2 are those of step 1, and only step 3 sees an
+    // update.
     let base = few(&toy, "base", "");
     for (arguments, name, step) in [
         ("--label-smoothing 0.5", "ce", 1),
@@ -118,6 +120,35 @@ fn what_is_logged_saved_and_kept() {
     let run = few(&toy, "run", "--eval-every 5 --dev dev.csv --best-metric loss --export last --max-steps 14");
     let evaluated: Vec<_> = run.events("eval").iter().map(|event| event["step"].clone()).collect();
     assert_eq!(evaluated, [5, 10, 12, 14].map(Value::from));
+}
+
+/// Each seed moves its own part and nothing else: where that part is not random it changes no bit.
+#[test]
+fn seeds_are_apart() {
+    let toy = Toy::new();
+    // A third class: the checkpoint's classifier has two, so that the new one is random.
+    let table = rows_of(60, 4);
+    let third: String =
+        table.lines().skip(1).map(|row| row.rsplit_once(',').unwrap().0.to_owned() + ",odd\n").take(9).collect();
+    toy.write("three.csv", &(table + &third));
+    let (still, ordered) = ("--dropout 0 --attention-dropout 0", "--order file");
+    for (seed, nothing_random, random) in [
+        ("--init-seed 7", "--train train.csv", "--train three.csv"),
+        ("--order-seed 7", ordered, ""),
+        ("--dropout-seed 7", still, ""),
+    ] {
+        let one = few(&toy, "one", nothing_random);
+        few(&toy, "two", &format!("{nothing_random} {seed}")).assert_same(&one, &format!("{seed} {nothing_random}"));
+        let (one, two) = (few(&toy, "one", random), few(&toy, "two", &format!("{random} {seed}")));
+        assert_eq!(differs(&one, &two, "ce"), Some(1), "{seed} {random}");
+    }
+    let all = few(&toy, "all", "--train three.csv --seed 7");
+    let apart = few(&toy, "apart", "--train three.csv --init-seed 7 --order-seed 7 --dropout-seed 7");
+    apart.assert_same(&all, "--seed sets all");
+    succeed(&mut toy.command("--config apart/run.toml --out again"));
+    toy.result("again").assert_same(&all, "from its run.toml");
+    succeed(&mut toy.command("--config apart/run.toml --seed 42 --out again --overwrite"));
+    toy.result("again").assert_same(&few(&toy, "base", "--train three.csv"), "--seed over the seeds of a file");
 }
 
 /// Without dropout and in the order of the file, only the split depends on the seed.

@@ -120,7 +120,8 @@ fn early_stopping_and_export() {
     let best = evals[evals.len() - 3]["accuracy"].as_f64().unwrap();
     assert!(evals[evals.len() - 2..].iter().all(|event| event["accuracy"].as_f64().unwrap() <= best));
     assert!(evals[..evals.len() - 3].iter().all(|event| event["accuracy"].as_f64().unwrap() < best));
-    // Against labels that are all wrong the loss on dev climbs while the model learns: the last weights are not the best.
+    // Against labels that are all wrong the loss on dev climbs while the model learns: the last weights are not the
+    // best.
     let wrong = fs::read_to_string(toy.path("dev.csv")).unwrap();
     let wrong = wrong.replace(",neg", ",x").replace(",pos", ",neg").replace(",x", ",pos");
     toy.write("wrong.csv", &wrong);

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::runs::{Rng, Toy, refuse, stderr, succeed};
+use crate::runs::{Rng, Toy, golden_model, refuse, stderr, succeed};
 
 const BASE: &str = "--dev dev.csv --test test.csv --epochs 2 --dropout 0.1 --attention-dropout 0.1 --save-every 1";
 /// Steps of a run with [`BASE`].
@@ -188,16 +188,67 @@ fn a_directory_is_for_one_process() {
 }
 
 #[test]
-fn resume_takes_no_options_and_works_from_anywhere() {
+fn resume_takes_no_options_that_change_the_run_and_works_from_anywhere() {
     let toy = Toy::new();
     let whole = toy.run("whole", BASE);
     refuse(&mut toy.start(&format!("{BASE} --out cut --stop-after 9")), 130, &[]);
-    refuse(&mut toy.command("--resume cut --epochs 7"), 2, &["--resume", "other options"]);
+    let longer =
+        "train on from its result with: bertsd-cuda train --config cut/run.toml --model cut/model --epochs N --out DIR";
+    refuse(&mut toy.command("--resume cut --epochs 7"), 2, &["--epochs: the length of a run", longer]);
+    refuse(&mut toy.command("--resume cut --lr 1"), 2, &["--lr: a run goes on with the settings it has", "--resume"]);
+    refuse(&mut toy.command("--resume cut --data-dir ."), 2, &["--data-dir: the run in cut has none"]);
+    refuse(&mut toy.command("--resume cut --overwrite"), 2, &["--resume", "--overwrite"]);
     refuse(&mut toy.command("--resume nowhere"), 3, &["nowhere", "no run"]);
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = toy.command("--resume");
     succeed(command.arg(toy.path("cut")).current_dir(elsewhere.path()));
     toy.result("cut").assert_same(&whole, "from another directory");
+    succeed(&mut toy.command("--config cut/run.toml --model cut/model --epochs 1 --out longer"));
+    assert_eq!(toy.result("longer").events("step").len(), 12);
+}
+
+/// The model is gone and the data has moved: what is in the files counts, and of the model the run has kept what it
+/// needs.
+#[test]
+fn a_run_goes_on_where_its_files_have_moved() {
+    let toy = Toy::new();
+    fs::create_dir(toy.path("base")).unwrap();
+    for entry in fs::read_dir(golden_model()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, toy.path("base").join(path.file_name().unwrap())).unwrap();
+    }
+    let whole = toy.run("whole", &format!("{BASE} --model base"));
+    refuse(&mut toy.start(&format!("{BASE} --model base --out cut --stop-after 9")), 130, &[]);
+    fs::rename(toy.path("base"), toy.path("elsewhere")).unwrap();
+    fs::create_dir(toy.path("data")).unwrap();
+    for name in ["train.csv", "dev.csv", "test.csv"] {
+        fs::rename(toy.path(name), toy.path("data").join(name)).unwrap();
+    }
+    refuse(&mut toy.command("--resume cut"), 3, &["cannot open", "train.csv"]);
+    let moved = "--train data/train.csv --dev data/dev.csv --test data/test.csv";
+    // Another file under the name of the data, another model under the name of the model.
+    let other = format!("{moved} --train data/dev.csv").replacen("--train data/train.csv ", "", 1);
+    refuse(&mut toy.command(&format!("--resume cut {other}")), 3, &["other training examples"]);
+    let text = fs::read_to_string(toy.path("elsewhere/config.json")).unwrap();
+    toy.write("elsewhere/config.json", &text.replace("1e-12", "1e-5"));
+    let refused = &["elsewhere: is not the model that this run started from"];
+    refuse(&mut toy.command(&format!("--resume cut {moved} --model elsewhere")), 3, refused);
+    toy.write("elsewhere/config.json", &text);
+    let go_on = format!("--resume cut {moved} --model elsewhere --stop-after 15");
+    refuse(&mut toy.command(&go_on), 130, &["interrupted after step 15"]);
+    // The new places are kept, and the model is not needed at all.
+    fs::remove_dir_all(toy.path("elsewhere")).unwrap();
+    succeed(&mut toy.command("--resume cut"));
+    toy.result("cut").assert_same(&whole, "with moved files");
+    for name in ["config.json", "vocab.txt", "tokenizer_config.json"] {
+        let [one, two] = ["cut", "whole"].map(|run| fs::read(toy.path(run).join("model").join(name)).unwrap());
+        assert!(one == two, "{name}");
+    }
+    // Before the first checkpoint a run has no weights but those of the model.
+    refuse(&mut toy.start("--train data/train.csv --out early --stop-after 1 --epochs 1"), 130, &[]);
+    fs::remove_file(checkpoints(&toy, "early").remove(0)).unwrap();
+    succeed(&mut toy.command("--resume early --threads 1"));
+    assert!(fs::read_to_string(toy.path("early/run.toml")).unwrap().contains("\nthreads = 1\n"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Settings that contradict each other are refused rather than left aside, and what a run keeps of its settings is enough to go on
-//! from, to repeat it elsewhere, and to read other files as training read its own.
+//! Settings that contradict each other are refused rather than left aside, and what a run keeps of its settings is
+//! enough to go on from, to repeat it elsewhere, and to read other files as training read its own.
 
 use std::{fs, process::Command};
 
