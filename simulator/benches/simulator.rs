@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use common::{Gpu, compile};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use cuda::checks::Checks;
-use cuda::driver::settings::Settings;
+use cudasim::checks::Checks;
+use cudasim::driver::settings::Settings;
 
 const CHECKS_COST: f64 = 3.0;
 const TWO_WORKERS: f64 = 1.8;
@@ -107,7 +107,7 @@ fn philox(gpu: &Gpu) -> Ready<'_> {
 /// Runs `body` with the kernel under these settings.
 fn with_kernel(workload: &Workload, settings: Settings, body: impl FnOnce(&dyn Fn())) {
     let gpu = Gpu::new(&compile(workload.source, "sm_80", &[]), settings);
-    cuda::driver::count_traffic(false);
+    cudasim::driver::count_traffic(false);
     let Ready { buffers, run } = (workload.prepare)(&gpu);
     body(&|| {
         run();

@@ -38,7 +38,7 @@ impl LoadError {
     }
 
     /// Names the instruction whose operand was not understood.
-    pub fn of_instruction(mut self, instruction: &str) -> Self {
+    pub fn in_instruction(mut self, instruction: &str) -> Self {
         self.message = format!("`{instruction}`: {}", self.message);
         self
     }

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use cuda::counters::report::{Line, table};
-use cuda::driver::profile::{PROFILES, Profile};
+use cudasim::counters::report::{Line, table};
+use cudasim::profile::{PROFILES, Profile};
 
 fn report(mut arguments: impl Iterator<Item = String>) -> Result<String, String> {
     let path = arguments.next().ok_or("usage: cudasim-report TRACE [h100|a100|l40s|b200|v100 ...]")?;

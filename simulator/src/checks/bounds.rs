@@ -1,10 +1,10 @@
 //! Addresses against windows (always) and allocations (with the mem check), and what to call the place of an address.
 
 use crate::error::{Fault, FaultKind};
-use crate::exec::params::Launch;
-use crate::exec::places::Places;
+use crate::launch::Launch;
+use crate::launch::accesses::Accesses;
 
-pub fn check(part: &Places, launch: &Launch, recent: &mut (u64, u64)) -> Result<(), Fault> {
+pub fn check(part: &Accesses, launch: &Launch, recent: &mut (u64, u64)) -> Result<(), Fault> {
     let inside = |start: u64, end: u64| part.low >= start && part.within(end);
     if launch.checks.mem {
         if inside(recent.0, recent.1) {
@@ -22,7 +22,7 @@ pub fn check(part: &Places, launch: &Launch, recent: &mut (u64, u64)) -> Result<
     }
 }
 
-fn check_allocations(part: &Places, launch: &Launch, recent: &mut (u64, u64)) -> Result<(), Fault> {
+fn check_allocations(part: &Accesses, launch: &Launch, recent: &mut (u64, u64)) -> Result<(), Fault> {
     let live = &launch.snapshot.live;
     for lane in part.active() {
         let address = part.addresses[lane];
@@ -40,7 +40,7 @@ fn check_allocations(part: &Places, launch: &Launch, recent: &mut (u64, u64)) ->
 }
 
 /// `0x… (byte 5 of the allocation 0x… of 400 bytes)`
-pub fn name_of(address: u64, launch: &Launch) -> String {
+pub fn name_for(address: u64, launch: &Launch) -> String {
     let live = &launch.snapshot.live;
     let index = live.partition_point(|&(start, _)| start <= address);
     match live[..index].last().filter(|(_, end)| address < *end) {
@@ -52,7 +52,7 @@ pub fn name_of(address: u64, launch: &Launch) -> String {
 }
 
 /// Says what is near the address: a freed allocation, or the nearest live one.
-fn illegal(part: &Places, lane: usize, launch: &Launch) -> Fault {
+fn illegal(part: &Accesses, lane: usize, launch: &Launch) -> Fault {
     let address = part.addresses[lane];
     let what = format!("{} bytes at 0x{address:x}", part.bytes);
     let snapshot = &launch.snapshot;

@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 
-use super::Touch;
-use crate::exec::sync::BARRIERS;
+use crate::launch::Touch;
+use crate::program::BARRIERS;
 
 /// The last clock before everything is forgotten and counting starts again: records have 16 bits for it.
 const LAST: u32 = 0xfffd;

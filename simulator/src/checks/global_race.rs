@@ -5,15 +5,16 @@
 //! compared by what each line remembers of the last block to write and to read it. They are ordered by nothing but their own
 //! protocol: a block that has issued a device-wide fence or a strong access is trusted from then on.
 
-use super::Touch;
-use super::bounds::name_of;
+use super::bounds::name_for;
 use super::clocks::{Clocks, View};
 use super::shadow::{Record, Shadow};
 use crate::error::{Fault, FaultKind};
-use crate::exec::lanes::{LANES, vectorized};
-use crate::exec::params::Launch;
-use crate::exec::places::{Pattern, Places};
+use crate::launch::Launch;
+use crate::launch::Touch;
+use crate::launch::accesses::{Accesses, Pattern};
 use crate::memory::touched::{LINE_BYTES, Touched, Visit};
+use crate::program::lanes::LANES;
+use crate::program::loops::vectorized;
 
 const LINE_WORDS: usize = LINE_BYTES as usize / 4;
 /// 64 KB of memory, 200 KB of table: more would push what the kernel works on out of the cache.
@@ -68,7 +69,7 @@ impl GlobalRace {
 
     pub fn access(
         &mut self,
-        part: &Places,
+        part: &Accesses,
         touch: Touch,
         warp: usize,
         clocks: &mut Clocks,
@@ -158,7 +159,7 @@ struct Found {
 }
 
 impl Found {
-    fn fault(self, part: &Places, launch: &Launch) -> Fault {
+    fn fault(self, part: &Accesses, launch: &Launch) -> Fault {
         let hit = |&lane: &usize| {
             self.address + 4 > part.addresses[lane] && self.address < part.addresses[lane] + part.bytes as u64
         };
@@ -166,7 +167,7 @@ impl Found {
         let message = format!(
             "{} at {}: {} before, with nothing to order them",
             self.what,
-            name_of(self.address, launch),
+            name_for(self.address, launch),
             self.who
         );
         Fault::new(FaultKind::Race, message).at_lane(lane)
@@ -176,7 +177,7 @@ impl Found {
 vectorized! {
     fn compare(
         race: &mut GlobalRace,
-        part: &Places,
+        part: &Accesses,
         touch: Touch,
         view: View<'_>,
         touched: Option<&Touched>,

@@ -10,79 +10,12 @@ mod race;
 mod shadow;
 
 use crate::error::{Fault, FaultKind};
-use crate::exec::params::Launch;
-use crate::exec::places::{Pattern, Places};
-use crate::program::Order;
+use crate::launch::Launch;
+use crate::launch::accesses::{Accesses, Pattern};
+pub use crate::launch::{Checks, Touch};
 use clocks::Clocks;
 use global_race::GlobalRace;
 use race::SharedRace;
-
-/// Which checks are on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Checks {
-    pub mem: bool,
-    pub race: bool,
-    pub init: bool,
-    pub sync: bool,
-    pub leak: bool,
-}
-
-impl Checks {
-    pub const ALL: Self = Self { mem: true, race: true, init: true, sync: true, leak: true };
-
-    /// Reads `CUDASIM_CHECK`'s list; an unknown name is returned as the error.
-    pub fn parse(list: &str) -> Result<Self, String> {
-        let mut checks = Self::default();
-        for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            match name {
-                "mem" => checks.mem = true,
-                "race" => checks.race = true,
-                "init" => checks.init = true,
-                "sync" => checks.sync = true,
-                "leak" => checks.leak = true,
-                "all" => checks = Self::ALL,
-                "none" => checks = Self::default(),
-                other => return Err(other.to_owned()),
-            }
-        }
-        Ok(checks)
-    }
-}
-
-/// How an access touches memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Touch {
-    Read,
-    Write,
-    /// Volatile, relaxed, acquire: part of a protocol between threads.
-    StrongRead(Order),
-    StrongWrite(Order),
-    /// Reads and writes; with `true` it only writes (`mbarrier.init`).
-    Atomic(Order, bool),
-    /// `cp.async` has been issued: its destination is neither old nor new.
-    BeginCopy,
-    /// The thread that copied waited for it.
-    EndCopy,
-}
-
-impl Touch {
-    pub fn reads(self) -> bool {
-        matches!(self, Self::Read | Self::StrongRead(_) | Self::Atomic(_, false))
-    }
-
-    pub fn writes(self) -> bool {
-        matches!(self, Self::Write | Self::StrongWrite(_) | Self::Atomic(..) | Self::EndCopy)
-    }
-
-    /// Writes, or has begun to.
-    pub fn modifies(self) -> bool {
-        self.writes() || self == Self::BeginCopy
-    }
-
-    pub fn strong(self) -> bool {
-        matches!(self, Self::StrongRead(_) | Self::StrongWrite(_) | Self::Atomic(..))
-    }
-}
 
 /// The checks' state for one block.
 pub struct BlockChecks {
@@ -133,7 +66,7 @@ impl BlockChecks {
         }
     }
 
-    pub fn shared(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+    pub fn shared(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
         if launch.checks.init {
             self.shared_init(part, touch)?;
         }
@@ -146,7 +79,7 @@ impl BlockChecks {
         }
     }
 
-    fn shared_init(&mut self, part: &Places, touch: Touch) -> Result<(), Fault> {
+    fn shared_init(&mut self, part: &Accesses, touch: Touch) -> Result<(), Fault> {
         for lane in part.active() {
             let (at, mask) = (part.addresses[lane] as usize, (1u64 << part.bytes) - 1);
             let (word, bit) = (at / 64, at % 64);
@@ -162,7 +95,7 @@ impl BlockChecks {
         Ok(())
     }
 
-    pub fn global(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+    pub fn global(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
         bounds::check(part, launch, &mut self.recent)?;
         if launch.checks.init {
             global_init(part, touch, launch)?;
@@ -209,7 +142,7 @@ impl BlockChecks {
     }
 }
 
-fn global_init(part: &Places, touch: Touch, launch: &Launch) -> Result<(), Fault> {
+fn global_init(part: &Accesses, touch: Touch, launch: &Launch) -> Result<(), Fault> {
     let bytes = part.bytes as u64;
     if part.pattern == Pattern::Consecutive {
         let all = bytes * 32;
@@ -223,7 +156,7 @@ fn global_init(part: &Places, touch: Touch, launch: &Launch) -> Result<(), Fault
     }
     for lane in part.active() {
         if touch.reads() && !launch.memory.is_written(part.addresses[lane], bytes) {
-            let message = format!("{bytes} bytes at {}", bounds::name_of(part.addresses[lane], launch));
+            let message = format!("{bytes} bytes at {}", bounds::name_for(part.addresses[lane], launch));
             return Err(Fault::new(FaultKind::Uninitialized, message).at_lane(lane));
         }
         if touch.writes() {

@@ -2,12 +2,13 @@
 //!
 //! Within a warp, lanes are ordered by `__syncwarp` and barriers only.
 
-use super::Touch;
 use super::clocks::{Clocks, View};
 use super::shadow::{Conflict, LINE, Record, Shadow};
 use crate::error::{Fault, FaultKind};
-use crate::exec::lanes::{LANES, vectorized};
-use crate::exec::places::{Pattern, Places};
+use crate::launch::Touch;
+use crate::launch::accesses::{Accesses, Pattern};
+use crate::program::lanes::LANES;
+use crate::program::loops::vectorized;
 
 pub struct SharedRace {
     shadow: Shadow,
@@ -24,7 +25,7 @@ impl SharedRace {
         self.shadow.clear();
     }
 
-    pub fn access(&mut self, part: &Places, touch: Touch, warp: usize, clocks: &mut Clocks) -> Result<(), Fault> {
+    pub fn access(&mut self, part: &Accesses, touch: Touch, warp: usize, clocks: &mut Clocks) -> Result<(), Fault> {
         if touch.strong() {
             part.active().for_each(|lane| clocks.synchronize(part.addresses[lane] / 4, touch, warp));
         }
@@ -38,7 +39,7 @@ impl SharedRace {
 
 vectorized! {
     /// A conflict is given with its word and lane.
-    fn compare(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
+    fn compare(shadow: &mut Shadow, part: &Accesses, touch: Touch, view: View<'_>) -> Outcome {
         let whole = part.pattern == Pattern::Consecutive && part.low.is_multiple_of(4 * LINE as u64);
         match (part.bytes, whole) {
             (4, true) => lines::<1>(shadow, part, touch, view),
@@ -54,7 +55,7 @@ vectorized! {
 
 /// All lanes side by side from the start of a line, `W` words each.
 #[inline(always)]
-fn lines<const W: usize>(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
+fn lines<const W: usize>(shadow: &mut Shadow, part: &Accesses, touch: Touch, view: View<'_>) -> Outcome {
     let (record, first) = (Record::new(view, touch), part.low as usize / 4);
     for word in (0..LANES * W).step_by(LINE) {
         let mut now = [record; LINE];
@@ -69,7 +70,7 @@ fn lines<const W: usize>(shadow: &mut Shadow, part: &Places, touch: Touch, view:
 
 /// Lane by lane, `W` words each.
 #[inline(always)]
-fn lanes<const W: usize>(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
+fn lanes<const W: usize>(shadow: &mut Shadow, part: &Accesses, touch: Touch, view: View<'_>) -> Outcome {
     let record = Record::new(view, touch);
     for lane in part.active() {
         let word = part.addresses[lane] / 4;
@@ -80,7 +81,7 @@ fn lanes<const W: usize>(shadow: &mut Shadow, part: &Places, touch: Touch, view:
 }
 
 /// Elements of a byte or two, which share a word.
-fn narrow(shadow: &mut Shadow, part: &Places, touch: Touch, view: View<'_>) -> Outcome {
+fn narrow(shadow: &mut Shadow, part: &Accesses, touch: Touch, view: View<'_>) -> Outcome {
     let record = Record::new(view, touch);
     for lane in part.active() {
         let address = part.addresses[lane];
@@ -105,11 +106,11 @@ fn race(word: u64, lane: usize, warp: usize, conflict: &Conflict) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::SharedRace;
-    use crate::checks::Touch;
     use crate::checks::clocks::Clocks;
-    use crate::exec::lanes::FULL;
-    use crate::exec::places::Places;
+    use crate::launch::Touch;
+    use crate::launch::accesses::Accesses;
     use crate::program::Order;
+    use crate::program::lanes::FULL;
     use crate::ptx::types::Space;
 
     /// A block of two warps and 1 KB.
@@ -126,7 +127,7 @@ mod tests {
         /// Lane i of the warp accesses `bytes` at `first + i · stride`. Whether that is a race.
         fn races(&mut self, warp: usize, touch: Touch, (first, stride, bytes): (u64, u64, usize), mask: u32) -> bool {
             let addresses = std::array::from_fn(|i| first + i as u64 * stride);
-            let places = Places::new(Space::Shared, addresses, mask, bytes);
+            let places = Accesses::new(Space::Shared, addresses, mask, bytes);
             self.race.access(&places, touch, warp, &mut self.clocks).is_err()
         }
 
@@ -175,7 +176,7 @@ mod tests {
     fn lanes_of_a_warp_need_a_syncwarp() {
         let mut block = Block::new();
         assert!(!block.races(0, Touch::Write, (0, 4, 4), FULL));
-        let reversed = Places::new(Space::Shared, std::array::from_fn(|i| 124 - 4 * i as u64), FULL, 4);
+        let reversed = Accesses::new(Space::Shared, std::array::from_fn(|i| 124 - 4 * i as u64), FULL, 4);
         assert!(block.race.access(&reversed, Touch::Read, 0, &mut block.clocks).is_err());
         block.clocks.tick(0);
         assert!(block.race.access(&reversed, Touch::Read, 0, &mut block.clocks).is_ok());

@@ -4,8 +4,8 @@
 //! settles nearly every access, whether all records are old; then whether they are the thread's own. Only where that fails
 //! is a word looked at closely.
 
-use super::Touch;
 use super::clocks::View;
+use crate::launch::Touch;
 
 /// Clock in 16 bits, then flags, warp in 5, lane in 5, bytes of the word in 4. Nothing is 0.
 #[derive(Clone, Copy, PartialEq, Eq)]

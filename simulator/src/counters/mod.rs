@@ -9,8 +9,8 @@ mod traffic;
 
 use std::collections::BTreeMap;
 
-use crate::checks::Touch;
-use crate::exec::places::Places;
+use crate::launch::Touch;
+use crate::launch::accesses::Accesses;
 use crate::program::{Class, Inst, Program, Segment};
 use traffic::Traffic;
 
@@ -109,14 +109,14 @@ impl Counters {
     pub fn enter(&mut self, segment: u32, mask: u32) {
         let hits = &mut self.hits[segment as usize];
         hits.warps += 1;
-        hits.threads += lanes_of(mask);
+        hits.threads += count_lanes(mask);
     }
 
     /// An instruction outside segments.
     #[inline(always)]
     pub fn count(&mut self, inst: &Inst, mask: u32) {
         let class = inst.class as usize;
-        let lanes = lanes_of(mask);
+        let lanes = count_lanes(mask);
         self.warps[class] += 1;
         self.threads[class] += lanes;
         self.flops[class] += u64::from(inst.flops) * if class == Class::Tensor as usize { 1 } else { lanes };
@@ -139,11 +139,11 @@ impl Counters {
         self.issued(program) - self.clock_start
     }
 
-    pub fn global(&mut self, part: &Places, touch: Touch) {
+    pub fn global(&mut self, part: &Accesses, touch: Touch) {
         self.traffic.global(part, touch);
     }
 
-    pub fn shared(&mut self, part: &Places) {
+    pub fn shared(&mut self, part: &Accesses) {
         self.traffic.shared(part);
     }
 
@@ -204,6 +204,6 @@ impl Counters {
 }
 
 #[inline(always)]
-fn lanes_of(mask: u32) -> u64 {
+fn count_lanes(mask: u32) -> u64 {
     if mask == u32::MAX { 32 } else { u64::from(mask.count_ones()) }
 }

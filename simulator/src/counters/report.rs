@@ -4,7 +4,7 @@
 //! the largest of them, which is said to bind; it may well be slower.
 
 use super::{SECTOR_BYTES, Totals};
-use crate::driver::profile::Profile;
+use crate::profile::Profile;
 
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Line {
@@ -29,7 +29,7 @@ pub struct Floors {
 }
 
 impl Floors {
-    pub fn of(totals: &Totals, profile: &Profile) -> Self {
+    pub fn new(totals: &Totals, profile: &Profile) -> Self {
         let per_us = |amount: f64, per_second: f64| amount / per_second * 1e6;
         let sm_hz = profile.clock_ghz * 1e9 * f64::from(profile.multiprocessors);
         Self {
@@ -80,7 +80,7 @@ pub fn table(lines: &[Line], profiles: &[Profile]) -> String {
             flops as f64 / 1e9,
         );
         for profile in profiles {
-            let floors: Vec<Floors> = lines.iter().map(|l| Floors::of(&l.totals, profile)).collect();
+            let floors: Vec<Floors> = lines.iter().map(|l| Floors::new(&l.totals, profile)).collect();
             let total: f64 = floors.iter().map(|f| f.binding().1).sum();
             let binding =
                 floors.iter().map(Floors::binding).fold(("none", 0.0), |a, b| if b.1 > a.1 { b } else { a }).0;

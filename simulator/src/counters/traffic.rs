@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::{SECTOR_BYTES, Totals};
-use crate::checks::Touch;
-use crate::exec::lanes::LANES;
-use crate::exec::places::{Pattern, Places};
+use crate::launch::Touch;
+use crate::launch::accesses::{Accesses, Pattern};
+use crate::program::lanes::LANES;
 
 /// Sectors of one page of the set below, a bit each.
 const PAGE_WORDS: usize = 8;
@@ -82,7 +82,7 @@ impl Distinct {
 }
 
 impl Traffic {
-    pub fn global(&mut self, part: &Places, touch: Touch) {
+    pub fn global(&mut self, part: &Accesses, touch: Touch) {
         let bytes = part.bytes as u64;
         let asked = bytes * u64::from(part.mask.count_ones());
         let count = match part.pattern {
@@ -117,7 +117,7 @@ impl Traffic {
     }
 
     /// Lanes go through the banks in groups whose bytes fit one pass: 32 lanes of 4 bytes, 16 of 8, 8 of 16.
-    pub fn shared(&mut self, part: &Places) {
+    pub fn shared(&mut self, part: &Accesses) {
         self.totals.shared_requests += 1;
         let group = (128 / part.bytes.max(4)).min(LANES);
         if part.pattern == Pattern::Consecutive {

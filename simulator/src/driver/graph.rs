@@ -1,9 +1,7 @@
-//! Graphs: work as nodes with what each follows; instances of them, launched onto streams.
+//! Graphs: work as nodes with what each follows, and instances of them.
 
 use std::sync::Arc;
 
-use super::result::{Code, Outcome};
-use super::state::{Driver, stream_key};
 use super::work::Work;
 use crate::memory::Memory;
 
@@ -74,29 +72,5 @@ impl Graph {
                 None
             }
         })
-    }
-}
-
-impl Driver {
-    /// Queues a graph's nodes on a stream, or adds them to the capture under way there.
-    pub fn launch_graph(&mut self, exec: u64, stream: u64) -> Outcome {
-        let exec_handle = exec;
-        let exec = self.execs.get(&exec).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
-        let (graph, previous) = (exec.graph.clone(), exec.last);
-        let key = stream_key(stream);
-        if let Some(capture) = self.stream(key)?.capture {
-            return self.capture_graph(capture, key, graph);
-        }
-        let start = self.enqueue_after(stream, Work::Marker, previous.as_slice(), None)?;
-        let mut ids = Vec::with_capacity(graph.nodes.len());
-        for node in graph.nodes {
-            let after = std::iter::once(start).chain(node.after.iter().map(|&k| ids[k])).collect();
-            ids.push(self.enqueue_node(node.work, after));
-        }
-        let end = self.enqueue_after(stream, Work::Marker, &ids, None)?;
-        if let Some(exec) = self.execs.get_mut(&exec_handle) {
-            exec.last = Some(end);
-        }
-        Ok(())
     }
 }

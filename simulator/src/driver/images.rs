@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::fatbin;
 use super::result::{Code, Outcome};
 use super::version::{Version, too_new};
+use crate::isa;
 use crate::lower::lower_module;
 use crate::memory::{Kind, Memory};
 use crate::program::{Program, function_address};
@@ -66,7 +67,7 @@ impl Image {
         let mut image = Self { programs: HashMap::new(), variables: HashMap::new(), version: module.version };
         let loaded = image.place(&module, memory).and_then(|()| {
             let addresses = image.variables.iter().map(|(name, &(address, _))| (name.clone(), address)).collect();
-            lower_module(&module, &addresses).map_err(invalid)
+            lower_module(&module, &addresses, isa::decoder).map_err(invalid)
         });
         match loaded {
             Ok(programs) => {

@@ -4,8 +4,9 @@ use std::sync::Mutex;
 
 use super::queue::Queue;
 use super::result::{Code, Outcome};
+use super::session::lock;
 use super::settings::Settings;
-use super::state::{Driver, Report, lock};
+use super::state::{Driver, Report};
 
 static CONFIGURED: Mutex<Option<Settings>> = Mutex::new(None);
 

@@ -1,7 +1,7 @@
 //! The driver API: what a program calls, over queues of work that run in any order streams and events allow.
 //!
-//! `state` holds everything behind one lock; `queue` decides what runs next; `work` runs it. The `extern "C"` functions are in
-//! `api`, a file a chapter of NVIDIA's manual, and only check arguments and convert.
+//! `state` holds everything, `session` is the lock and the way in; `queue` decides what runs next, `work` runs it. The `extern "C"`
+//! functions are in `api`, one file for each chapter of NVIDIA's manual, and only check arguments and convert.
 
 pub mod api;
 mod capture;
@@ -11,9 +11,10 @@ mod fatbin;
 mod graph;
 mod images;
 mod lifecycle;
-pub mod profile;
 mod queue;
+mod recording;
 pub mod result;
+mod session;
 pub mod settings;
 mod state;
 mod version;

@@ -8,7 +8,7 @@ macro_rules! codes {
         pub enum Code { $($name = $value,)* }
 
         impl Code {
-            pub fn of(value: u32) -> Option<Self> {
+            pub fn from_number(value: u32) -> Option<Self> {
                 match value { $($value => Some(Self::$name),)* _ => None }
             }
 

@@ -15,9 +15,9 @@
 use std::path::PathBuf;
 
 use super::demand::Demand;
-use super::profile::{PROFILES, Profile};
 use super::version;
-use crate::checks::Checks;
+use crate::launch::Checks;
+use crate::profile::{PROFILES, Profile};
 
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -1,24 +1,18 @@
-//! Everything the driver knows, behind one lock, and the way in and out of it.
-//!
-//! Work runs on the thread that waits for it, as late as the program allows: what a program forgot to wait for has not
-//! happened yet when it looks. Host functions run without the lock, since other threads may call the driver meanwhile.
+//! Everything the driver knows: memory, modules, streams, events, graphs, and the work that is queued.
 
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::capture::Capture;
-use super::current;
 use super::graph::{Executable, Graph};
 use super::images::Image;
 use super::queue::Queue;
 use super::result::{Code, Outcome};
 use super::settings::Settings;
-use super::work::{Work, code_of, run};
+use super::work::{Work, code_for};
 use crate::counters::report::Line;
 use crate::error::Fault;
 use crate::memory::{Allocation, Kind, Memory};
@@ -74,7 +68,8 @@ pub struct Driver {
     pub(super) report: Report,
     pub(super) counting: bool,
     handles: u64,
-    grids: u64,
+    /// Work begun so far; a launch is named by its number.
+    pub(super) grids: u64,
     /// Launches so far of the kernel that `CUDASIM_FAULT` names.
     pub(super) demanded_runs: u64,
 }
@@ -87,20 +82,11 @@ pub struct Report {
     pub leaks: Vec<u64>,
 }
 
-static STATE: Mutex<Option<Driver>> = Mutex::new(None);
-
-thread_local! {
-    static IN_HOST_FUNCTION: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Handles look like pointers and are no valid addresses.
 const FIRST_HANDLE: u64 = 0x1000;
 const HANDLE_STEP: u64 = 16;
 /// The pool that every device has.
 pub const DEFAULT_POOL: u64 = 0x800;
-/// Queued operations beyond which the oldest are run: a program need not ever wait.
-const MAX_QUEUED: usize = 4096;
-
 impl Driver {
     pub(super) fn new(settings: Settings) -> Option<Self> {
         let memory = Arc::new(Memory::new(settings.profile.memory_bytes)?);
@@ -140,6 +126,10 @@ impl Driver {
         self.streams.get_mut(&stream_key(stream)).ok_or(Code::CUDA_ERROR_INVALID_HANDLE)
     }
 
+    pub fn capture(&mut self, capture: u64) -> Outcome<&mut Capture> {
+        self.captures.get_mut(&capture).ok_or(Code::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)
+    }
+
     /// What new work of a stream waits for.
     fn dependencies(&self, stream: u64) -> Vec<u64> {
         let last = |key: &u64| self.streams.get(key).and_then(|s| s.last);
@@ -156,7 +146,7 @@ impl Driver {
     pub fn enqueue(&mut self, stream: u64, work: Work, event: Option<u64>) -> Outcome<Option<u64>> {
         let key = stream_key(stream);
         if let Some(capture) = self.stream(key)?.capture {
-            self.capture_node(capture, key, work)?;
+            self.capture(capture)?.add(key, work)?;
             return Ok(None);
         }
         if key == 0 && self.streams.values().any(|s| s.capture.is_some() && s.blocking) {
@@ -182,7 +172,7 @@ impl Driver {
         self.queue.push(work, after, None)
     }
 
-    fn trace(&mut self, line: Line) {
+    pub(super) fn trace(&mut self, line: Line) {
         if let Some(path) = &self.settings.trace {
             let written = std::fs::OpenOptions::new()
                 .create(true)
@@ -199,7 +189,7 @@ impl Driver {
     }
 
     /// The fault that the environment asked for, if it is the turn of the launch that has just run.
-    fn demanded_fault(&mut self, work: &Work) -> Option<Fault> {
+    pub(super) fn demanded_fault(&mut self, work: &Work) -> Option<Fault> {
         let (Work::Kernel(kernel), Some(demand)) = (work, &self.settings.fault) else { return None };
         if kernel.program.name != demand.kernel {
             return None;
@@ -208,9 +198,9 @@ impl Driver {
         demand.fault(self.demanded_runs)
     }
 
-    fn fail(&mut self, fault: Fault) {
+    pub(super) fn fail(&mut self, fault: Fault) {
         eprintln!("cudasim: {} check: {fault}", fault.kind.check());
-        self.fault.get_or_insert(code_of(fault.kind));
+        self.fault.get_or_insert(code_for(fault.kind));
         self.report.fault.get_or_insert(fault);
         self.queue.clear();
     }
@@ -259,117 +249,4 @@ impl Driver {
 /// `CU_STREAM_LEGACY` is the null stream; the per-thread stream is taken as one too.
 pub fn stream_key(stream: u64) -> u64 {
     if stream <= 2 { 0 } else { stream }
-}
-
-/// The lock, held through a call and let go only while a host function runs.
-pub struct Session {
-    guard: Option<MutexGuard<'static, Option<Driver>>>,
-}
-
-pub(super) fn lock() -> MutexGuard<'static, Option<Driver>> {
-    STATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-impl Session {
-    pub fn driver(&mut self) -> Outcome<&mut Driver> {
-        self.guard.get_or_insert_with(lock).as_mut().ok_or(Code::CUDA_ERROR_NOT_INITIALIZED)
-    }
-
-    /// Runs one operation. `false` if none can run.
-    fn step(&mut self, target: Option<u64>) -> Outcome<bool> {
-        let driver = self.driver()?;
-        let Some((id, work, event)) = driver.queue.take(target) else { return Ok(false) };
-        driver.grids += 1;
-        let (memory, settings) = (Arc::clone(&driver.memory), driver.settings.clone());
-        let (counting, grid) = (driver.counting, driver.grids);
-        let outcome = if let Work::Host(_) = work {
-            self.guard = None;
-            IN_HOST_FUNCTION.set(true);
-            let outcome = run(&work, &memory, &settings, counting, grid);
-            IN_HOST_FUNCTION.set(false);
-            outcome
-        } else {
-            run(&work, &memory, &settings, counting, grid)
-        };
-        let driver = self.driver()?;
-        driver.queue.finish(id);
-        if let Some(event) = event.and_then(|event| driver.events.get_mut(&event)) {
-            event.stamp = Some(Instant::now());
-        }
-        match outcome.and_then(|line| driver.demanded_fault(&work).map_or(Ok(line), Err)) {
-            Ok(Some(line)) => driver.trace(line),
-            Ok(None) => {}
-            Err(fault) => driver.fail(fault),
-        }
-        Ok(true)
-    }
-
-    /// Runs work until an operation is done, or all of it.
-    pub fn wait(&mut self, target: Option<u64>) -> Outcome {
-        loop {
-            let driver = self.driver()?;
-            if let Some(code) = driver.fault {
-                return Err(code);
-            }
-            let pending = target.map_or(driver.queue.len() > 0, |id| driver.queue.is_pending(id));
-            if !pending {
-                return Ok(());
-            }
-            if !self.step(target)? {
-                // Another thread runs what this one waits for.
-                self.guard = None;
-                std::thread::yield_now();
-            }
-        }
-    }
-
-    /// One step of progress for a program that polls.
-    pub fn poll(&mut self, target: u64) -> Outcome {
-        if self.driver()?.queue.is_pending(target) {
-            self.step(Some(target))?;
-        }
-        let driver = self.driver()?;
-        match driver.fault {
-            Some(code) => Err(code),
-            None if driver.queue.is_pending(target) => Err(Code::CUDA_ERROR_NOT_READY),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Runs an API function's body with the driver locked and a context current to the thread. Errors of earlier work come
-/// first: they are sticky.
-pub fn call(body: impl FnOnce(&mut Session) -> Outcome) -> u32 {
-    enter(true, body)
-}
-
-/// As [`call`], for functions that also work after a fault and without a context.
-pub fn call_anyway(body: impl FnOnce(&mut Session) -> Outcome) -> u32 {
-    enter(false, body)
-}
-
-fn enter(in_context: bool, body: impl FnOnce(&mut Session) -> Outcome) -> u32 {
-    if IN_HOST_FUNCTION.get() {
-        return Code::CUDA_ERROR_NOT_PERMITTED as u32;
-    }
-    let outcome = catch_unwind(AssertUnwindSafe(|| -> Outcome {
-        let mut session = Session { guard: None };
-        let driver = session.driver()?;
-        if in_context {
-            current::check(&driver.contexts)?;
-            driver.fault.map_or(Ok(()), Err)?;
-        }
-        body(&mut session)?;
-        while session.driver()?.queue.len() > MAX_QUEUED {
-            if !session.step(None)? {
-                break;
-            }
-        }
-        Ok(())
-    }));
-    match outcome {
-        Ok(Ok(())) => 0,
-        Ok(Err(code)) => code as u32,
-        Err(_) => Code::CUDA_ERROR_UNKNOWN as u32,
-    }
 }

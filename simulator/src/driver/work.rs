@@ -10,7 +10,7 @@ use super::settings::Settings;
 use crate::counters::report::Line;
 use crate::error::{Fault, FaultKind};
 use crate::exec::grid;
-use crate::exec::params::Launch;
+use crate::launch::Launch;
 use crate::memory::{Kind, Memory};
 use crate::program::Program;
 
@@ -71,7 +71,7 @@ pub enum Work {
     Marker,
 }
 
-pub fn code_of(kind: FaultKind) -> Code {
+pub fn code_for(kind: FaultKind) -> Code {
     match kind {
         FaultKind::IllegalAddress | FaultKind::UseAfterFree => Code::CUDA_ERROR_ILLEGAL_ADDRESS,
         FaultKind::MisalignedAddress => Code::CUDA_ERROR_MISALIGNED_ADDRESS,

@@ -1,14 +1,14 @@
 //! Atomic operations, lane by lane in order; floating-point sums round like the instruction, subnormals and all.
 
 use super::block::BlockState;
-use super::lanes::{LANES, Word};
 use super::memory_ops::{addresses, inspect, next_places};
-use super::params::Launch;
 use super::strand::Strand;
 use super::warp::Warp;
-use crate::checks::Touch;
 use crate::error::Fault;
 use crate::isa::half_float::{AsBf16, AsF16, Format};
+use crate::launch::Launch;
+use crate::launch::Touch;
+use crate::program::lanes::{LANES, Word};
 use crate::program::{Atomic, AtomicOp, Inst, NONE, RegClass};
 use crate::ptx::types::{Space, Type};
 

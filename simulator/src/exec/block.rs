@@ -2,15 +2,17 @@
 
 use std::time::Instant;
 
-use super::lanes::LANES;
-use super::params::Launch;
-use super::places::Places;
-use super::sync::{BARRIERS, BarrierState};
+use super::sync::BarrierState;
 use super::warp::Warp;
-use crate::checks::{BlockChecks, Touch};
+use crate::checks::BlockChecks;
 use crate::counters::Counters;
 use crate::error::{Fault, FaultKind};
+use crate::launch::Launch;
+use crate::launch::Touch;
+use crate::launch::accesses::Accesses;
 use crate::memory::Memory;
+use crate::program::BARRIERS;
+use crate::program::lanes::LANES;
 
 /// What the warps of a block share.
 pub struct BlockState {
@@ -131,14 +133,14 @@ impl BlockState {
     }
 
     #[inline(always)]
-    pub fn shared_access(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+    pub fn shared_access(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
         if !part.within(self.shared_len as u64) {
             return Err(self.beyond_shared(part));
         }
         if launch.watched { self.watch_shared(part, touch, warp, launch) } else { Ok(()) }
     }
 
-    fn watch_shared(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+    fn watch_shared(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
         if launch.counting && touch != Touch::EndCopy {
             self.counters.shared(part);
         }
@@ -146,7 +148,7 @@ impl BlockState {
     }
 
     #[cold]
-    fn beyond_shared(&self, part: &Places) -> Fault {
+    fn beyond_shared(&self, part: &Accesses) -> Fault {
         let end = self.shared_len as u64;
         let lane = part.beyond(end);
         let message = format!("{} bytes at shared 0x{:x}, of 0x{end:x} bytes", part.bytes, part.addresses[lane]);
@@ -154,14 +156,14 @@ impl BlockState {
     }
 
     #[inline(always)]
-    pub fn global_access(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+    pub fn global_access(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
         if !launch.watched && launch.memory.device.contains(part.low, part.high - part.low + part.bytes as u64) {
             return Ok(());
         }
         self.watch_global(part, touch, warp, launch)
     }
 
-    fn watch_global(&mut self, part: &Places, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+    fn watch_global(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
         self.checks.global(part, touch, warp, launch)?;
         if launch.counting {
             self.counters.global(part, touch);

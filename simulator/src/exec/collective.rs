@@ -4,12 +4,12 @@
 //! missing lanes wait there too, the instruction runs for all of them and each strand goes on by itself.
 
 use super::block::BlockState;
-use super::lanes::{LANES, Word};
 use super::matrix::move_matrix;
-use super::params::Launch;
 use super::strand::{Strand, Wait};
 use super::warp::{Step, Warp};
 use crate::error::{Fault, FaultKind};
+use crate::launch::Launch;
+use crate::program::lanes::{LANES, Word};
 use crate::program::{Collective, Inst, MatrixMove, Members, Op};
 
 impl Warp {

@@ -1,11 +1,11 @@
 //! Branches, calls, returns, exits.
 
 use super::block::BlockState;
-use super::lanes::{LANES, Row, Word};
-use super::params::Launch;
 use super::strand::{Frame, Join, Strand};
 use super::warp::{Step, Warp};
 use crate::error::{Fault, FaultKind};
+use crate::launch::Launch;
+use crate::program::lanes::{LANES, Row, Word};
 use crate::program::{Call, Inst, NO_TARGET, Op, Target};
 
 /// Rows of registers (128 bytes) and bytes of local memory a lane that calls may take before they are a stack overflow.

@@ -6,15 +6,16 @@
 use std::collections::VecDeque;
 
 use super::block::BlockState;
-use super::lanes::{FULL, LANES, Word, vectorized};
-use super::params::Launch;
-use super::places::{Places, effective};
 use super::strand::Strand;
 use super::warp::Warp;
-use crate::checks::Touch;
 use crate::error::Fault;
+use crate::launch::Launch;
+use crate::launch::Touch;
+use crate::launch::accesses::{Accesses, effective};
 use crate::memory::Memory;
 use crate::memory::window::Window;
+use crate::program::lanes::{FULL, LANES, Word};
+use crate::program::loops::vectorized;
 use crate::program::{CopyAsync, Inst, NONE};
 use crate::ptx::types::Space;
 
@@ -79,7 +80,7 @@ vectorized! {
             taken = u32::read(&lanes, inst.s[2]).map(|n| n.min(copy.bytes.into()) as u8);
         }
         let whole = taken == [copy.bytes; LANES];
-        let target = Places::new(Space::Shared, to, mask, bytes);
+        let target = Accesses::new(Space::Shared, to, mask, bytes);
         target.check_alignment()?;
         let mut reading = mask;
         for i in 0..LANES {
@@ -87,7 +88,7 @@ vectorized! {
         }
         let (mut low, mut span) = (0, 0);
         if reading != 0 {
-            let source = Places::new(Space::Global, from, reading, bytes);
+            let source = Accesses::new(Space::Global, from, reading, bytes);
             source.check_alignment()?;
             if whole {
                 state.global_access(&source, Touch::Read, warp.index, launch)?;
@@ -123,7 +124,7 @@ vectorized! {
             }
             copy.mask &= !due;
             if launch.watched {
-                let target = Places::new(Space::Shared, copy.to, due, copy.bytes);
+                let target = Accesses::new(Space::Shared, copy.to, due, copy.bytes);
                 state.shared_access(&target, Touch::EndCopy, warp.index, launch)?;
             }
             let source = launch.memory.window(copy.low, copy.span);
@@ -143,13 +144,13 @@ vectorized! {
 /// Lanes that read fewer bytes than they write: checked one by one.
 fn access_partly(
     warp: &Warp,
-    source: &Places,
+    source: &Accesses,
     taken: &[u8; LANES],
     launch: &Launch,
     state: &mut BlockState,
 ) -> Result<(), Fault> {
     for lane in source.active() {
-        let one = Places::new(Space::Global, source.addresses, 1 << lane, taken[lane].into());
+        let one = Accesses::new(Space::Global, source.addresses, 1 << lane, taken[lane].into());
         state.global_access(&one, Touch::Read, warp.index, launch)?;
     }
     Ok(())

@@ -4,9 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::{Block, Progress};
-use super::params::Launch;
 use crate::counters::Counters;
 use crate::error::{Fault, FaultKind};
+use crate::launch::Launch;
 
 /// Runs a launch to its end.
 pub fn run(launch: &Launch) -> Result<Counters, Fault> {

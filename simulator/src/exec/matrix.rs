@@ -4,14 +4,15 @@
 //! transposed, rows 2t and 2t+1 of column g. So a register is its tile row after row, or the transposed tile.
 
 use super::block::BlockState;
-use super::lanes::{LANES, Word, vectorized};
-use super::params::Launch;
-use super::places::{Places, effective};
 use super::strand::Strand;
 use super::warp::Warp;
-use crate::checks::Touch;
 use crate::error::Fault;
+use crate::launch::Launch;
+use crate::launch::Touch;
+use crate::launch::accesses::{Accesses, effective};
 use crate::memory::spaces;
+use crate::program::lanes::{LANES, Word};
+use crate::program::loops::vectorized;
 use crate::program::{Inst, MatrixMove};
 use crate::ptx::types::Space;
 
@@ -36,7 +37,7 @@ vectorized! {
         }
         // Lanes beyond those of the tiles name no row.
         let rows = u32::MAX >> (LANES - SIDE * matrix.tiles as usize);
-        let places = Places::new(Space::Shared, addresses, rows, ROW_BYTES);
+        let places = Accesses::new(Space::Shared, addresses, rows, ROW_BYTES);
         places.check_alignment()?;
         let touch = if matrix.store { Touch::Write } else { Touch::Read };
         state.shared_access(&places, touch, warp.index, launch)?;

@@ -4,14 +4,14 @@
 //! an offset, and the phase's parity in bit 63. The state token of an arrival is the word as it was.
 
 use super::block::BlockState;
-use super::lanes::{LANES, Word};
-use super::params::Launch;
-use super::places::{Places, effective};
 use super::strand::Strand;
 use super::warp::{Step, Warp};
-use crate::checks::Touch;
 use crate::error::{Fault, FaultKind};
+use crate::launch::Launch;
+use crate::launch::Touch;
+use crate::launch::accesses::{Accesses, effective};
 use crate::memory::spaces;
+use crate::program::lanes::{LANES, Word};
 use crate::program::{Inst, MbarrierOp, NONE, Op, Order};
 use crate::ptx::types::Space;
 
@@ -28,7 +28,7 @@ struct Object {
 }
 
 impl Object {
-    fn of(word: u64) -> Self {
+    fn from_word(word: u64) -> Self {
         Self {
             pending: word & COUNT_MASK,
             expected: word >> 20 & COUNT_MASK,
@@ -65,7 +65,7 @@ impl Warp {
         let lanes = self.lanes(strand, launch);
         let wide = |reg| if reg == NONE { [0; LANES] } else { *u64::read(&lanes, reg) };
         if op == MbarrierOp::Pending {
-            let pending = wide(inst.s[1]).map(|token| Object::of(token).pending);
+            let pending = wide(inst.s[1]).map(|token| Object::from_word(token).pending);
             self.write_values(strand, inst.d[0], &pending, mask, launch);
             return Ok(Step::Next);
         }
@@ -78,7 +78,7 @@ impl Warp {
         if matches!(op, MbarrierOp::CopyArrive { .. }) {
             self.finish_copies(mask, launch, state)?;
         }
-        let places = Places::new(Space::Shared, addresses, mask, 8);
+        let places = Accesses::new(Space::Shared, addresses, mask, 8);
         places.check_alignment()?;
         state.shared_access(
             &places,
@@ -109,7 +109,7 @@ impl Warp {
 
 /// The object after one thread's operation, and whether a test passes.
 fn apply(op: MbarrierOp, word: u64, argument: u64) -> Result<(u64, bool), Fault> {
-    let mut object = Object::of(word);
+    let mut object = Object::from_word(word);
     let bytes = (argument & 0xf_ffff) as i64;
     match op {
         MbarrierOp::Init => {
@@ -119,7 +119,7 @@ fn apply(op: MbarrierOp, word: u64, argument: u64) -> Result<(u64, bool), Fault>
             return Ok((Object { pending: argument, expected: argument, bytes: 0, parity: 0 }.word(), true));
         }
         MbarrierOp::Test { parity } => {
-            let phase = if parity { argument & 1 } else { Object::of(argument).parity };
+            let phase = if parity { argument & 1 } else { Object::from_word(argument).parity };
             return Ok((word, object.parity != phase));
         }
         MbarrierOp::Arrive { expect, drop } => {

@@ -3,25 +3,26 @@
 use bytemuck::Pod;
 
 use super::block::BlockState;
-use super::lanes::{LANES, Lanes, Word, vectorized};
-use super::params::Launch;
-use super::places::{Places, effective};
 use super::strand::Strand;
 use super::transfer::{fetch, put};
 use super::warp::Warp;
-use crate::checks::Touch;
 use crate::error::{Fault, FaultKind};
+use crate::launch::Launch;
+use crate::launch::Touch;
+use crate::launch::accesses::{Accesses, effective};
+use crate::program::lanes::{LANES, Lanes, Word};
+use crate::program::loops::vectorized;
 use crate::program::{Access, Inst, NONE, Order, Reg};
 use crate::ptx::types::Space;
 
-/// Places of the next lanes of an access that point to one space, of those in `rest`: all, unless the access is generic.
+/// Accesses of the next lanes of an access that point to one space, of those in `rest`: all, unless the access is generic.
 #[inline(always)]
-pub fn next_places(addresses: &[u64; LANES], access: &Access, rest: &mut u32) -> Places {
+pub fn next_places(addresses: &[u64; LANES], access: &Access, rest: &mut u32) -> Accesses {
     let bytes = access.ty.bytes() * access.vector as usize;
     if access.space == Space::Generic {
-        return Places::of_one_space(*addresses, rest, bytes);
+        return Accesses::take_one_space(*addresses, rest, bytes);
     }
-    Places::new(access.space, *addresses, std::mem::take(rest), bytes)
+    Accesses::new(access.space, *addresses, std::mem::take(rest), bytes)
 }
 
 /// What a lane's vector in memory is made of.
@@ -29,7 +30,7 @@ trait Element: Pod {
     type Word: Word;
     /// Extended to the register's bits by the type's sign.
     fn word(self, access: &Access) -> Self::Word;
-    fn of(word: Self::Word) -> Self;
+    fn from_word(word: Self::Word) -> Self;
 }
 
 macro_rules! element {
@@ -42,7 +43,7 @@ macro_rules! element {
                 if access.extend == 16 { word & 0xffff } else { word }
             }
             #[inline(always)]
-            fn of(word: $word) -> Self {
+            fn from_word(word: $word) -> Self {
                 word as Self
             }
         }
@@ -166,7 +167,13 @@ fn beyond_parameters() -> Fault {
 
 /// Bounds; then, where something watches, the chosen checks and the counters.
 #[inline(always)]
-pub fn inspect(warp: &Warp, part: &Places, touch: Touch, launch: &Launch, state: &mut BlockState) -> Result<(), Fault> {
+pub fn inspect(
+    warp: &Warp,
+    part: &Accesses,
+    touch: Touch,
+    launch: &Launch,
+    state: &mut BlockState,
+) -> Result<(), Fault> {
     match part.space {
         Space::Shared => state.shared_access(part, touch, warp.index, launch),
         Space::Local if part.within(warp.local_stride as u64) => Ok(()),
@@ -177,7 +184,7 @@ pub fn inspect(warp: &Warp, part: &Places, touch: Touch, launch: &Launch, state:
 }
 
 #[cold]
-fn beyond(warp: &Warp, part: &Places, launch: &Launch) -> Fault {
+fn beyond(warp: &Warp, part: &Accesses, launch: &Launch) -> Fault {
     if part.space == Space::Param {
         let lane = part.beyond(launch.params.len() as u64);
         return beyond_parameters().at_lane(lane);
@@ -195,7 +202,7 @@ fn load_elements<T: Element, const V: usize>(
     strand: &Strand,
     inst: &Inst,
     access: &Access,
-    part: &Places,
+    part: &Accesses,
     launch: &Launch,
     state: &BlockState,
 ) where
@@ -221,7 +228,7 @@ fn store_elements<T: Element, const V: usize>(
     warp: &mut Warp,
     strand: &Strand,
     inst: &Inst,
-    part: &Places,
+    part: &Accesses,
     launch: &Launch,
     state: &mut BlockState,
 ) where
@@ -232,7 +239,7 @@ fn store_elements<T: Element, const V: usize>(
     for k in 0..V {
         let words = T::Word::read(&lanes, inst.s[1 + k]);
         for i in 0..LANES {
-            elements[i][k] = T::of(words[i]);
+            elements[i][k] = T::from_word(words[i]);
         }
     }
     put(warp, part, &elements, launch, state);

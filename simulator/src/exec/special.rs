@@ -1,10 +1,10 @@
 //! Special registers: where a thread is in its block and grid, and what time it is.
 
 use super::block::BlockState;
-use super::lanes::{LANES, Word};
-use super::params::Launch;
 use super::strand::Strand;
 use super::warp::Warp;
+use crate::launch::Launch;
+use crate::program::lanes::{LANES, Word};
 use crate::program::{Inst, LaneMaskKind, Reg, RegClass, Special};
 
 impl Warp {
@@ -29,7 +29,7 @@ impl Warp {
                 self.write_values(strand, inst.d[0], &values, mask, launch);
             }
             special => {
-                let value = self.of_warp(strand, inst, special, launch, state);
+                let value = self.warp_value(strand, inst, special, launch, state);
                 let mut lanes = self.lanes(strand, launch);
                 if inst.d[0].class() == RegClass::Double {
                     u64::write(&mut lanes, inst.d[0], &[value; LANES], mask);
@@ -58,7 +58,7 @@ impl Warp {
     }
 
     /// What is the same for all lanes.
-    fn of_warp(&self, strand: &Strand, inst: &Inst, special: Special, launch: &Launch, state: &BlockState) -> u64 {
+    fn warp_value(&self, strand: &Strand, inst: &Inst, special: Special, launch: &Launch, state: &BlockState) -> u64 {
         match special {
             Special::Ntid(axis) => launch.block[axis as usize].into(),
             Special::Ctaid(axis) => state.index[axis as usize].into(),

@@ -1,15 +1,13 @@
 //! Block barriers: 16 of them, counted in threads, with arrival and reduction.
 
 use super::block::{Block, BlockState};
-use super::lanes::{LANES, Word};
-use super::params::Launch;
 use super::strand::{Strand, Wait};
 use super::warp::{Step, Warp};
 use crate::error::{Fault, FaultKind};
-use crate::isa::barriers::{ALIGNED, NEGATE};
-use crate::program::{Barrier, Inst, NONE, Op};
+use crate::launch::Launch;
+use crate::program::lanes::{LANES, Word};
 
-pub const BARRIERS: usize = 16;
+use crate::program::{ALIGNED, BARRIERS, Barrier, Inst, NEGATE, NONE, Op};
 
 #[derive(Clone, Default, Debug)]
 pub struct BarrierState {

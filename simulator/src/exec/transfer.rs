@@ -6,12 +6,12 @@
 use bytemuck::Pod;
 
 use super::block::BlockState;
-use super::lanes::LANES;
-use super::params::Launch;
-use super::places::{Pattern, Places};
 use super::warp::Warp;
+use crate::launch::Launch;
+use crate::launch::accesses::{Accesses, Pattern};
 use crate::memory::Memory;
 use crate::memory::window::Window;
+use crate::program::lanes::LANES;
 use crate::ptx::types::Space;
 
 /// One element of memory that all workers share: relaxed atomics of at most 8 bytes.
@@ -36,18 +36,18 @@ fn set_element<E: Pod>(window: &Window, address: u64, element: &E) {
 
 /// One element of memory that is the worker's own.
 #[inline(always)]
-fn part_of<E: Pod>(memory: &[u8], at: usize) -> E {
+fn read_part<E: Pod>(memory: &[u8], at: usize) -> E {
     bytemuck::pod_read_unaligned(&memory[at..][..size_of::<E>()])
 }
 
 #[inline(always)]
-fn set_part<E: Pod>(memory: &mut [u8], at: usize, element: &E) {
+fn write_part<E: Pod>(memory: &mut [u8], at: usize, element: &E) {
     memory[at..][..size_of::<E>()].copy_from_slice(bytemuck::bytes_of(element));
 }
 
 /// The elements of all lanes; those that are off repeat one that is on.
 #[inline(always)]
-pub fn fetch<E: Pod>(warp: &mut Warp, part: &Places, out: &mut [E; LANES], launch: &Launch, state: &BlockState) {
+pub fn fetch<E: Pod>(warp: &mut Warp, part: &Accesses, out: &mut [E; LANES], launch: &Launch, state: &BlockState) {
     match part.space {
         Space::Shared => fetch_from(state.shared_bytes(), part, out),
         Space::Param => fetch_from(&launch.params, part, out),
@@ -55,7 +55,7 @@ pub fn fetch<E: Pod>(warp: &mut Warp, part: &Places, out: &mut [E; LANES], launc
             let stride = warp.local_stride;
             let local = warp.local_bytes();
             for i in 0..LANES {
-                out[i] = part_of(local, i * stride + part.addresses[i] as usize);
+                out[i] = read_part(local, i * stride + part.addresses[i] as usize);
             }
         }
         _ => fetch_global(part, out, &launch.memory),
@@ -63,21 +63,21 @@ pub fn fetch<E: Pod>(warp: &mut Warp, part: &Places, out: &mut [E; LANES], launc
 }
 
 #[inline(always)]
-fn fetch_from<E: Pod>(memory: &[u8], part: &Places, out: &mut [E; LANES]) {
+fn fetch_from<E: Pod>(memory: &[u8], part: &Accesses, out: &mut [E; LANES]) {
     if part.pattern == Pattern::Consecutive {
         let to: &mut [u8] = bytemuck::cast_slice_mut(out);
         to.copy_from_slice(&memory[part.low as usize..][..to.len()]);
     } else if part.uniform() {
-        *out = [part_of(memory, part.low as usize); LANES];
+        *out = [read_part(memory, part.low as usize); LANES];
     } else {
         for i in 0..LANES {
-            out[i] = part_of(memory, part.addresses[i] as usize);
+            out[i] = read_part(memory, part.addresses[i] as usize);
         }
     }
 }
 
 #[inline(always)]
-fn fetch_global<E: Pod>(part: &Places, out: &mut [E; LANES], memory: &Memory) {
+fn fetch_global<E: Pod>(part: &Accesses, out: &mut [E; LANES], memory: &Memory) {
     match memory.window(part.low, part.high - part.low + size_of::<E>() as u64) {
         Some(window) if part.pattern == Pattern::Consecutive => {
             window.copy_out(part.low, bytemuck::cast_slice_mut(out));
@@ -101,7 +101,7 @@ fn fetch_global<E: Pod>(part: &Places, out: &mut [E; LANES], memory: &Memory) {
 
 /// Stores the active lanes' elements; where lanes collide the highest wins.
 #[inline(always)]
-pub fn put<E: Pod>(warp: &mut Warp, part: &Places, from: &[E; LANES], launch: &Launch, state: &mut BlockState) {
+pub fn put<E: Pod>(warp: &mut Warp, part: &Accesses, from: &[E; LANES], launch: &Launch, state: &mut BlockState) {
     match part.space {
         Space::Shared => {
             let shared = state.shared_bytes_mut();
@@ -109,20 +109,20 @@ pub fn put<E: Pod>(warp: &mut Warp, part: &Places, from: &[E; LANES], launch: &L
                 let from: &[u8] = bytemuck::cast_slice(from);
                 shared[part.low as usize..][..from.len()].copy_from_slice(from);
             } else {
-                part.active().for_each(|i| set_part(shared, part.addresses[i] as usize, &from[i]));
+                part.active().for_each(|i| write_part(shared, part.addresses[i] as usize, &from[i]));
             }
         }
         Space::Local => {
             let stride = warp.local_stride;
             let local = warp.local_bytes();
-            part.active().for_each(|i| set_part(local, i * stride + part.addresses[i] as usize, &from[i]));
+            part.active().for_each(|i| write_part(local, i * stride + part.addresses[i] as usize, &from[i]));
         }
         _ => put_global(part, from, &launch.memory),
     }
 }
 
 #[inline(always)]
-fn put_global<E: Pod>(part: &Places, from: &[E; LANES], memory: &Memory) {
+fn put_global<E: Pod>(part: &Accesses, from: &[E; LANES], memory: &Memory) {
     match memory.window(part.low, part.high - part.low + size_of::<E>() as u64) {
         Some(window) if part.pattern == Pattern::Consecutive => window.copy_in(part.low, bytemuck::cast_slice(from)),
         Some(window) => part.active().for_each(|i| set_element(window, part.addresses[i], &from[i])),

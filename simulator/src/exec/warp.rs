@@ -6,11 +6,11 @@
 
 use super::block::BlockState;
 use super::copies::{Copies, copy_async};
-use super::lanes::{FULL, LANES, Lanes, Row};
 use super::memory_ops::{load, store};
-use super::params::Launch;
 use super::strand::{Joins, Strand, Wait};
 use crate::error::{Fault, Place};
+use crate::launch::Launch;
+use crate::program::lanes::{FULL, LANES, Lanes, Row};
 use crate::program::{Inst, NO_SEGMENT, NONE, Op};
 
 /// Instructions a strand runs before others get a turn.

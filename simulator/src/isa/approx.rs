@@ -8,8 +8,8 @@ use super::half_float::{AsBf16, AsF16, Format};
 use super::numeric::Rounding;
 use super::{Row, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{each1, lane_loop, map1};
 use crate::lower::decode::Decode;
+use crate::program::loops::{each1, lane_loop, map1};
 use crate::program::{AluFn, Class, Inst, Op};
 use crate::ptx::types::Type;
 

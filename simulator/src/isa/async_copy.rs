@@ -4,8 +4,9 @@
 
 use super::{Row, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{Word, lane_loop};
 use crate::lower::decode::Decode;
+use crate::program::lanes::Word;
+use crate::program::loops::lane_loop;
 use crate::program::{Class, CopyAsync, Inst, MbarrierOp, NONE, Op, Reg};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::{Space, Type};

@@ -1,11 +1,11 @@
 //! Atomics and reductions (PTX ISA 9.7.13.5, 9.7.13.7). A `red` is an `atom` whose result is dropped. A vector is atomic
 //! element by element, and so becomes an operation for each, the first of which answers for the whole vector's place.
 
-use super::memory::{HINTS, class_of, order, space};
+use super::memory::{HINTS, class_for, order, space};
 use super::{Row, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::each1;
 use crate::lower::decode::Decode;
+use crate::program::loops::each1;
 use crate::program::{Access, Atomic, AtomicOp, Class, Inst, NONE, Op};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::{Space, Type};
@@ -92,7 +92,7 @@ fn atomic(decode: &mut Decode<'_, '_, '_>, result: bool) -> LoadResult<()> {
         extend: ty.bits() as u8,
         order,
     };
-    debug_assert!(class_of(space) != Class::Local);
+    debug_assert!(class_for(space) != Class::Local);
     let mut results = Vec::new();
     for k in 0..vector.unwrap_or(1) {
         let class = if k == 0 { Class::Atomic } else { Class::None };

@@ -3,7 +3,7 @@
 use super::{Row, row};
 use crate::error::LoadResult;
 use crate::lower::decode::Decode;
-use crate::program::{Barrier, Class, Inst, MbarrierOp, Members, NONE, Op};
+use crate::program::{ALIGNED, Barrier, Class, Inst, MbarrierOp, Members, NEGATE, NONE, Op};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::{Space, Type};
 
@@ -14,10 +14,6 @@ pub static ROWS: &[Row] = &[
     row("fence", "9.7.13.4", fence),
     row("mbarrier", "9.7.13.15", mbarrier),
 ];
-
-/// `imm` bits of a block barrier.
-pub const ALIGNED: u32 = 1;
-pub const NEGATE: u32 = 2;
 
 fn bar(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     if decode.flag("warp") {

@@ -3,9 +3,9 @@
 use super::integer::{binary, unary};
 use super::{Row, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{each1, each2, each3};
 use crate::lower::decode::Decode;
 use crate::program::Class;
+use crate::program::loops::{each1, each2, each3};
 use crate::ptx::types::Type;
 
 pub static ROWS: &[Row] = &[
@@ -155,7 +155,8 @@ fn insert(a: u64, b: u64, position: u32, length: u32) -> u64 {
 }
 
 fn bfi(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
-    use crate::exec::lanes::{Word, lane_loop};
+    use crate::program::lanes::Word;
+    use crate::program::loops::lane_loop;
     let ty = decode.ty()?;
     let run = match ty {
         Type::B32 => lane_loop!(|lanes, inst, mask| {

@@ -1,11 +1,12 @@
 //! Comparison and selection (PTX ISA 9.7.5 to 9.7.7); packed halves are compared in [`super::compare_pair`].
 
-use super::half_float::format_of;
+use super::half_float::format_for;
 use super::numeric::flush;
 use super::{Row, compare_pair, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{Lanes, Value, Word, each3, lane_loop, test2};
 use crate::lower::decode::Decode;
+use crate::program::lanes::{Lanes, Word};
+use crate::program::loops::{Value, each3, lane_loop, test2};
 use crate::program::{AluFn, Class, Inst, NONE, Op, Reg};
 use crate::ptx::types::Type;
 
@@ -186,7 +187,7 @@ impl<const BF16: bool> HalfValue<BF16> {
 impl<const BF16: bool> Value for HalfValue<BF16> {
     type Word = u32;
     #[inline(always)]
-    fn of(word: u32) -> Self {
+    fn from_word(word: u32) -> Self {
         Self(if BF16 { f32::from_bits(word << 16) } else { half::f16::from_bits(word as u16).to_f32() })
     }
     #[inline(always)]
@@ -215,7 +216,7 @@ pub fn third(decode: &mut Decode<'_, '_, '_>, inst: &mut Inst, combined: bool) -
     Ok(())
 }
 
-fn class_of(ty: Type) -> Class {
+fn class_for(ty: Type) -> Class {
     match ty {
         Type::F32 => Class::Fp32,
         Type::F64 => Class::Fp64,
@@ -227,12 +228,12 @@ fn class_of(ty: Type) -> Class {
 fn setp(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let (relation, code, combined) = comparison(decode)?;
     let ty = decode.ty()?;
-    if let Some((format, true)) = format_of(ty) {
+    if let Some((format, true)) = format_for(ty) {
         return compare_pair::setp(decode, format, code, combined);
     }
     let run: Option<AluFn> = compare_loops!(write_predicates, ty, relation, code & FTZ != 0);
     let Some(run) = run else { return decode.unsupported(ty) };
-    let mut inst = Inst::new(Op::Alu(run), class_of(ty));
+    let mut inst = Inst::new(Op::Alu(run), class_for(ty));
     inst.imm = code;
     (inst.d[0], inst.d[1]) = decode.predicate_pair(decode.operand(0)?)?;
     (inst.s[0], inst.s[1]) = (decode.src(1, ty)?, decode.src(2, ty)?);
@@ -244,13 +245,13 @@ fn setp(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
 fn set(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let (relation, code, combined) = comparison(decode)?;
     let (result, ty) = (decode.ty()?, decode.ty()?);
-    if let Some((format, true)) = format_of(ty) {
+    if let Some((format, true)) = format_for(ty) {
         return compare_pair::set(decode, (result, format), code, combined);
     }
     let Some(truth) = TRUTHS.iter().position(|&(ty, _)| ty == result) else { return decode.unsupported(result) };
     let run: Option<AluFn> = compare_loops!(write_word, ty, relation, code & FTZ != 0);
     let Some(run) = run else { return decode.unsupported(ty) };
-    let mut inst = Inst::new(Op::Alu(run), class_of(ty));
+    let mut inst = Inst::new(Op::Alu(run), class_for(ty));
     inst.imm = code | (truth as u32) << 8;
     inst.d[0] = decode.dst(0, result)?;
     (inst.s[0], inst.s[1]) = (decode.src(1, ty)?, decode.src(2, ty)?);

@@ -6,18 +6,19 @@
 use super::compare::{FTZ, HalfValue, combine, third};
 use super::half_float::Half;
 use crate::error::LoadResult;
-use crate::exec::lanes::{Lanes, Word, lane_loop};
 use crate::lower::decode::Decode;
+use crate::program::lanes::{Lanes, Word};
+use crate::program::loops::lane_loop;
 use crate::program::{AluFn, Class, Inst, Op};
 use crate::ptx::types::Type;
 
 /// One bit a lane for the half that starts at bit `shift`.
 #[inline(always)]
 fn compare_halves<const BF16: bool>(lanes: &Lanes<'_>, inst: &Inst, shift: u32) -> u32 {
-    use crate::exec::lanes::Value;
+    use crate::program::loops::Value;
     let (a, b) = (u32::read(lanes, inst.s[0]), u32::read(lanes, inst.s[1]));
     let value = |word: u32| {
-        let half = HalfValue::<BF16>::of(word >> shift & 0xffff);
+        let half = HalfValue::<BF16>::from_word(word >> shift & 0xffff);
         if inst.imm & FTZ != 0 { half.flush() } else { half }
     };
     (0..32).fold(0, |bits, i| {

@@ -6,8 +6,9 @@ use super::numeric::{INTEGER_ROUNDINGS, ROUNDINGS, Rounding};
 use super::scalar_convert::{Conversion, convert, from_fp8, to_fp8};
 use super::{Row, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{Word, each1, each2};
 use crate::lower::decode::Decode;
+use crate::program::lanes::Word;
+use crate::program::loops::{each1, each2};
 use crate::program::{AluFn, Class, Inst, Op};
 use crate::ptx::types::Type;
 
@@ -172,7 +173,7 @@ fn decode_conversion(code: u32) -> Conversion {
 
 /// The scalar path, a loop for each pair of register widths.
 fn general(c: &Conversion) -> AluFn {
-    use crate::exec::lanes::lane_loop;
+    use crate::program::loops::lane_loop;
     match (c.to.bytes() == 8, c.from.bytes() == 8) {
         (false, false) => lane_loop!(|lanes, inst, mask| {
             let (a, c) = (*u32::read(lanes, inst.s[0]), decode_conversion(inst.imm));
@@ -195,7 +196,7 @@ fn general(c: &Conversion) -> AluFn {
 
 /// Two f32 to a packed pair: the first source is the high half.
 fn pair(decode: &mut Decode<'_, '_, '_>, c: Conversion) -> LoadResult<()> {
-    use crate::exec::lanes::{lane_loop, map2};
+    use crate::program::loops::{lane_loop, map2};
     if c.ftz || c.sat || c.ties_away || c.integral || !matches!(c.rounding, Rounding::Even | Rounding::Zero) {
         return decode.unsupported(c.to);
     }
@@ -281,7 +282,7 @@ fn from_pair8(decode: &mut Decode<'_, '_, '_>, c: Conversion) -> LoadResult<()> 
 
 /// `cvt.pack.sat`: two integers saturated into halves or, with a third operand, shifted into bytes.
 fn pack(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
-    use crate::exec::lanes::each3;
+    use crate::program::loops::each3;
     if !decode.flag("sat") {
         return decode.fail(".sat is missing");
     }

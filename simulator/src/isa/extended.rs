@@ -7,8 +7,9 @@
 use super::multiply::{PARTS, Part};
 use super::{Row, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{Lanes, Value, Word, lane_loop};
 use crate::lower::decode::Decode;
+use crate::program::lanes::{Lanes, Word};
+use crate::program::loops::{Value, lane_loop};
 use crate::program::{Class, Inst, NONE, Op, Reg};
 use crate::ptx::types::Type;
 
@@ -26,7 +27,7 @@ where
     let c = if inst.s[2] == NONE { b } else { read(2) };
     let (mut out, mut carry_out) = ([T::Word::default(); 32], 0u32);
     for i in 0..32 {
-        let (value, carry) = f(T::of(a[i]), T::of(b[i]), T::of(c[i]), carry_in >> i & 1 == 1);
+        let (value, carry) = f(T::from_word(a[i]), T::from_word(b[i]), T::from_word(c[i]), carry_in >> i & 1 == 1);
         out[i] = value.word();
         carry_out |= u32::from(carry) << i;
     }

@@ -9,8 +9,8 @@ use super::numeric::{
 };
 use super::{Row, half_float, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{each1, each2, each3, lane_loop, map1, map2, map3};
 use crate::lower::decode::Decode;
+use crate::program::loops::{each1, each2, each3, lane_loop, map1, map2, map3};
 use crate::program::{AluFn, Class, Inst, Op, Reg};
 use crate::ptx::types::Type;
 
@@ -77,7 +77,7 @@ pub fn emit(
 
 /// `add` and `sub`: `a + b`, with `b`'s sign turned for `sub`.
 pub fn add(decode: &mut Decode<'_, '_, '_>, ty: Type, sat: bool, subtract: bool) -> LoadResult<()> {
-    if half_float::format_of(ty).is_some() {
+    if half_float::format_for(ty).is_some() {
         return half_float::add(decode, ty, sat, subtract);
     }
     let mode = decode.choose(&ROUNDINGS).unwrap_or(Rounding::Even);
@@ -164,7 +164,7 @@ pub fn mul(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let mode = decode.choose(&ROUNDINGS).unwrap_or(Rounding::Even);
     let (ftz, sat) = (decode.flag("ftz"), decode.flag("sat"));
     let ty = decode.ty()?;
-    if half_float::format_of(ty).is_some() {
+    if half_float::format_for(ty).is_some() {
         return half_float::mul(decode, ty, ftz, sat);
     }
     let options = options(ftz, sat, mode);
@@ -195,7 +195,7 @@ pub fn fma(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let Some(mode) = decode.choose(&ROUNDINGS) else { return decode.fail("a rounding mode is missing") };
     let (ftz, sat, relu) = (decode.flag("ftz"), decode.flag("sat"), decode.flag("relu"));
     let ty = decode.ty()?;
-    if half_float::format_of(ty).is_some() {
+    if half_float::format_for(ty).is_some() {
         return half_float::fma(decode, ty, half_float::Finish { ftz, sat, relu });
     }
     let options = options(ftz, sat, mode);

@@ -4,10 +4,10 @@
 //! come from f64, exact or rounded to odd, so one rounding to the format is the rounding.
 
 use super::numeric::{BF16, F16, Rounding, fma_odd, round_to};
-use super::sign::{ExtremeOptions, extreme_of};
+use super::sign::{ExtremeOptions, extreme_value};
 use crate::error::LoadResult;
-use crate::exec::lanes::{lane_loop, map2, map3};
 use crate::lower::decode::Decode;
+use crate::program::loops::{lane_loop, map2, map3};
 use crate::program::{AluFn, Class, Inst, Op, Reg};
 use crate::ptx::types::Type;
 
@@ -18,7 +18,7 @@ pub enum Half {
 }
 
 /// The half format of a type, and whether it is packed.
-pub fn format_of(ty: Type) -> Option<(Half, bool)> {
+pub fn format_for(ty: Type) -> Option<(Half, bool)> {
     match ty {
         Type::F16 => Some((Half::F16, false)),
         Type::F16x2 => Some((Half::F16, true)),
@@ -124,7 +124,7 @@ macro_rules! pair_loop {
 }
 
 fn emit(decode: &mut Decode<'_, '_, '_>, ty: Type, run: AluFn, s: &[Reg], code: u32, flops: u16) -> LoadResult<()> {
-    let packed = format_of(ty).is_some_and(|(_, packed)| packed);
+    let packed = format_for(ty).is_some_and(|(_, packed)| packed);
     decode.operands(s.len() + 1..=s.len() + 1)?;
     let mut inst = Inst::new(Op::Alu(run), Class::Fp16);
     inst.d[0] = decode.dst(0, ty)?;
@@ -136,7 +136,7 @@ fn emit(decode: &mut Decode<'_, '_, '_>, ty: Type, run: AluFn, s: &[Reg], code: 
 }
 
 fn check(decode: &Decode<'_, '_, '_>, ty: Type, finish: Finish) -> LoadResult<Half> {
-    match format_of(ty) {
+    match format_for(ty) {
         Some((Half::Bf16, _)) if finish.ftz || finish.sat => decode.unsupported(ty),
         Some((format, _)) => Ok(format),
         None => decode.unsupported(ty),
@@ -182,7 +182,7 @@ pub fn fma(decode: &mut Decode<'_, '_, '_>, ty: Type, finish: Finish) -> LoadRes
 }
 
 pub fn extreme(decode: &mut Decode<'_, '_, '_>, ty: Type, options: ExtremeOptions) -> LoadResult<()> {
-    let Some((format, packed)) = format_of(ty) else { return decode.unsupported(ty) };
+    let Some((format, packed)) = format_for(ty) else { return decode.unsupported(ty) };
     if options.ftz && format == Half::Bf16 {
         return decode.unsupported(ty);
     }
@@ -190,13 +190,13 @@ pub fn extreme(decode: &mut Decode<'_, '_, '_>, ty: Type, options: ExtremeOption
         Half::F16 => lane_loop!(|lanes, inst, mask| {
             let o = inst.imm;
             map2::<u32, u32, u32>(lanes, inst, mask, |a, b| {
-                pairs2::<AsF16>(a, b, o & 9, |a, b| extreme_of(a, b, o >> 4))
+                pairs2::<AsF16>(a, b, o & 9, |a, b| extreme_value(a, b, o >> 4))
             })
         }),
         Half::Bf16 => lane_loop!(|lanes, inst, mask| {
             let o = inst.imm;
             map2::<u32, u32, u32>(lanes, inst, mask, |a, b| {
-                pairs2::<AsBf16>(a, b, o & 8, |a, b| extreme_of(a, b, o >> 4))
+                pairs2::<AsBf16>(a, b, o & 8, |a, b| extreme_value(a, b, o >> 4))
             })
         }),
     };

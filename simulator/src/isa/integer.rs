@@ -4,8 +4,8 @@
 
 use super::{Row, float, row, sign};
 use crate::error::LoadResult;
-use crate::exec::lanes::{each1, each2, each3};
 use crate::lower::decode::Decode;
+use crate::program::loops::{each1, each2, each3};
 use crate::program::{AluFn, Class};
 use crate::ptx::types::Type;
 

@@ -2,8 +2,9 @@
 
 use super::{Row, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{LANES, Lanes, Word, each1, each2, each3, lane_loop, map3};
 use crate::lower::decode::Decode;
+use crate::program::lanes::{LANES, Lanes, Word};
+use crate::program::loops::{each1, each2, each3, lane_loop, map3};
 use crate::program::{AluFn, Class, Inst, NONE, Op};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::Type;

@@ -84,7 +84,7 @@ pub fn order(decode: &mut Decode<'_, '_, '_>) -> Order {
     decode.choose(&orders).unwrap_or(Order::Weak)
 }
 
-pub fn class_of(space: Space) -> Class {
+pub fn class_for(space: Space) -> Class {
     match space {
         Space::Shared => Class::Shared,
         Space::Local => Class::Local,
@@ -131,7 +131,7 @@ fn ld(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     if elements.len() != vector as usize {
         return decode.fail("the vector has another length");
     }
-    let mut inst = Inst::new(Op::Nothing, class_of(access.space));
+    let mut inst = Inst::new(Op::Nothing, class_for(access.space));
     inst.s[0] = address;
     let mut extensions = Vec::new();
     for (k, element) in elements.iter().enumerate() {
@@ -179,7 +179,7 @@ fn st(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     if elements.len() != vector as usize {
         return decode.fail("the vector has another length");
     }
-    let mut inst = Inst::new(Op::Store(access), class_of(access.space));
+    let mut inst = Inst::new(Op::Store(access), class_for(access.space));
     inst.s[0] = address;
     for (k, element) in elements.iter().enumerate() {
         inst.s[1 + k] = decode.src_wide(element, ty)?;
@@ -218,6 +218,6 @@ fn createpolicy(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let ty = decode.ty()?;
     decode.operands(1..=4)?;
     let (d, zero) = (decode.dst(0, ty)?, decode.constant(0, true));
-    decode.emit_alu(crate::exec::lanes::each1!(u64 => u64, |a| a), Class::Move, d, &[zero]);
+    decode.emit_alu(crate::program::loops::each1!(u64 => u64, |a| a), Class::Move, d, &[zero]);
     Ok(())
 }

@@ -24,7 +24,6 @@ pub mod multiply;
 pub mod numeric;
 pub mod scalar_convert;
 pub mod sign;
-pub mod special;
 pub mod tensor;
 pub mod tile;
 pub mod video;
@@ -34,21 +33,16 @@ pub mod wmma;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use crate::error::LoadResult;
-use crate::lower::decode::Decode;
+use crate::lower::decode::DecodeFn;
 
 /// One instruction: its opcode, where the ISA describes it, how it is decoded.
 pub struct Row {
     pub opcode: &'static str,
     pub section: &'static str,
-    pub decode: fn(&mut Decode<'_, '_, '_>) -> LoadResult<()>,
+    pub decode: DecodeFn,
 }
 
-pub const fn row(
-    opcode: &'static str,
-    section: &'static str,
-    decode: fn(&mut Decode<'_, '_, '_>) -> LoadResult<()>,
-) -> Row {
+pub const fn row(opcode: &'static str, section: &'static str, decode: DecodeFn) -> Row {
     Row { opcode, section, decode }
 }
 
@@ -81,4 +75,9 @@ pub fn find(opcode: &str) -> Option<&'static Row> {
     static INDEX: LazyLock<HashMap<&str, &Row>> =
         LazyLock::new(|| TABLE.iter().flat_map(|rows| rows.iter()).map(|row| (row.opcode, row)).collect());
     INDEX.get(opcode).copied()
+}
+
+/// How an opcode is decoded, for lowering.
+pub fn decoder(opcode: &str) -> Option<DecodeFn> {
+    find(opcode).map(|row| row.decode)
 }

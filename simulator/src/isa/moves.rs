@@ -2,20 +2,16 @@
 
 use super::{Row, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{Word, each1, each2, lane_loop, map1};
 use crate::lower::decode::Decode;
 use crate::memory::spaces::{self, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
+use crate::program::lanes::Word;
+use crate::program::loops::{each1, each2, lane_loop, map1};
 use crate::program::{AluFn, Class, Inst, NONE, Op};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::{Space, Type};
 
 pub static ROWS: &[Row] =
     &[row("mov", "9.7.9.3", mov), row("cvta", "9.7.9.20", cvta), row("isspacep", "9.7.9.19", isspacep)];
-
-/// The low 32 bits of a 64-bit register.
-pub fn truncate() -> AluFn {
-    each1!(u64 => u32, |a| a as u32)
-}
 
 /// A 32-bit register extended to 64 bits by the type's sign.
 pub fn widen(signed: bool) -> AluFn {

@@ -5,8 +5,8 @@ use super::float::{FTZ, emit, input, output};
 use super::numeric::{canonical, flush};
 use super::{Row, half_float, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{each1, each2, lane_loop, map2};
 use crate::lower::decode::Decode;
+use crate::program::loops::{each1, each2, lane_loop, map2};
 use crate::program::{AluFn, Class, Inst, Op};
 use crate::ptx::types::Type;
 
@@ -71,7 +71,7 @@ impl ExtremeOptions {
 
 /// Minimum or maximum, where −0 < +0 and a NaN loses unless `.NaN` makes it win.
 #[inline(always)]
-pub fn extreme_of(a: f64, b: f64, code: u32) -> f64 {
+pub fn extreme_value(a: f64, b: f64, code: u32) -> f64 {
     let (x, y) = if code & 4 != 0 { (a.abs(), b.abs()) } else { (a, b) };
     let result = if x.is_nan() || y.is_nan() {
         let other = if x.is_nan() { y } else { x };
@@ -107,7 +107,7 @@ fn plain_extreme(a: f32, b: f32, max: bool) -> f32 {
 }
 
 pub fn extreme(decode: &mut Decode<'_, '_, '_>, ty: Type, options: ExtremeOptions) -> LoadResult<()> {
-    if half_float::format_of(ty).is_some() {
+    if half_float::format_for(ty).is_some() {
         return half_float::extreme(decode, ty, options);
     }
     let run = match ty {
@@ -116,12 +116,12 @@ pub fn extreme(decode: &mut Decode<'_, '_, '_>, ty: Type, options: ExtremeOption
         Type::F32 => lane_loop!(|lanes, inst, mask| {
             let o = inst.imm;
             map2::<f32, f32, f32>(lanes, inst, mask, |a, b| {
-                output(extreme_of(input(a, o).into(), input(b, o).into(), o) as f32, o & FTZ)
+                output(extreme_value(input(a, o).into(), input(b, o).into(), o) as f32, o & FTZ)
             })
         }),
         Type::F64 if !options.any() => lane_loop!(|lanes, inst, mask| {
             let o = inst.imm;
-            map2::<f64, f64, f64>(lanes, inst, mask, |a, b| extreme_of(a, b, o))
+            map2::<f64, f64, f64>(lanes, inst, mask, |a, b| extreme_value(a, b, o))
         }),
         _ => return decode.unsupported(ty),
     };
@@ -160,11 +160,11 @@ fn testp(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     decode.operands(2..=2)?;
     let run: AluFn = match ty {
         Type::F32 => lane_loop!(|lanes, inst, mask| {
-            let bits = crate::exec::lanes::test2::<f32>(lanes, inst, |a, _| holds(a.classify(), inst.imm));
+            let bits = crate::program::loops::test2::<f32>(lanes, inst, |a, _| holds(a.classify(), inst.imm));
             lanes.set_predicate(inst.d[0], bits, mask);
         }),
         Type::F64 => lane_loop!(|lanes, inst, mask| {
-            let bits = crate::exec::lanes::test2::<f64>(lanes, inst, |a, _| holds(a.classify(), inst.imm));
+            let bits = crate::program::loops::test2::<f64>(lanes, inst, |a, _| holds(a.classify(), inst.imm));
             lanes.set_predicate(inst.d[0], bits, mask);
         }),
         _ => return decode.unsupported(ty),

@@ -5,8 +5,9 @@ use super::tile::{
 };
 use super::{Row, row};
 use crate::error::{Fault, LoadResult};
-use crate::exec::lanes::{LANES, Lanes, Word, lane_loop};
 use crate::lower::decode::Decode;
+use crate::program::lanes::{LANES, Lanes, Word};
+use crate::program::loops::lane_loop;
 use crate::program::{Class, Collective, CollectiveFn, Inst, MatrixMove, Members, Op, Reg};
 use crate::ptx::types::{Space, Type};
 

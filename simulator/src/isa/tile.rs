@@ -7,7 +7,8 @@
 use bytemuck::Pod;
 
 use super::numeric::canonical;
-use crate::exec::lanes::{LANES, Level, level};
+use crate::program::lanes::LANES;
+use crate::program::loops::{Level, level};
 
 pub const M: usize = 16;
 pub const N: usize = 8;

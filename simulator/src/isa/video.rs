@@ -3,8 +3,8 @@
 
 use super::{Row, row};
 use crate::error::LoadResult;
-use crate::exec::lanes::{each2, each3};
 use crate::lower::decode::Decode;
+use crate::program::loops::{each2, each3};
 use crate::program::{AluFn, Class};
 use crate::ptx::types::Type;
 

@@ -5,8 +5,9 @@
 
 use super::{Row, row};
 use crate::error::{Fault, FaultKind, LoadResult};
-use crate::exec::lanes::{FULL, Lanes, Word, lane_loop};
 use crate::lower::decode::Decode;
+use crate::program::lanes::{FULL, Lanes, Word};
+use crate::program::loops::lane_loop;
 use crate::program::{Class, Collective, CollectiveFn, Inst, Members, NONE, Op};
 use crate::ptx::types::Type;
 

@@ -86,7 +86,7 @@ impl Pool {
 
 fn spans(insts: &mut [Inst], registers: usize) -> Vec<Span> {
     let mut spans = vec![Span { start: usize::MAX, end: 0, class: None }; registers];
-    let flow = Flow::of(insts);
+    let flow = Flow::new(insts);
     let words = registers.div_ceil(64);
     let blocks: Vec<_> = flow.blocks().map(|(range, next)| (range, next.to_vec())).collect();
     let (mut uses, mut kills) = (vec![vec![0u64; words]; blocks.len()], vec![vec![0u64; words]; blocks.len()]);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::constants::Constants;
+use super::decode::Table;
 use super::function::FunctionLowering;
 use super::pointers::pointed_to;
 use super::segment::is_clock;
@@ -16,12 +17,14 @@ use crate::ptx::types::Space;
 pub fn build(
     module: &Module,
     addresses: &HashMap<String, u64>,
+    table: Table,
     entry: usize,
     reached: &mut [bool],
 ) -> LoadResult<Program> {
     let mut builder = ProgramBuilder {
         module,
         addresses,
+        table,
         constants: Constants::default(),
         segments: Vec::new(),
         shared: HashMap::new(),
@@ -43,6 +46,7 @@ pub fn build(
 pub struct ProgramBuilder<'m> {
     pub module: &'m Module,
     addresses: &'m HashMap<String, u64>,
+    pub table: Table,
     pub constants: Constants,
     pub segments: Vec<Segment>,
     /// Offsets of static shared variables, by `function::name`.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::exec::lanes::{LANES, Row};
+use crate::program::lanes::{LANES, Row};
 use crate::program::{Reg, RegClass};
 
 #[derive(Default)]

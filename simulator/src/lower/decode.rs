@@ -9,6 +9,12 @@ use crate::program::{Class, Guard, Inst, NONE, Op, Reg};
 use crate::ptx::tree::{Instruction, Operand};
 use crate::ptx::types::Type;
 
+/// How an instruction is decoded: by a row of the instruction table.
+pub type DecodeFn = fn(&mut Decode<'_, '_, '_>) -> LoadResult<()>;
+
+/// The instruction table, by opcode.
+pub type Table = fn(&str) -> Option<DecodeFn>;
+
 pub struct Decode<'d, 'b, 'm> {
     pub function: &'d mut FunctionLowering<'b, 'm>,
     pub instruction: &'m Instruction,

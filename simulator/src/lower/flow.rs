@@ -17,7 +17,7 @@ impl Flow {
     /// Turns labels into instruction indices, inserts joins and fills in the reconvergence points.
     pub fn reconverge(mut insts: Vec<Inst>, infos: Vec<Info>, labels: &[u32]) -> (Vec<Inst>, Vec<Info>) {
         for inst in &mut insts {
-            targets_of(&mut inst.op, |t| *t = labels[*t as usize]);
+            each_target(&mut inst.op, |t| *t = labels[*t as usize]);
         }
         for i in 0..insts.len() {
             let guarded = insts[i].guard.reg != crate::program::NONE;
@@ -28,7 +28,7 @@ impl Flow {
                 insts[i].op = Op::Exit;
             }
         }
-        let flow = Self::of(&mut insts);
+        let flow = Self::new(&mut insts);
         let meets = flow.post_dominators();
         let mut joins = vec![false; flow.successors.len()];
         let mut reconverge = vec![NO_TARGET; insts.len()];
@@ -44,12 +44,12 @@ impl Flow {
         flow.insert_joins(insts, infos, &joins, &reconverge)
     }
 
-    pub fn of(insts: &mut [Inst]) -> Self {
+    pub fn new(insts: &mut [Inst]) -> Self {
         let mut leader = vec![false; insts.len() + 1];
         leader[0] = true;
         for i in 0..insts.len() {
             let ends = ends_block(&insts[i].op);
-            targets_of(&mut insts[i].op, |t| leader[*t as usize] = true);
+            each_target(&mut insts[i].op, |t| leader[*t as usize] = true);
             leader[i + 1] |= ends;
         }
         leader[insts.len()] = true;
@@ -59,7 +59,7 @@ impl Flow {
         for pair in starts.windows(2) {
             let last = pair[1] as usize - 1;
             let mut next = Vec::new();
-            targets_of(&mut insts[last].op, |t| next.extend(block_at(*t)));
+            each_target(&mut insts[last].op, |t| next.extend(block_at(*t)));
             if falls_through(&insts[last]) && (pair[1] as usize) < insts.len() {
                 next.extend(block_at(pair[1]));
             }
@@ -130,7 +130,7 @@ impl Flow {
             new_infos.push(info);
         }
         for inst in &mut new_insts {
-            targets_of(&mut inst.op, |t| *t = moved[*t as usize]);
+            each_target(&mut inst.op, |t| *t = moved[*t as usize]);
             if let Op::Branch { reconverge: r, .. } | Op::BranchTable { reconverge: r, .. } = &mut inst.op
                 && *r != NO_TARGET
             {
@@ -170,7 +170,7 @@ fn post_order(edges: &[Vec<usize>], root: usize) -> Vec<usize> {
     order
 }
 
-fn targets_of(op: &mut Op, mut visit: impl FnMut(&mut Target)) {
+fn each_target(op: &mut Op, mut visit: impl FnMut(&mut Target)) {
     match op {
         Op::Branch { target, .. } => visit(target),
         Op::BranchTable { targets, .. } => targets.iter_mut().for_each(visit),

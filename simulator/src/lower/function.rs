@@ -9,7 +9,6 @@ use super::flow::Flow;
 use super::segment::divide;
 use super::symbol::{Scopes, Symbol};
 use crate::error::{LoadError, LoadResult};
-use crate::isa;
 use crate::program::{Class, Code, Info, Inst, Op, Reg, RegClass, Source};
 use crate::ptx::tree::{Block, Function, Instruction, Spot, Statement, Variable};
 use crate::ptx::types::{Space, Type};
@@ -21,7 +20,7 @@ const MAX_FRAME_BYTES: usize = 1 << 19;
 const MAX_INLINING: usize = 64;
 
 /// Frame offset and size of each parameter.
-type Places = Vec<(usize, usize)>;
+type FramePlaces = Vec<(usize, usize)>;
 
 pub struct FunctionLowering<'b, 'm> {
     pub builder: &'b mut ProgramBuilder<'m>,
@@ -93,7 +92,7 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
         })
     }
 
-    fn declare_params(&mut self) -> LoadResult<(Places, Places)> {
+    fn declare_params(&mut self) -> LoadResult<(FramePlaces, FramePlaces)> {
         let mut places = (Vec::new(), Vec::new());
         if self.function.entry {
             let mut end = 0usize;
@@ -150,7 +149,7 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
         (self.labels.len() - 1) as u32
     }
 
-    fn registers_of(&mut self, ty: Type, vector: usize) -> Symbol {
+    fn make_registers(&mut self, ty: Type, vector: usize) -> Symbol {
         let class = match ty {
             Type::Pred => RegClass::Predicate,
             _ if ty.bytes() == 8 => RegClass::Double,
@@ -162,7 +161,7 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
     /// Finds a name in the function, then in the module.
     pub fn lookup(&mut self, name: &str) -> Option<Symbol> {
         let mut scopes = std::mem::take(&mut self.scopes);
-        let found = scopes.find(name, |ty, vector| self.registers_of(ty, vector));
+        let found = scopes.find(name, |ty, vector| self.make_registers(ty, vector));
         self.scopes = scopes;
         found.or_else(|| self.builder.global_symbol(name))
     }
@@ -203,7 +202,7 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
                 }
                 let symbol = match count {
                     Some(count) => Symbol::Family { ty: *ty, vector: *vector, count: *count },
-                    None => self.registers_of(*ty, *vector),
+                    None => self.make_registers(*ty, *vector),
                 };
                 if !self.scopes.declare(name, symbol) {
                     return Err(LoadError::new(*line, format!("register {name} is declared twice")));
@@ -242,7 +241,7 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
             e.message = format!("`{}`: {}", instruction.mnemonic(), e.message);
             e
         };
-        let Some(row) = isa::find(&instruction.opcode) else {
+        let Some(decode_row) = (self.builder.table)(&instruction.opcode) else {
             return Err(name_it(LoadError::new(instruction.line, "instruction is not supported")));
         };
         if self.insts.len() > MAX_INSTRUCTIONS {
@@ -250,7 +249,7 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
         }
         let mut decode = Decode::new(self, instruction);
         decode.guard().map_err(name_it)?;
-        (row.decode)(&mut decode).map_err(name_it)?;
+        decode_row(&mut decode).map_err(name_it)?;
         decode.finish().map_err(name_it)
     }
 

@@ -14,6 +14,7 @@ mod function;
 mod operand;
 mod pointers;
 mod segment;
+mod special;
 mod symbol;
 
 use std::collections::HashMap;
@@ -22,18 +23,23 @@ use crate::error::LoadResult;
 use crate::program::Program;
 use crate::ptx::tree::Module;
 
-/// Lowers every entry of a module. `addresses` are those of the module's global and constant variables.
-pub fn lower_module(module: &Module, addresses: &HashMap<String, u64>) -> LoadResult<Vec<Program>> {
+/// Lowers every entry of a module. `addresses` are those of the module's global and constant variables; the
+/// instructions that exist are those of `table`.
+pub fn lower_module(
+    module: &Module,
+    addresses: &HashMap<String, u64>,
+    table: decode::Table,
+) -> LoadResult<Vec<Program>> {
     let mut programs = Vec::new();
     let mut reached = vec![false; module.functions.len()];
     for (index, function) in module.functions.iter().enumerate() {
         if function.entry {
-            programs.push(builder::build(module, addresses, index, &mut reached)?);
+            programs.push(builder::build(module, addresses, table, index, &mut reached)?);
         }
     }
     for index in 0..reached.len() {
         if !reached[index] && module.functions[index].body.is_some() {
-            builder::build(module, addresses, index, &mut reached)?;
+            builder::build(module, addresses, table, index, &mut reached)?;
         }
     }
     Ok(programs)

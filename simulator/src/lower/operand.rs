@@ -6,7 +6,7 @@
 use super::decode::Decode;
 use super::symbol::Symbol;
 use crate::error::LoadResult;
-use crate::isa::moves;
+use crate::program::loops::each1;
 use crate::program::{Class, Inst, NONE, Op, Reg, RegClass, Special};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::{Space, Type};
@@ -59,7 +59,7 @@ impl Decode<'_, '_, '_> {
 
     /// A register by name with its declared bits; special registers are read into a new one, beside the instruction.
     fn register(&mut self, name: &str) -> LoadResult<(Reg, u32)> {
-        if let Some((special, bits)) = super::super::isa::special::find(name) {
+        if let Some((special, bits)) = super::special::find(name) {
             let reg = self.new_word(bits == 64);
             let mut inst = Inst::new(Op::Special(special), Class::None);
             inst.d[0] = reg;
@@ -106,7 +106,7 @@ impl Decode<'_, '_, '_> {
         }
         let Operand::Name(name, offset) = operand else { return self.fail("operand form is not supported") };
         if let Some(symbol) = self.variable_symbol(name) {
-            return self.address_of(&symbol, *offset, ty.bytes() == 8);
+            return self.variable_address(&symbol, *offset, ty.bytes() == 8);
         }
         let (reg, bits) = self.register(name)?;
         if *offset != 0 || bits != ty.bits() {
@@ -127,7 +127,7 @@ impl Decode<'_, '_, '_> {
         }
         if bits == 64 && ty.bits() < 64 {
             let narrow = self.new_word(false);
-            self.emit_alu(moves::truncate(), Class::None, narrow, &[reg]);
+            self.emit_alu(each1!(u64 => u32, |a| a as u32), Class::None, narrow, &[reg]);
             return Ok(narrow);
         }
         Ok(reg)
@@ -167,7 +167,7 @@ impl Decode<'_, '_, '_> {
     }
 
     /// The address of a variable, in its own space.
-    fn address_of(&mut self, symbol: &Symbol, offset: i64, wide: bool) -> LoadResult<Reg> {
+    fn variable_address(&mut self, symbol: &Symbol, offset: i64, wide: bool) -> LoadResult<Reg> {
         let value = match *symbol {
             Symbol::Address(address) => address,
             Symbol::Shared(at) | Symbol::EntryParam(at) => at as u64,
@@ -215,7 +215,7 @@ impl Decode<'_, '_, '_> {
                     if !fits {
                         return self.fail(format!("{name} is not in this space"));
                     }
-                    let reg = self.address_of(&symbol, *offset, true)?;
+                    let reg = self.variable_address(&symbol, *offset, true)?;
                     Ok(Address { reg, offset: 0, frame: false, space: resolved })
                 }
                 None => {

@@ -10,7 +10,7 @@ use crate::program::{Class, Inst, NO_SEGMENT, NONE, Op, Segment, Special};
 
 /// Marks where segments start and how long the run from each instruction is; the segments go behind `segments`.
 pub fn divide(insts: &mut [Inst], segments: &mut Vec<Segment>) {
-    let blocks: Vec<_> = Flow::of(insts).blocks().map(|(range, _)| range).collect();
+    let blocks: Vec<_> = Flow::new(insts).blocks().map(|(range, _)| range).collect();
     for block in blocks {
         let mut open = false;
         for inst in &mut insts[block.clone()] {

@@ -1,8 +1,8 @@
 //! Decoded instructions. Everything a lane loop needs is in [`Inst`]; what only messages need is in [`super::Info`].
 
+use super::lanes::Lanes;
 use super::reg::{NONE, Reg};
 use crate::error::Fault;
-use crate::exec::lanes::Lanes;
 use crate::ptx::types::{Space, Type};
 
 /// A lane loop.
@@ -108,6 +108,13 @@ pub struct Collective {
     pub run: CollectiveFn,
     pub members: Members,
 }
+
+/// Barriers of a block.
+pub const BARRIERS: usize = 16;
+
+/// `imm` bits of a block barrier: every lane of the warp comes together; the predicate counts negated.
+pub const ALIGNED: u32 = 1;
+pub const NEGATE: u32 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Barrier {

@@ -4,17 +4,20 @@
 //! launches. Registers are rows of 32 lanes, so that an instruction is a loop over a row.
 
 mod inst;
+pub mod lanes;
+pub mod loops;
 mod reg;
 mod segment;
 
 pub use inst::{
-    Access, AluFn, Atomic, AtomicOp, Barrier, Call, Class, Collective, CollectiveFn, CopyAsync, Guard, Inst,
-    LaneMaskKind, MatrixMove, MbarrierOp, Members, NO_SEGMENT, NO_TARGET, Op, Order, Special, Target,
+    ALIGNED, Access, AluFn, Atomic, AtomicOp, BARRIERS, Barrier, Call, Class, Collective, CollectiveFn, CopyAsync,
+    Guard, Inst, LaneMaskKind, MatrixMove, MbarrierOp, Members, NEGATE, NO_SEGMENT, NO_TARGET, Op, Order, Special,
+    Target,
 };
 pub use reg::{NONE, Reg, RegClass};
 pub use segment::{Segment, Tally};
 
-use crate::exec::lanes::Row;
+use lanes::Row;
 
 /// File index and line of a statement and, where its function was inlined, of the call in the function that was not.
 #[derive(Debug, Clone, Copy)]

@@ -26,7 +26,7 @@ impl Parser {
         if !self.accept(';') {
             loop {
                 // What the operand is of says what is not supported: a texture's coordinates, say.
-                let operand = self.operand(0).map_err(|e| e.of_instruction(&word))?;
+                let operand = self.operand(0).map_err(|e| e.in_instruction(&word))?;
                 operands.push(operand);
                 if self.accept(';') {
                     break;

@@ -10,15 +10,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 
-use cuda::driver::api::{device, launch, memory, module, stream};
-use cuda::driver::settings::Settings;
-use cuda::driver::{Report, configure, last_report};
+use cudasim::driver::api::{device, launch, memory, module, stream};
+use cudasim::driver::settings::Settings;
+use cudasim::driver::{Report, configure, last_report};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// The nearest folder above a package's own that has such a path: several packages share this file.
+fn folder_with(path: &str) -> &'static Path {
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|folder| folder.join(path).exists());
+    found.expect("the packages lie in the workspace")
+}
+
 /// nvcc where scripts/fetch-nvcc.sh looks for it or puts it, or a panic that says how to get it.
 pub fn nvcc() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    let root = folder_with("scripts/fetch-nvcc.sh");
     let named = std::env::var_os("NVCC").map(PathBuf::from);
     let home = std::env::var_os("CUDA_HOME").map(|home| Path::new(&home).join("bin/nvcc"));
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -36,7 +42,7 @@ pub fn compile(name: &str, arch: &str, more: &[&str]) -> String {
 /// What nvcc makes of `tests/cuda/<name>.cu` at -O3. Kept under target/tmp by its source and options, since nvcc takes longer
 /// than most tests.
 pub fn nvcc_output(name: &str, options: &[&str]) -> Vec<u8> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda");
+    let sources = folder_with("tests/cuda").join("tests/cuda");
     let source = sources.join(format!("{name}.cu"));
     let compiler = nvcc();
     // A source may include another of the folder.
@@ -77,7 +83,7 @@ pub fn ok(code: u32) {
 pub const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90"];
 
 pub fn checked() -> Settings {
-    Settings { checks: cuda::checks::Checks::ALL, ..Settings::default() }
+    Settings { checks: cudasim::checks::Checks::ALL, ..Settings::default() }
 }
 
 impl Gpu {

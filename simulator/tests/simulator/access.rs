@@ -5,7 +5,7 @@
 
 use crate::args;
 use crate::common::{Gpu, checked, compile, floats, numbers};
-use cuda::driver::settings::Settings;
+use cudasim::driver::settings::Settings;
 
 const HEAD: &str = ".version 8.6\n.target sm_90\n.address_size 64\n.shared .align 16 .b8 box[8192];\n";
 const TYPES: [(&str, usize); 5] = [("u8", 1), ("b16", 2), ("f32", 4), ("u64", 8), ("s16", 2)];

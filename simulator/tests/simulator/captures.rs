@@ -1,7 +1,7 @@
 //! Stream capture: what its modes refuse, how captures fork and join, memory of graphs.
 
-use cuda::driver::api::{device, event, graph, memory, pool, stream};
-use cuda::driver::settings::Settings;
+use cudasim::driver::api::{device, event, graph, memory, pool, stream};
+use cudasim::driver::settings::Settings;
 
 use crate::args;
 use crate::common::{Gpu, checked, compile, ok};
@@ -168,6 +168,6 @@ fn memory_of_a_graph() {
     assert_ne!(unsafe { stream::cuStreamSynchronize(one) }, 0);
     assert!(gpu.report().fault.is_some_and(|f| f.to_string().contains("nothing wrote")));
     ok(unsafe { graph::cuGraphExecDestroy(exec) });
-    cuda::driver::reset();
+    cudasim::driver::reset();
     assert_eq!(free(), before);
 }

@@ -2,8 +2,8 @@
 
 use crate::args;
 use crate::common::{Gpu, compile};
-use cuda::counters::Totals;
-use cuda::driver::settings::Settings;
+use cudasim::counters::Totals;
+use cudasim::driver::settings::Settings;
 
 fn count(kernel: &str, args: impl Fn(&Gpu) -> Vec<crate::common::Arg>) -> Totals {
     let gpu = Gpu::new(&compile("access", "sm_80", &[]), Settings::default());

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 
-use cuda::driver::api::{device, launch, memory, module, pool, rectangle, stream};
+use cudasim::driver::api::{device, launch, memory, module, pool, rectangle, stream};
 
 use crate::args;
 use crate::common::{Gpu, checked, compile, nvcc, ok};

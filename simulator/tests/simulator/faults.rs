@@ -2,11 +2,11 @@
 
 use std::ffi::CString;
 
-use cuda::checks::Checks;
-use cuda::driver::api::{device, graph, memory, module, stream};
-use cuda::driver::demand::Demand;
-use cuda::driver::profile::Profile;
-use cuda::driver::settings::Settings;
+use cudasim::checks::Checks;
+use cudasim::driver::api::{device, graph, memory, module, stream};
+use cudasim::driver::demand::Demand;
+use cudasim::driver::settings::Settings;
+use cudasim::profile::Profile;
 
 use crate::args;
 use crate::common::{ARCHITECTURES, Gpu, checked, compile, nvcc_output, ok};
@@ -58,7 +58,19 @@ fn the_launch_that_was_named_faults_after_its_blocks() {
     let beyond = 0i32;
     let params = [(&raw const report).cast(), (&raw const data).cast(), (&raw const beyond).cast()];
     ok(unsafe {
-        cuda::driver::api::launch::cuLaunchKernel(function, 1, 1, 1, 64, 1, 1, 0, 0, params.as_ptr(), std::ptr::null())
+        cudasim::driver::api::launch::cuLaunchKernel(
+            function,
+            1,
+            1,
+            1,
+            64,
+            1,
+            1,
+            0,
+            0,
+            params.as_ptr(),
+            std::ptr::null(),
+        )
     });
     ok(gpu.sync());
     assert_eq!(*seen, [41, 42]);
@@ -178,7 +190,7 @@ fn an_older_gpu_takes_no_ptx_for_newer_ones() {
     let mut blocks = 0;
     for (shared, fit) in [(96, 1), (48, 2), (32, 3)] {
         ok(unsafe {
-            cuda::driver::api::launch::cuOccupancyMaxActiveBlocksPerMultiprocessor(
+            cudasim::driver::api::launch::cuOccupancyMaxActiveBlocksPerMultiprocessor(
                 &mut blocks,
                 function,
                 32,

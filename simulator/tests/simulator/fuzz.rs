@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
-use cuda::driver::api::module;
+use cudasim::driver::api::module;
 
 use crate::common::{Gpu, checked, compile, numbers, nvcc_output};
 

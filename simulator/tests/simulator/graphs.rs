@@ -2,8 +2,8 @@
 
 use std::ffi::c_void;
 
-use cuda::driver::api::{graph, node, stream};
-use cuda::driver::settings::Settings;
+use cudasim::driver::api::{graph, node, stream};
+use cudasim::driver::settings::Settings;
 
 use crate::common::{Gpu, checked, compile, ok};
 

@@ -21,5 +21,6 @@ mod misuse;
 mod order;
 mod planted_bugs;
 mod programs;
+mod report;
 mod shapes;
 mod tensor;

@@ -1,6 +1,6 @@
 //! What the driver says to calls that are wrong: each error code, and that the call changed nothing.
 
-use cuda::driver::api::{device, event, launch, memory, module, pool, procedure, stream};
+use cudasim::driver::api::{device, event, launch, memory, module, pool, procedure, stream};
 
 use crate::args;
 use crate::common::{Gpu, checked, compile, ok};
@@ -108,9 +108,9 @@ fn functions_by_name_and_release() {
     assert_eq!(find(c"cuCtxCreate", 11000), found(device::cuCtxCreate_v2 as *const _));
     assert_eq!(find(c"cuCtxCreate", 12000), found(device::cuCtxCreate_v3 as *const _));
     assert_eq!(find(c"cuCtxCreate", 13000), found(device::cuCtxCreate_v4 as *const _));
-    let instantiate = cuda::driver::api::graph::cuGraphInstantiateWithFlags as *const _;
+    let instantiate = cudasim::driver::api::graph::cuGraphInstantiateWithFlags as *const _;
     assert_eq!(find(c"cuGraphInstantiate", 12000), found(instantiate));
-    let older = cuda::driver::api::graph::cuGraphInstantiate_v2 as *const _;
+    let older = cudasim::driver::api::graph::cuGraphInstantiate_v2 as *const _;
     assert_eq!(find(c"cuGraphInstantiate", 11000), found(older));
     // Known, but newer than the caller; and not known at all.
     assert_eq!(find(c"cuMemAllocAsync", 11010), (500, none, 2));

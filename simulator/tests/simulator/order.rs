@@ -2,8 +2,8 @@
 
 use std::ffi::c_void;
 
-use cuda::driver::api::{device, event, launch, memory, stream};
-use cuda::driver::settings::Settings;
+use cudasim::driver::api::{device, event, launch, memory, stream};
+use cudasim::driver::settings::Settings;
 
 use crate::args;
 use crate::common::{Gpu, checked, compile, ok};

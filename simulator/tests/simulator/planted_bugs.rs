@@ -1,9 +1,9 @@
 //! Bugs that the checks must find, each by its own check and none by the others, in a report that names the place.
 
-use cuda::checks::Checks;
-use cuda::driver::api::{device, event, memory, module, pool, stream};
-use cuda::driver::settings::Settings;
-use cuda::error::{Fault, FaultKind};
+use cudasim::checks::Checks;
+use cudasim::driver::api::{device, event, memory, module, pool, stream};
+use cudasim::driver::settings::Settings;
+use cudasim::error::{Fault, FaultKind};
 
 use crate::args;
 use crate::common::{Gpu, checked, compile, ok};

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use cuda::driver::api::{memory, rectangle};
+use cudasim::driver::api::{memory, rectangle};
 
 use crate::common::{Gpu, checked, ok};
 

@@ -5,9 +5,10 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use super::{api, put, put_text};
 use crate::driver::current;
 use crate::driver::lifecycle::{api_version, initialize};
-use crate::driver::profile::Profile;
 use crate::driver::result::{Code, Outcome};
-use crate::driver::state::{Driver, Session};
+use crate::driver::session::Session;
+use crate::driver::state::Driver;
+use crate::profile::Profile;
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuInit(flags: c_uint) -> u32 {
@@ -23,7 +24,7 @@ pub unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> u32 {
 }
 
 fn error_text(code: u32, to: *mut *const c_char, pick: fn((&'static str, &'static str)) -> &'static str) -> u32 {
-    let text = Code::of(code).map(|code| pick(code.texts()));
+    let text = Code::from_number(code).map(|code| pick(code.texts()));
     let outcome = put(to, text.map_or(std::ptr::null(), |t| t.as_ptr().cast()));
     if outcome.is_err() || text.is_none() { Code::CUDA_ERROR_INVALID_VALUE as u32 } else { 0 }
 }

@@ -3,10 +3,10 @@
 use std::ffi::{c_int, c_uint, c_void};
 
 use super::{api, get, put, put_optional};
-use crate::driver::profile::Profile;
 use crate::driver::result::{Code, Outcome};
 use crate::driver::state::{Driver, Function};
 use crate::driver::work::{HostFunction, Kernel, Work};
+use crate::profile::Profile;
 
 /// Parameters' bytes from an array of pointers, one a parameter.
 fn from_pointers(function: &Function, pointers: *const *const c_void) -> Outcome<Vec<u8>> {

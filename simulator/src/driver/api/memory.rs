@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::{api, get, put, put_optional};
 use crate::driver::current;
 use crate::driver::result::{Code, Outcome};
-use crate::driver::state::{Driver, Session};
+use crate::driver::session::Session;
+use crate::driver::state::Driver;
 use crate::driver::work::{End, Work};
 use crate::memory::Kind;
 

@@ -39,7 +39,7 @@ macro_rules! api {
 }
 pub(crate) use api;
 
-pub(crate) use super::state::{call, call_anyway};
+pub(crate) use super::session::{call, call_anyway};
 
 /// Writes a result through a pointer from C.
 pub(crate) fn put<T>(to: *mut T, value: T) -> Outcome {

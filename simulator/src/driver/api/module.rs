@@ -5,9 +5,10 @@ use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use super::{api, get, put, put_optional, put_text, text};
 use crate::driver::fatbin;
 use crate::driver::images::Image;
-use crate::driver::profile::Profile;
 use crate::driver::result::{Code, Outcome};
-use crate::driver::state::{Driver, Function, Session};
+use crate::driver::session::Session;
+use crate::driver::state::{Driver, Function};
+use crate::profile::Profile;
 
 const WRAPPER_MAGIC: u32 = 0x4662_43b1;
 

@@ -4,7 +4,8 @@ use std::ffi::{c_uint, c_ushort, c_void};
 
 use super::{api, get};
 use crate::driver::result::{Code, Outcome};
-use crate::driver::state::{Driver, Session};
+use crate::driver::session::Session;
+use crate::driver::state::Driver;
 use crate::driver::work::End;
 
 /// `CUmemorytype`.

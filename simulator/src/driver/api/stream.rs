@@ -128,7 +128,7 @@ api! {
         driver.enqueue(stream, Work::Host(HostFunction { function: call_back, data: data as usize }), None).map(|_| ())
     }
     call fn cuStreamAttachMemAsync(_stream: u64, _address: u64, _bytes: usize, _flags: c_uint) |_s| { Ok(()) }
-    call fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) |s| { s.driver()?.begin_capture(stream, Mode::of(mode)?) }
+    call fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) |s| { s.driver()?.begin_capture(stream, Mode::from_number(mode)?) }
     call fn cuStreamEndCapture(stream: u64, graph: *mut u64) |s| {
         super::put_optional(graph, 0);
         put(graph, s.driver()?.end_capture(stream)?)

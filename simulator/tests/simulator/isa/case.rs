@@ -3,7 +3,7 @@
 //! Operands are `%d`, `%a`, `%b`, `%c`, `%e`; kinds are `h` 16, `w` 32, `d` 64 bits and `p` predicate, the result's first. A case
 //! has its rows written out, or made by [`sweep`] from interesting values and a function that knows the answers.
 
-use cuda::driver::settings::Settings;
+use cudasim::driver::settings::Settings;
 
 use crate::args;
 use crate::common::{Gpu, checked, numbers};

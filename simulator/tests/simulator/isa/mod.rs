@@ -2,6 +2,7 @@
 //! rationals (`exact`); what needs a warp, a block or memory is a `program`. `table` holds the table against all of them.
 
 mod approximate;
+mod bit_field;
 mod block;
 mod case;
 mod compare;

@@ -42,16 +42,16 @@ fn every_row_has_a_test() {
     ] {
         tested.extend(literals(source).flat_map(opcodes).map(str::to_owned));
     }
-    let rows = || cuda::isa::TABLE.iter().flat_map(|rows| rows.iter());
+    let rows = || cudasim::isa::TABLE.iter().flat_map(|rows| rows.iter());
     let missing: Vec<&str> = rows().map(|row| row.opcode).filter(|&opcode| !tested.contains(opcode)).collect();
     assert!(missing.is_empty(), "no test of {missing:?}");
 }
 
 #[test]
 fn every_row_names_its_section_and_stands_once() {
-    let rows: Vec<_> = cuda::isa::TABLE.iter().flat_map(|rows| rows.iter()).collect();
+    let rows: Vec<_> = cudasim::isa::TABLE.iter().flat_map(|rows| rows.iter()).collect();
     assert!(rows.iter().all(|row| row.section.starts_with("9.7.")));
     let names: HashSet<&str> = rows.iter().map(|row| row.opcode).collect();
     assert_eq!(names.len(), rows.len());
-    assert!(names.iter().all(|name| cuda::isa::find(name).is_some_and(|row| row.opcode == *name)));
+    assert!(names.iter().all(|name| cudasim::isa::find(name).is_some_and(|row| row.opcode == *name)));
 }

@@ -2,7 +2,7 @@
 //!
 //! Settings are read from the environment when the driver starts, so each test runs itself again in a process of its own.
 
-#[path = "../common/mod.rs"]
+#[path = "../../../tests/common/mod.rs"]
 mod common;
 mod devices;
 mod faults;
@@ -90,23 +90,6 @@ fn a_ctypes_script_runs_a_ptx_file() {
     // 1,000 elements of two inputs and an output, in whole sectors of 8.
     assert_eq!((get("global_load_sectors"), get("global_store_sectors")), (250.into(), 125.into()));
     assert_eq!((get("distinct_sectors"), get("fp32_flops")), (375.into(), 1000.into()));
-    // The report: a row a kernel, a column a profile, with the floor and what sets it.
-    let report = |arguments: &[&str]| {
-        let run =
-            Command::new(env!("CARGO_BIN_EXE_cudasim-report")).arg(&trace).args(arguments).output().expect("it starts");
-        (
-            run.status.success(),
-            String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr),
-        )
-    };
-    let (good, table) = report(&[]);
-    let row = table.lines().find(|line| line.starts_with("vector_add")).unwrap_or_default().to_owned();
-    assert!(good && ["h100", "a100", "l40s", "b200", "v100"].iter().all(|profile| table.contains(profile)), "{table}");
-    assert_eq!(row.matches("memory").count(), 5, "12 KB bind every profile by memory: {row}");
-    assert!(table.contains("estimate"), "{table}");
-    assert!(report(&["a100"]).1.lines().next().is_some_and(|head| head.contains("a100") && !head.contains("h100")));
-    let (good, message) = report(&["p100"]);
-    assert!(!good && message.contains("p100"), "{message}");
 }
 
 /// The other way to the library: the loader's search path.

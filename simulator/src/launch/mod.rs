@@ -1,10 +1,16 @@
-//! What a launch is: a program, its grid, its parameters, and what to watch while it runs.
+//! What a launch is: a program, its grid, its parameters, and what to watch while it runs; and what the lanes of a warp access.
+//!
+//! The executor, the checks and the counters all speak in these terms.
+
+pub mod accesses;
+mod watch;
+
+pub use watch::{Checks, Touch};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::checks::Checks;
 use crate::memory::{Memory, Snapshot};
 use crate::program::Program;
 

@@ -1,112 +1,18 @@
-//! Registers of one activation as rows of 32 lanes, and the loops over them.
+//! Loops over the lanes of a register.
 //!
-//! Lane loops compute all 32 lanes and then keep those of the mask: a branch a lane would cost more than the work. Every
+//! Lane loops compute all 32 lanes and then keep those of the mask: a branch for each lane would cost more than the work. Every
 //! loop is compiled three times, for AVX-512, for AVX2 + FMA + F16C and for the baseline; which one runs is chosen once,
 //! when code is lowered, so that an instruction is one indirect call. (The crate `multiversion`, which serves whole functions
 //! elsewhere, would choose at every call.)
 
-use bytemuck::{Pod, Zeroable};
-
-use crate::program::{Inst, NONE, Reg};
-
-pub const LANES: usize = 32;
-pub const FULL: u32 = u32::MAX;
-
-/// One 32-bit register of a warp.
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
-#[repr(C, align(64))]
-pub struct Row(pub [u32; LANES]);
-
-impl Row {
-    pub const ZERO: Self = Self([0; LANES]);
-}
-
-/// The registers an instruction sees.
-pub struct Lanes<'a> {
-    pub rows: &'a mut [Row],
-    pub predicates: &'a mut [u32],
-    pub constants: &'a [Row],
-}
-
-/// What a register row stores: 32 or 64 bits a lane.
-pub trait Word: Copy + Default {
-    fn read<'l>(lanes: &'l Lanes<'_>, reg: Reg) -> &'l [Self; LANES];
-    fn write(lanes: &mut Lanes<'_>, reg: Reg, values: &[Self; LANES], mask: u32);
-}
-
-/// `new` in the lanes of the mask, `old` in the others. Bits are chosen, not branches taken: then it is a vector blend.
-macro_rules! blend {
-    ($new:expr, $old:expr, $mask:expr, $word:ty) => {{
-        let mut out = *$old;
-        for i in 0..LANES {
-            let on = <$word>::from($mask >> i & 1).wrapping_neg();
-            out[i] = ($new[i] & on) | (out[i] & !on);
-        }
-        out
-    }};
-}
-
-impl Word for u32 {
-    #[inline(always)]
-    fn read<'l>(lanes: &'l Lanes<'_>, reg: Reg) -> &'l [u32; LANES] {
-        &lanes.file(reg)[reg.index()].0
-    }
-
-    #[inline(always)]
-    fn write(lanes: &mut Lanes<'_>, reg: Reg, values: &[u32; LANES], mask: u32) {
-        let row = &mut lanes.rows[reg.0 as usize].0;
-        if mask == FULL {
-            *row = *values;
-        } else {
-            *row = blend!(values, row, mask, u32);
-        }
-    }
-}
-
-impl Word for u64 {
-    #[inline(always)]
-    fn read<'l>(lanes: &'l Lanes<'_>, reg: Reg) -> &'l [u64; LANES] {
-        let pair = lanes.file(reg)[reg.index()..].first_chunk::<2>().expect("a 64-bit register has two rows");
-        bytemuck::cast_ref(pair)
-    }
-
-    #[inline(always)]
-    fn write(lanes: &mut Lanes<'_>, reg: Reg, values: &[u64; LANES], mask: u32) {
-        let pair = lanes.rows[reg.index()..].first_chunk_mut::<2>().expect("a 64-bit register has two rows");
-        let row: &mut [u64; LANES] = bytemuck::cast_mut(pair);
-        if mask == FULL {
-            *row = *values;
-        } else {
-            *row = blend!(values, row, mask, u64);
-        }
-    }
-}
-
-impl Lanes<'_> {
-    /// Where a source lies. Both are loaded and one is chosen: a branch an operand would be mispredicted.
-    #[inline(always)]
-    fn file(&self, reg: Reg) -> &[Row] {
-        if reg.is_constant() { self.constants } else { self.rows }
-    }
-
-    #[inline(always)]
-    pub fn predicate(&self, reg: Reg) -> u32 {
-        if reg.is_constant() { self.constants[reg.index()].0[0] } else { self.predicates[reg.index()] }
-    }
-
-    #[inline(always)]
-    pub fn set_predicate(&mut self, reg: Reg, value: u32, mask: u32) {
-        if reg != NONE {
-            let slot = &mut self.predicates[reg.index()];
-            *slot = (*slot & !mask) | (value & mask);
-        }
-    }
-}
+use super::inst::Inst;
+use super::lanes::{LANES, Lanes, Word};
+use super::reg::Reg;
 
 /// A value of an instruction's type, held in a register word.
 pub trait Value: Copy {
     type Word: Word;
-    fn of(word: Self::Word) -> Self;
+    fn from_word(word: Self::Word) -> Self;
     fn word(self) -> Self::Word;
 }
 
@@ -115,7 +21,7 @@ macro_rules! value {
         impl Value for $ty {
             type Word = $word;
             #[inline(always)]
-            fn of($w: $word) -> Self { $of }
+            fn from_word($w: $word) -> Self { $of }
             #[inline(always)]
             fn word(self) -> $word { let $v = self; $to }
         }
@@ -149,7 +55,7 @@ pub fn map1<A: Value, R: Value>(lanes: &mut Lanes<'_>, inst: &Inst, mask: u32, f
     let a = read::<A>(lanes, inst.s[0]);
     let mut out = [R::Word::default(); LANES];
     for i in 0..LANES {
-        out[i] = f(A::of(a[i])).word();
+        out[i] = f(A::from_word(a[i])).word();
     }
     R::Word::write(lanes, inst.d[0], &out, mask);
 }
@@ -159,7 +65,7 @@ pub fn map2<A: Value, B: Value, R: Value>(lanes: &mut Lanes<'_>, inst: &Inst, ma
     let (a, b) = (read::<A>(lanes, inst.s[0]), read::<B>(lanes, inst.s[1]));
     let mut out = [R::Word::default(); LANES];
     for i in 0..LANES {
-        out[i] = f(A::of(a[i]), B::of(b[i])).word();
+        out[i] = f(A::from_word(a[i]), B::from_word(b[i])).word();
     }
     R::Word::write(lanes, inst.d[0], &out, mask);
 }
@@ -174,7 +80,7 @@ pub fn map3<A: Value, B: Value, C: Value, R: Value>(
     let (a, b, c) = (read::<A>(lanes, inst.s[0]), read::<B>(lanes, inst.s[1]), read::<C>(lanes, inst.s[2]));
     let mut out = [R::Word::default(); LANES];
     for i in 0..LANES {
-        out[i] = f(A::of(a[i]), B::of(b[i]), C::of(c[i])).word();
+        out[i] = f(A::from_word(a[i]), B::from_word(b[i]), C::from_word(c[i])).word();
     }
     R::Word::write(lanes, inst.d[0], &out, mask);
 }
@@ -185,7 +91,7 @@ pub fn test2<A: Value>(lanes: &Lanes<'_>, inst: &Inst, f: impl Fn(A, A) -> bool)
     let (a, b) = (read::<A>(lanes, inst.s[0]), read::<A>(lanes, inst.s[1]));
     let mut bits = 0;
     for i in 0..LANES {
-        bits |= if f(A::of(a[i]), A::of(b[i])) { 1 << i } else { 0 };
+        bits |= if f(A::from_word(a[i]), A::from_word(b[i])) { 1 << i } else { 0 };
     }
     bits
 }
@@ -226,8 +132,9 @@ pub fn level() -> Level {
 /// Compiles a lane loop for each [`Level`], and gives the one this machine can run.
 macro_rules! lane_loop {
     (|$lanes:ident, $inst:ident, $mask:ident| -> $ret:ty $body:block) => {{
-        use $crate::exec::lanes::{Lanes, Level};
         use $crate::program::Inst;
+        use $crate::program::lanes::Lanes;
+        use $crate::program::loops::Level;
         type Loop = fn(&mut Lanes<'_>, &Inst, u32) -> $ret;
         #[inline(always)]
         fn body($lanes: &mut Lanes<'_>, $inst: &Inst, $mask: u32) -> $ret $body
@@ -245,7 +152,7 @@ macro_rules! lane_loop {
             fn run(lanes: &mut Lanes<'_>, inst: &Inst, mask: u32) -> $ret { body(lanes, inst, mask) }
             run
         }
-        match $crate::exec::lanes::level() {
+        match $crate::program::loops::level() {
             // SAFETY: the level says that this machine has the features.
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => unsafe { avx512() },
@@ -256,7 +163,7 @@ macro_rules! lane_loop {
         }
     }};
     (|$lanes:ident, $inst:ident, $mask:ident| $body:block) => {
-        $crate::exec::lanes::lane_loop!(|$lanes, $inst, $mask| -> () $body)
+        $crate::program::loops::lane_loop!(|$lanes, $inst, $mask| -> () $body)
     };
 }
 
@@ -280,22 +187,22 @@ macro_rules! vectorized {
 /// Elementwise loops over concrete types: `each1!(f32 => f32, |a| -a)`.
 macro_rules! each1 {
     ($a:ty => $r:ty, $f:expr) => {
-        $crate::exec::lanes::lane_loop!(|lanes, inst, mask| {
-            $crate::exec::lanes::map1::<$a, $r>(lanes, inst, mask, $f)
+        $crate::program::loops::lane_loop!(|lanes, inst, mask| {
+            $crate::program::loops::map1::<$a, $r>(lanes, inst, mask, $f)
         })
     };
 }
 macro_rules! each2 {
     ($a:ty, $b:ty => $r:ty, $f:expr) => {
-        $crate::exec::lanes::lane_loop!(|lanes, inst, mask| {
-            $crate::exec::lanes::map2::<$a, $b, $r>(lanes, inst, mask, $f)
+        $crate::program::loops::lane_loop!(|lanes, inst, mask| {
+            $crate::program::loops::map2::<$a, $b, $r>(lanes, inst, mask, $f)
         })
     };
 }
 macro_rules! each3 {
     ($a:ty, $b:ty, $c:ty => $r:ty, $f:expr) => {
-        $crate::exec::lanes::lane_loop!(|lanes, inst, mask| {
-            $crate::exec::lanes::map3::<$a, $b, $c, $r>(lanes, inst, mask, $f)
+        $crate::program::loops::lane_loop!(|lanes, inst, mask| {
+            $crate::program::loops::map3::<$a, $b, $c, $r>(lanes, inst, mask, $f)
         })
     };
 }

@@ -1,11 +1,11 @@
 //! Where the lanes of a warp access memory: one address a lane, in one space, and how they lie to each other.
 //!
 //! Everything that follows an access (bounds, checks, counters, the copy) has a quick way for the pattern of good kernels,
-//! lanes on consecutive elements, and asks [`Places`] instead of the 32 addresses.
+//! lanes on consecutive elements, and asks [`Accesses`] instead of the 32 addresses.
 
-use super::lanes::{FULL, LANES, Lanes, Word};
 use crate::error::{Fault, FaultKind};
 use crate::memory::spaces;
+use crate::program::lanes::{FULL, LANES, Lanes, Word};
 use crate::program::{NONE, Reg, RegClass};
 use crate::ptx::types::Space;
 
@@ -17,7 +17,7 @@ pub enum Pattern {
 }
 
 /// Addresses of a warp's lanes within one space. Lanes outside the mask repeat the address of one within.
-pub struct Places {
+pub struct Accesses {
     pub space: Space,
     pub mask: u32,
     /// Bytes a lane accesses.
@@ -50,7 +50,7 @@ pub fn effective(lanes: &Lanes<'_>, reg: Reg, offset: i64) -> [u64; LANES] {
     addresses
 }
 
-impl Places {
+impl Accesses {
     /// The places of the lanes of `mask`, which is not empty. (Plain loops: an iterator's `fold` is a call to code without
     /// vector instructions.)
     #[inline(always)]
@@ -95,7 +95,7 @@ impl Places {
 
     /// Takes from `rest` the lanes that point to the same space as its first, for a generic access.
     #[inline(always)]
-    pub fn of_one_space(mut addresses: [u64; LANES], rest: &mut u32, bytes: usize) -> Self {
+    pub fn take_one_space(mut addresses: [u64; LANES], rest: &mut u32, bytes: usize) -> Self {
         let first = addresses[rest.trailing_zeros() as usize & (LANES - 1)];
         let (space, base) = spaces::window(first);
         let mut same = 0;
