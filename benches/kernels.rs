@@ -23,9 +23,9 @@ use bertsd_cuda::{
     training::LearningRates,
 };
 use criterion::Criterion;
-use cuda::{
+use cudasim::{
     counters::report::{Line, table},
-    driver::profile::PROFILES,
+    profile::PROFILES,
 };
 use shapes::{batches, capacity, mask, minilm, noise};
 

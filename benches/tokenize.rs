@@ -34,7 +34,7 @@ fn tokenize(c: &mut Criterion) {
             settings,
             labels: Labels::Learn,
             cache: None,
-            progress: &mut |_| (),
+            progress: &mut |_| Ok(()),
         };
         TokenizedSet::open(&source, request).expect("the demo's sentences")
     };

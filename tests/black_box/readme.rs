@@ -13,7 +13,8 @@ fn read(name: &str) -> String {
 
 /// README, the pages of docs, and what stands beside what it describes.
 fn documents() -> Vec<String> {
-    let named = ["README.md", "CONTRIBUTING.md", "benches/peer/README.md", "simulator/README.md", "tests/golden/README.md"];
+    let named =
+        ["README.md", "CONTRIBUTING.md", "benches/peer/README.md", "simulator/README.md", "tests/golden/README.md"];
     let pages = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).expect("docs is there");
     let pages = pages.map(|page| format!("docs/{}", page.expect("a page").file_name().display()));
     let pages = pages.filter(|page| page.ends_with(".md"));
@@ -152,7 +153,8 @@ fn every_make_target_and_file_that_is_named_exists() {
             }
         }
         for name in text.split('`').skip(1).step_by(2) {
-            let roots = ["benches/", "data/", "docs/", "examples/", "kernels/", "scripts/", "simulator/", "src/", "tests/"];
+            let roots =
+                ["benches/", "data/", "docs/", "examples/", "kernels/", "scripts/", "simulator/", "src/", "tests/"];
             let is_path = roots.iter().any(|root| name.starts_with(root)) && !name.contains(['*', '{', '…', ' ', '<']);
             if is_path {
                 assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(name).exists(), "{document} names {name}");
