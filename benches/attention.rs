@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Device, Site, StepScalars, cpu::CpuDevice},
+    device::{Attended, AttendedFirst, Matrix, Site, StepScalars, cpu::CpuDevice, families::*},
     encoder::{Encoder, LastLayer},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -23,7 +23,7 @@ fn attention(c: &mut Criterion) {
     let config = minilm();
     let shape = Encoder::new(&config, LastLayer::FirstRows).shape;
     let hidden = shape.hidden;
-    let dropout = mask().at(Site::AttentionProbabilities { layer: 0 }, config.attention_drop_prob);
+    let dropout = mask().at(Site::Probabilities(0), config.attention_drop_prob);
     for (name, source) in batches() {
         let (tokens, sequences) = (source.tokens(), source.sequences());
         let mut device = CpuDevice::new(shape, capacity(&source));
@@ -32,35 +32,35 @@ fn attention(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("attention/{name}"));
         group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
 
-        let qkv = noise(tokens * 3 * hidden, 1); // [T, 3C]
-        let d_ctx = noise(tokens * hidden, 2); // [T, C]
-        let (mut ctx, mut lse) = (vec![0.0; tokens * hidden], vec![0.0; shape.heads * tokens]);
-        let mut d_qkv = vec![0.0; tokens * 3 * hidden];
+        let matrix = |rows: usize, cols: usize, seed: u64| Matrix::from_values(noise(rows * cols, seed), cols);
+        let (qkv, d_ctx) = (matrix(tokens, 3 * hidden, 1), matrix(tokens, hidden, 2));
+        let (mut ctx, mut lse) = (matrix(tokens, hidden, 6), vec![0.0; shape.heads * tokens]);
+        let mut d_qkv = matrix(tokens, 3 * hidden, 6);
         group.throughput(Throughput::Elements(2 * squares(&source) * hidden as u64));
         group.bench_function("forward", |b| {
-            b.iter(|| device.attention(&mut ctx, &mut lse, &qkv, &batch, dropout).expect("attention"));
+            b.iter(|| device.attention(&mut ctx, &mut lse, &qkv, dropout, &batch).expect("attention"));
         });
         group.throughput(Throughput::Elements(5 * squares(&source) * hidden as u64));
         group.bench_function("backward", |b| {
             b.iter(|| {
-                device.attention_backward(&mut d_qkv, &d_ctx, &qkv, &ctx, &lse, &batch, dropout).expect("attention")
+                let kept = Attended { qkv: &qkv, ctx: &ctx, lse: &lse };
+                device.attention_backward(&mut d_qkv, &d_ctx, kept, dropout, &batch).expect("attention")
             });
         });
 
-        let (q, kv) = (noise(sequences * hidden, 3), noise(tokens * 2 * hidden, 4)); // [B, C], [T, 2C]
-        let d_ctx = noise(sequences * hidden, 5); // [B, C]
-        let (mut ctx, mut lse) = (vec![0.0; sequences * hidden], vec![0.0; sequences * shape.heads]);
-        let (mut d_q, mut d_kv) = (vec![0.0; sequences * hidden], vec![0.0; tokens * 2 * hidden]);
+        let (q, kv, d_ctx) =
+            (matrix(sequences, hidden, 3), matrix(tokens, 2 * hidden, 4), matrix(sequences, hidden, 5));
+        let (mut ctx, mut lse) = (matrix(sequences, hidden, 6), vec![0.0; sequences * shape.heads]);
+        let (mut d_q, mut d_kv) = (matrix(sequences, hidden, 6), matrix(tokens, 2 * hidden, 6));
         group.throughput(Throughput::Elements((2 * tokens * hidden) as u64));
         group.bench_function("first_forward", |b| {
-            b.iter(|| device.attention_first(&mut ctx, &mut lse, &q, &kv, &batch, dropout).expect("attention"));
+            b.iter(|| device.attention_first(&mut ctx, &mut lse, &q, &kv, dropout, &batch).expect("attention"));
         });
         group.throughput(Throughput::Elements((5 * tokens * hidden) as u64));
         group.bench_function("first_backward", |b| {
             b.iter(|| {
-                device
-                    .attention_first_backward(&mut d_q, &mut d_kv, &d_ctx, &q, &kv, &ctx, &lse, &batch, dropout)
-                    .expect("attention");
+                let kept = AttendedFirst { q: &q, kv: &kv, ctx: &ctx, lse: &lse };
+                device.attention_first_backward(&mut d_q, &mut d_kv, &d_ctx, kept, dropout, &batch).expect("attention");
             });
         });
         group.finish();

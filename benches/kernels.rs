@@ -15,8 +15,10 @@ use std::{
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Buffers, Device, Distance, Dropout, LossKind, OptimizerOps, Rows, Shape, Site, StepScalars, Update, Write,
+        Attended, AttendedFirst, BranchGradient, Distance, Dropout, Head, LossInputs, LossKind, Matrix, Normed, On,
+        Pooled, RowStats, Rows, Shape, Sink, Site, StepScalars, Update, Write,
         cuda::{Bf16, CudaBatch, CudaDevice, Element, Tf32},
+        families::*,
     },
     distillation::{Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
@@ -43,7 +45,7 @@ const RATES: LearningRates = LearningRates {
 };
 
 /// A matrix of noise.
-fn matrix<D: Device>(device: &D, rows: usize, cols: usize, name: u64) -> D::Matrix {
+fn matrix<D: Device>(device: &D, rows: usize, cols: usize, name: u64) -> Matrix<D> {
     let mut matrix = device.matrix(rows, cols).expect("memory for the bench");
     device.write_matrix(&mut matrix, &noise(rows * cols, name)).expect("memory for the bench");
     matrix
@@ -73,19 +75,16 @@ fn linear<'a, E: Element>(
     vec![(
         name,
         Box::new(move |device, batch| {
-            let rows = Rows::Tokens;
-            device.linear(&mut y, &x, &weights, batch, rows, layer.qkv).expect("linear");
-            device.linear_gelu(&mut wide, Some(&mut u), &x, &weights, batch, rows, layer.intermediate).expect("linear");
-            device
-                .linear_dropout_residual(&mut out, &h, &x, &weights, batch, rows, layer.output, dropout)
-                .expect("linear");
-            device.linear_backward_input(&mut out, &y, Some(&x), &weights, batch, rows, layer.qkv).expect("linear");
-            device
-                .linear_backward_input_gelu(&mut wide, Some(&mut u), &x, &h, &weights, batch, rows, layer.output)
-                .expect("linear");
-            let write = Write::Overwrite;
-            device.linear_backward_weight(&mut gradients, &y, &x, batch, rows, layer.qkv, write).expect("linear");
-            device.linear_backward_weight(&mut gradients, &x, &h, batch, rows, layer.output, write).expect("linear");
+            let on = On { weights: &weights, batch, rows: Rows::Tokens };
+            device.linear(&mut y, &x, layer.qkv, on).expect("linear");
+            device.linear_gelu(&mut wide, Some(&mut u), &x, layer.intermediate, on).expect("linear");
+            device.linear_dropout_residual(&mut out, &h, &x, layer.output, dropout, on).expect("linear");
+            device.linear_backward_input(&mut out, &y, Some(&x), layer.qkv, on).expect("linear");
+            let again = Some(&mut u);
+            device.linear_backward_input_gelu(&mut wide, again, &x, &h, layer.output, on).expect("linear");
+            let mut sink = Sink { gradients: &mut gradients, write: Write::Overwrite };
+            device.linear_backward_weight(&mut sink, &y, &x, layer.qkv, on).expect("linear");
+            device.linear_backward_weight(&mut sink, &x, &h, layer.output, on).expect("linear");
         }),
     )]
 }
@@ -103,18 +102,18 @@ fn attention<'a>(device: &Gpu, shape: Shape, t: usize, b: usize, dropout: Dropou
         (
             "attention",
             Box::new(move |device: &mut Gpu, batch: &Batch| {
-                device.attention(&mut ctx, &mut lse, &qkv, batch, dropout).expect("attention");
-                device.attention_backward(&mut d_qkv, &d_ctx, &qkv, &ctx, &lse, batch, dropout).expect("attention");
+                device.attention(&mut ctx, &mut lse, &qkv, dropout, batch).expect("attention");
+                let kept = Attended { qkv: &qkv, ctx: &ctx, lse: &lse };
+                device.attention_backward(&mut d_qkv, &d_ctx, kept, dropout, batch).expect("attention");
             }),
         ),
         (
             "attention_first",
             Box::new(move |device: &mut Gpu, batch: &Batch| {
-                device.attention_first(&mut first, &mut first_lse, &q, &kv, batch, dropout).expect("attention");
+                device.attention_first(&mut first, &mut first_lse, &q, &kv, dropout, batch).expect("attention");
+                let kept = AttendedFirst { q: &q, kv: &kv, ctx: &first, lse: &first_lse };
                 device
-                    .attention_first_backward(
-                        &mut d_q, &mut d_kv, &d_first, &q, &kv, &first, &first_lse, batch, dropout,
-                    )
+                    .attention_first_backward(&mut d_q, &mut d_kv, &d_first, kept, dropout, batch)
                     .expect("attention");
             }),
         ),
@@ -132,42 +131,29 @@ fn rows<'a>(device: &Gpu, encoder: &'a Encoder, source: &PackedBatch, dropout: D
         let (weights, mut gradients) = (weights(), gradients());
         let (r, d_y) = (matrix(device, t, c, 9), matrix(device, t, c, 10));
         let [mut y, mut d_r, mut d_branch] = [(); 3].map(|()| device.matrix(t, c).expect(memory));
-        let (mut mean, mut rstd) = (vector(device, t, 1), vector(device, t, 1));
+        let mut stats = RowStats { mean: vector(device, t, 1), rstd: vector(device, t, 1) };
         let norm = layout.layers[0].output_norm;
         move |device: &mut Gpu, batch: &Batch| {
-            device.layer_norm(&mut y, &mut mean, &mut rstd, &r, &weights, batch, Rows::Tokens, norm).expect("norm");
-            device
-                .layer_norm_backward(
-                    &mut d_r,
-                    &mut d_branch,
-                    &mut gradients,
-                    &d_y,
-                    &r,
-                    &mean,
-                    &rstd,
-                    &weights,
-                    batch,
-                    Rows::Tokens,
-                    norm,
-                    dropout,
-                    Write::Overwrite,
-                )
-                .expect("norm");
-            device.end_backward(&mut gradients, batch).expect("norm");
+            let on = On { weights: &weights, batch, rows: Rows::Tokens };
+            device.layer_norm(&mut y, &mut stats, &r, norm, on).expect("norm");
+            let branch = BranchGradient { d: &mut d_branch, dropout };
+            let mut sink = Sink { gradients: &mut gradients, write: Write::Overwrite };
+            let kept = Normed { r: &r, stats: &stats, norm };
+            device.layer_norm_backward(&mut d_r, branch, &mut sink, &d_y, kept, on).expect("norm");
+            device.end_backward(&mut gradients).expect("norm");
         }
     };
     let embed = {
         let (weights, mut gradients) = (weights(), gradients());
         let (mut x, d_x) = (device.matrix(t, c).expect(memory), matrix(device, t, c, 11));
-        let (mut mean, mut rstd) = (vector(device, t, 1), vector(device, t, 1));
+        let mut stats = RowStats { mean: vector(device, t, 1), rstd: vector(device, t, 1) };
         let table = &layout.embeddings;
         move |device: &mut Gpu, batch: &Batch| {
-            device.embed(&mut x, &mut mean, &mut rstd, &weights, batch, table, dropout).expect("embedding");
+            let on = On { weights: &weights, batch, rows: Rows::Tokens };
+            device.embed(&mut x, &mut stats, table, dropout, on).expect("embedding");
             device.begin_step(&mut gradients, table).expect("embedding");
-            device
-                .embed_backward(&mut gradients, &d_x, &mean, &rstd, &weights, batch, table, dropout)
-                .expect("embedding");
-            device.end_backward(&mut gradients, batch).expect("embedding");
+            device.embed_backward(&mut gradients, &d_x, &stats, table, dropout, on).expect("embedding");
+            device.end_backward(&mut gradients).expect("embedding");
         }
     };
     let head = {
@@ -176,31 +162,16 @@ fn rows<'a>(device: &Gpu, encoder: &'a Encoder, source: &PackedBatch, dropout: D
         let [mut pooled, mut dropped, mut d_first] = [(); 3].map(|()| device.matrix(b, c).expect(memory));
         let [mut logits, mut d_logits] = [13, 14].map(|name| vector(device, b * n, name));
         let (target, mut losses) = (vector(device, b * n, 15), vector(device, 2 * b, 16));
-        let (pooler, classifier) = (layout.pooler, layout.classifier);
+        let head = Head { pooler: layout.pooler, classifier: layout.classifier, dropout };
         let kind = LossKind { distance: Distance::Mse, label_smoothing: 0.0 };
         move |device: &mut Gpu, batch: &Batch| {
-            device
-                .classify(&mut pooled, &mut dropped, &mut logits, &first, &weights, batch, pooler, classifier, dropout)
-                .expect("head");
-            device
-                .distillation_loss(&mut losses, &mut d_logits, &logits, Some(&target), None, batch, kind)
-                .expect("loss");
-            device
-                .classify_backward(
-                    &mut d_first,
-                    &mut gradients,
-                    &d_logits,
-                    &first,
-                    &pooled,
-                    &dropped,
-                    &weights,
-                    batch,
-                    pooler,
-                    classifier,
-                    dropout,
-                    Write::Overwrite,
-                )
-                .expect("head");
+            let on = On { weights: &weights, batch, rows: Rows::Sequences };
+            device.classify(&mut pooled, &mut dropped, &mut logits, &first, head, on).expect("head");
+            let inputs = LossInputs { logits: &logits, target: Some(&target), class_weights: None };
+            device.distillation_loss(&mut losses, &mut d_logits, inputs, kind, batch).expect("loss");
+            let kept = Pooled { first: &first, pooled: &pooled, dropped: &dropped };
+            let mut sink = Sink { gradients: &mut gradients, write: Write::Overwrite };
+            device.classify_backward(&mut d_first, &mut sink, &d_logits, kept, head, on).expect("head");
         }
     };
     vec![("layer_norm", Box::new(norm)), ("embedding", Box::new(embed)), ("head_and_loss", Box::new(head))]
@@ -291,8 +262,8 @@ fn main() {
     let criterion = Criterion::default().sample_size(10).warm_up_time(Duration::from_secs(1)).configure_from_args();
     let encoder = Encoder::new(&config, LastLayer::FirstRows);
     let mut bench = Bench { criterion, trace: simulated.then(|| trace.clone()), encoder };
-    let hidden = mask().at(Site::Output { layer: 0 }, config.hidden_drop_prob);
-    let probabilities = mask().at(Site::AttentionProbabilities { layer: 0 }, config.attention_drop_prob);
+    let hidden = mask().at(Site::Output(0), config.hidden_drop_prob);
+    let probabilities = mask().at(Site::Probabilities(0), config.attention_drop_prob);
     for (name, source) in batches() {
         let (t, b) = (source.tokens(), source.sequences());
         bench.run::<Bf16>(name, &source, |device, encoder| {

@@ -15,7 +15,11 @@ use std::{
 };
 
 use bertsd_cuda::{
-    device::{Buffers, Device, Rows, StepScalars, Write, cpu::CpuDevice},
+    device::{
+        Matrix, On, Rows, Sink, StepScalars, Write,
+        cpu::{CpuBatch, CpuDevice, CpuGradients},
+        families::*,
+    },
     encoder::{Encoder, LastLayer},
     model::layout::Linear,
 };
@@ -36,13 +40,21 @@ struct Case {
     inputs: usize,  // I
     outputs: usize, // O
     weights: Vec<f32>,
-    gradients: <CpuDevice as Buffers>::Gradients,
-    batch: <CpuDevice as Buffers>::Batch,
+    gradients: CpuGradients,
+    batch: CpuBatch,
     device: CpuDevice,
+    x: Matrix<CpuDevice>,   // [T, I]
+    y: Matrix<CpuDevice>,   // [T, O]
+    d_x: Matrix<CpuDevice>, // [T, I]
+    bare: Bare,
+}
+
+/// The same matrices for bare products.
+struct Bare {
     x: Vec<f32>,   // [T, I]
     y: Vec<f32>,   // [T, O]
     d_x: Vec<f32>, // [T, I]
-    d_w: Vec<f32>, // [O, I], the bare product's
+    d_w: Vec<f32>, // [O, I]
 }
 
 #[derive(Clone, Copy)]
@@ -57,7 +69,7 @@ const PRODUCTS: [(&str, Product); 3] =
 
 fn cases() -> Vec<Case> {
     let config = minilm();
-    let encoder = Encoder::new(&config, LastLayer::AllRows);
+    let encoder = Encoder::new(&config, LastLayer::FirstRows);
     let layer = encoder.layout.layers[0];
     let (c, f) = (config.hidden_size, config.intermediate_size);
     let layers = [
@@ -82,10 +94,15 @@ fn cases() -> Vec<Case> {
             weights: noise(encoder.layout.len, 1),
             gradients: device.gradients(encoder.layout.len, &encoder.layout.embeddings).expect("memory for the bench"),
             batch,
-            x: noise(rows * inputs, 2),
-            y: noise(rows * outputs, 3),
-            d_x: vec![0.0; rows * inputs],
-            d_w: vec![0.0; outputs * inputs],
+            x: Matrix::from_values(noise(rows * inputs, 2), inputs),
+            y: Matrix::from_values(noise(rows * outputs, 3), outputs),
+            d_x: Matrix::from_values(vec![0.0; rows * inputs], inputs),
+            bare: Bare {
+                x: noise(rows * inputs, 2),
+                y: noise(rows * outputs, 3),
+                d_x: vec![0.0; rows * inputs],
+                d_w: vec![0.0; outputs * inputs],
+            },
             device,
         }
     };
@@ -99,11 +116,13 @@ impl Case {
 
     fn through_the_seam(&mut self, product: Product) {
         let Self { device, batch, weights, gradients, layer, x, y, d_x, .. } = self;
+        let on = On { weights: &*weights, batch: &*batch, rows: Rows::Tokens };
         let done = match product {
-            Product::Forward => device.linear(y, x, weights, batch, Rows::Tokens, *layer),
-            Product::BackwardInput => device.linear_backward_input(d_x, y, None, weights, batch, Rows::Tokens, *layer),
+            Product::Forward => device.linear(y, x, *layer, on),
+            Product::BackwardInput => device.linear_backward_input(d_x, y, None, *layer, on),
             Product::BackwardWeight => {
-                device.linear_backward_weight(gradients, y, x, batch, Rows::Tokens, *layer, Write::Overwrite)
+                let mut sink = Sink { gradients, write: Write::Overwrite };
+                device.linear_backward_weight(&mut sink, y, x, *layer, on)
             }
         };
         done.expect("a product");
@@ -112,10 +131,11 @@ impl Case {
     fn bare(&mut self, product: Product) {
         let (t, i, o) = (self.rows, self.inputs, self.outputs);
         let w = &self.weights[self.layer.weight.range()];
+        let Bare { x, y, d_x, d_w } = &mut self.bare;
         match product {
-            Product::Forward => gemm(&mut self.y, (t, o, i), (&self.x, i, 1), (w, 1, i)),
-            Product::BackwardInput => gemm(&mut self.d_x, (t, i, o), (&self.y, o, 1), (w, i, 1)),
-            Product::BackwardWeight => gemm(&mut self.d_w, (o, i, t), (&self.y, 1, o), (&self.x, i, 1)),
+            Product::Forward => gemm(y, (t, o, i), (x, i, 1), (w, 1, i)),
+            Product::BackwardInput => gemm(d_x, (t, i, o), (y, o, 1), (w, i, 1)),
+            Product::BackwardWeight => gemm(d_w, (o, i, t), (y, 1, o), (x, i, 1)),
         }
     }
 }

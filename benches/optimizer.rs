@@ -9,7 +9,7 @@ mod shapes;
 use std::time::Duration;
 
 use bertsd_cuda::{
-    device::{Device, OptimizerOps, StepScalars, Update, cpu::CpuDevice},
+    device::{Matrix, On, RowStats, Rows, Site, StepScalars, Update, cpu::CpuDevice, families::*},
     distillation::{Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
     training::LearningRates,
@@ -39,12 +39,13 @@ fn optimizer(c: &mut Criterion) {
     let mut batch = device.batch(capacity(&source)).expect("memory for the bench");
     device.upload(&mut batch, &source, &StepScalars::default()).expect("a batch that fits");
     let mut gradients = device.gradients(layout.len, &layout.embeddings).expect("memory for the bench");
-    let d_x = noise(source.tokens() * config.hidden_size, 2); // [T, C]
-    let (mean, rstd) = (vec![0.0; source.tokens()], vec![1.0; source.tokens()]);
-    device.begin_step(&mut gradients, &layout.embeddings).expect("gradients");
+    let d_x = Matrix::from_values(noise(source.tokens() * config.hidden_size, 2), config.hidden_size); // [T, C]
+    let stats = RowStats { mean: vec![0.0; source.tokens()], rstd: vec![1.0; source.tokens()] };
     let table = &layout.embeddings;
-    let dropout = mask().at(bertsd_cuda::device::Site::Embeddings, config.hidden_drop_prob);
-    device.embed_backward(&mut gradients, &d_x, &mean, &rstd, &weights, &batch, table, dropout).expect("gradients");
+    device.begin_step(&mut gradients, table).expect("gradients");
+    let dropout = mask().at(Site::Embeddings, config.hidden_drop_prob);
+    let on = On { weights: &weights, batch: &batch, rows: Rows::Tokens };
+    device.embed_backward(&mut gradients, &d_x, &stats, table, dropout, on).expect("gradients");
 
     let parameters = layout.parameters() as u64;
     let mut group = c.benchmark_group("optimizer");

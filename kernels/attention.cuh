@@ -17,6 +17,7 @@ struct Sequences {
     const unsigned* offsets; // [B + 1]
     const unsigned* slots;   // [B]
 };
+static_assert(sizeof(Sequences) == 24 && __builtin_offsetof(Sequences, slots) == 16, "SequencesArgs of the host");
 
 // One head of one sequence; a block beyond the batch has the length 0.
 struct Task {

@@ -15,6 +15,7 @@ struct BatchHeader {
     float distill_factor; // λ · distill_scale: factor of the distillation term's gradient
     unsigned unused;
 };
+static_assert(sizeof(BatchHeader) == 32 && __builtin_offsetof(BatchHeader, distill_factor) == 24, "eight words of the host");
 
 // The rows of a matrix, and where each lies in the dropout masks.
 struct Rows {
@@ -22,3 +23,5 @@ struct Rows {
     const unsigned* slots;     // [rows] slot of the row's sequence in its optimizer step
     const unsigned* positions; // [rows] position in the sequence; null: 0, the rows are first tokens
 };
+static_assert(sizeof(Rows) == 24 && __builtin_offsetof(Rows, slots) == 8 && __builtin_offsetof(Rows, positions) == 16,
+              "RowsArgs of the host");

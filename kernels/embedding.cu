@@ -6,7 +6,6 @@
 // positions), or is summed in two stages through that same fold (types: few rows, many tokens each). No atomics.
 // Words: 2C bytes read a token, 8C read and written a distinct word; positions and types likewise. All are bound by memory.
 // The gradients of the tables are added to; `embed_clear` makes the rows that the last step touched 0 again, and only those.
-// First rows: gathered from, and scattered to, the rows of all tokens.
 #include "batch.cuh"
 #include "dropout.cuh"
 #include "norm_row.cuh"
@@ -240,6 +239,7 @@ struct Stretches {
     static constexpr int COUNT = 4;
     unsigned start[COUNT], packs[COUNT];
 };
+static_assert(sizeof(Stretches) == 32 && __builtin_offsetof(Stretches, packs) == 16, "Stretches of the host");
 
 // Touched rows of the word table become 0 and untouched, a warp looking at WARP rows; the blocks behind clear the stretches.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
@@ -268,58 +268,3 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS)
         for (unsigned column = lane * PACK; column < width; column += WARP * PACK) store_pack(row + column, Pack{});
     }
 }
-
-// first [B, C] = the first row of each sequence of x.
-template <class T>
-__device__ __forceinline__ void gather_first(T* __restrict__ first,   // [B, C]
-                                             const T* __restrict__ x, // [T, C]
-                                             const BatchHeader* __restrict__ header,
-                                             const unsigned* __restrict__ offsets, // [B + 1]
-                                             unsigned packs) {
-    const unsigned i = blockIdx.x * ELEMENTWISE_THREADS + threadIdx.x, b = i / packs, pack = i % packs;
-    if (b < header->sequences) {
-        store_pack(first + (size_t)i * PACK, load_pack(x + ((size_t)offsets[b] * packs + pack) * PACK));
-    }
-}
-
-// d_x [T, C] = first [B, C] in the first row of each sequence, 0 in the others.
-template <class T>
-__device__ __forceinline__ void scatter_first(T* __restrict__ d_x,         // [T, C]
-                                              const T* __restrict__ first, // [B, C]
-                                              const BatchHeader* __restrict__ header,
-                                              const unsigned* __restrict__ offsets,   // [B + 1]
-                                              const unsigned* __restrict__ positions, // [T]
-                                              unsigned packs) {
-    const unsigned i = blockIdx.x * ELEMENTWISE_THREADS + threadIdx.x, t = i / packs, pack = i % packs;
-    if (t >= header->tokens) return;
-    Pack d = {};
-    if (positions[t] == 0) {
-        // The sequence that starts here: offsets ascend.
-        unsigned low = 0, high = header->sequences - 1;
-        while (low < high) {
-            const unsigned middle = (low + high + 1) / 2;
-            if (offsets[middle] <= t) {
-                low = middle;
-            } else {
-                high = middle - 1;
-            }
-        }
-        d = load_pack(first + ((size_t)low * packs + pack) * PACK);
-    }
-    store_pack(d_x + (size_t)i * PACK, d);
-}
-
-#define FIRST_ROWS(GATHER, SCATTER, T)                                                                                  \
-    extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)                                                   \
-        GATHER(T* first, const T* x, const BatchHeader* header, const unsigned* offsets, unsigned packs, Trail trail) { \
-        leave_mark(trail);                                                                                              \
-        gather_first(first, x, header, offsets, packs);                                                                 \
-    }                                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)                                                   \
-        SCATTER(T* d_x, const T* first, const BatchHeader* header, const unsigned* offsets, const unsigned* positions,  \
-                unsigned packs, Trail trail) {                                                                          \
-        leave_mark(trail);                                                                                              \
-        scatter_first(d_x, first, header, offsets, positions, packs);                                                   \
-    }
-FIRST_ROWS(gather_first_f32, scatter_first_f32, float)
-FIRST_ROWS(gather_first_bf16, scatter_first_bf16, bf16)

@@ -6,6 +6,9 @@
 
 constexpr int WARP = 32;
 
+// Elements that are read and written together (see numbers.cuh), and that share one Philox block of dropout.
+constexpr int PACK = 8;
+
 // Elementwise kernels: threads a block, each thread takes eight neighbours at a time.
 constexpr int ELEMENTWISE_THREADS = 256;
 

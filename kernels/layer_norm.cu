@@ -95,7 +95,7 @@ LAYER_NORM_BACKWARD(layer_norm_backward_bf16, bf16, WarpTeam)
 LAYER_NORM_BACKWARD(layer_norm_backward_wide_f32, float, BlockTeam)
 LAYER_NORM_BACKWARD(layer_norm_backward_wide_bf16, bf16, BlockTeam)
 
-// Where the sums of a slot go. Mirrored in src/device/cuda/partials.rs.
+// Where the sums of a slot go. Mirrored in src/device/cuda/row_sums.rs.
 struct Fold {
     const unsigned* count; // rows that were summed
     unsigned first;        // first element of the first vector in the arena
@@ -103,6 +103,8 @@ struct Fold {
     unsigned add;          // 1: add to what is there
     unsigned unused;
 };
+static_assert(sizeof(Fold) == 24 && __builtin_offsetof(Fold, second) == 12 && __builtin_offsetof(Fold, add) == 16,
+              "Fold of the host");
 
 struct Folds {
     Fold slots[NORM_SLOTS];

@@ -6,9 +6,9 @@
 
 #include <cuda_bf16.h>
 
-using bf16 = __nv_bfloat16;
+#include "geometry.cuh"
 
-constexpr int PACK = 8;
+using bf16 = __nv_bfloat16;
 
 struct Pack {
     float v[PACK];

@@ -11,12 +11,12 @@ use std::collections::HashMap;
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Capacity, Device, Distance, Mask, Shape, StepScalars,
+        Capacity, Device, Distance, Mask, Passes, Shape, StepScalars,
         cpu::CpuDevice,
         cuda::{Bf16, CudaDevice, Element, Tf32},
     },
     distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
-    encoder::{Encoder, Keep, LastLayer, Workspace},
+    encoder::{Encoder, Keep, LastLayer, Pass, Workspace},
     training::{Learner, LearningRates, StepReport, step::StepSettings},
 };
 use common::{Golden, directories, tensors};
@@ -169,7 +169,8 @@ fn check_forward<D: Device>(golden: &Golden, last: LastLayer, make: Make<D>, tol
     let packed = &golden.batches[0];
     let mut batch = device.batch(capacity).unwrap();
     device.upload(&mut batch, packed, &StepScalars::default()).unwrap();
-    encoder.forward(&mut device, &mut workspace, &weights, &batch, Mask::none()).unwrap();
+    let (encoder, device) = (&encoder, &mut device);
+    Pass { encoder, device, weights: &weights, batch: &batch, mask: Mask::none() }.forward(&mut workspace).unwrap();
 
     let (c, layers) = (golden.model.config.hidden_size, golden.model.config.layers);
     let close = |name: &str, values: &[f32], expected: &[f32]| {

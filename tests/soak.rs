@@ -17,7 +17,7 @@ use std::{
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Device, Teacher},
+    device::{Copies, Teacher},
     distillation::{Method, TeacherKind},
 };
 use runs::{Rng, Toy, succeed};

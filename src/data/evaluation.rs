@@ -1,5 +1,10 @@
 //! Batches that sweep a set once: longest first, so that memory is needed most at the start and no batch mixes lengths.
 
+use std::ops::ControlFlow;
+
+use super::{Examples, PackedBatch};
+use crate::Result;
+
 /// A fixed division of a set into batches of example numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvaluationPlan {
@@ -39,6 +44,25 @@ impl EvaluationPlan {
     /// The examples of each batch. Results are put back by these numbers.
     pub fn batches(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         (0..self.ends.len()).map(|i| &self.order[i.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[i]])
+    }
+
+    /// Packs one batch after another and hands each to `visit`, with the numbers of its examples, until that breaks off.
+    ///
+    /// # Errors
+    /// Those of `visit`.
+    pub fn sweep(
+        &self,
+        examples: &Examples,
+        mut visit: impl FnMut(&[u32], &PackedBatch) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let mut packed = PackedBatch::default();
+        for batch in self.batches() {
+            examples.fill(batch, 0, &mut packed);
+            if visit(batch, &packed)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Tokens of the largest batch.

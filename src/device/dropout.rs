@@ -17,9 +17,12 @@ use crate::random::Philox;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
     Embeddings,
-    AttentionProbabilities { layer: usize },
-    AttentionOutput { layer: usize },
-    Output { layer: usize },
+    /// Of attention, in this layer.
+    Probabilities(usize),
+    /// The attention's output projection.
+    AttentionOutput(usize),
+    /// The feed-forward's output projection.
+    Output(usize),
     Classifier,
 }
 
@@ -28,9 +31,9 @@ impl Site {
         match self {
             Self::Embeddings => 0,
             Self::Classifier => 1,
-            Self::AttentionProbabilities { layer } => 4 * (layer as u32 + 1),
-            Self::AttentionOutput { layer } => 4 * (layer as u32 + 1) + 1,
-            Self::Output { layer } => 4 * (layer as u32 + 1) + 2,
+            Self::Probabilities(layer) => 4 * (layer as u32 + 1),
+            Self::AttentionOutput(layer) => 4 * (layer as u32 + 1) + 1,
+            Self::Output(layer) => 4 * (layer as u32 + 1) + 2,
         }
     }
 }

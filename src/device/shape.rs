@@ -10,6 +10,8 @@ pub struct Shape {
     pub head_size: usize,    // D
     pub intermediate: usize, // F
     pub labels: usize,       // N
+    pub vocabulary: usize,   // V
+    pub types: usize,
     pub layer_norm_eps: f32,
     pub activation: Activation,
 }
@@ -22,6 +24,8 @@ impl Shape {
             head_size: config.head_size(),
             intermediate: config.intermediate_size,
             labels: config.labels,
+            vocabulary: config.vocab_size,
+            types: config.type_vocab_size,
             layer_norm_eps: config.layer_norm_eps,
             activation: config.activation,
         }

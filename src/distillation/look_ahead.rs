@@ -94,6 +94,8 @@ mod tests {
             head_size: 8,
             intermediate: 8,
             labels: 2,
+            vocabulary: 1,
+            types: 1,
             layer_norm_eps: 1e-12,
             activation: Activation::GeluErf,
         };

@@ -1,164 +1,115 @@
 //! The backward pass: from the gradient of the logits to the gradient of every parameter, layer by layer from the top.
 
-use super::{Encoder, Recompute, Workspace, workspace::GradientBuffers, workspace::LayerBuffers};
+use super::{
+    Pass, Recompute, Workspace,
+    workspace::{FirstRows, GradientBuffers, LayerBuffers},
+};
 use crate::{
     Result,
-    device::{Device, Direction, Mask, Rows, Scope, Site, Write, outputs_of},
+    device::{
+        Attended, AttendedFirst, Device, Direction, Matrix, Normed, Pooled, Rows, Scope, Sink,
+        Site::{AttentionOutput, Output, Probabilities},
+        query_and_key_value,
+    },
 };
 
 const KEPT: &str = "a workspace that is kept for the backward pass has these";
 
-impl Encoder {
-    /// Reads `workspace.gradients.d_logits`; `mask` is that of the forward pass. The gradients of dense parameters are written
-    /// as `write` says; those of the embeddings are added, so [`Device::begin_step`] comes first in a step.
-    pub fn backward<D: Device>(
-        &self,
-        device: &mut D,
-        workspace: &mut Workspace<D>,
-        gradients: &mut D::Gradients,
-        weights: &D::Parameters,
-        batch: &D::Batch,
-        mask: Mask,
-        write: Write,
-    ) -> Result<()> {
-        device.enter(Scope::Head(Direction::Backward));
-        let last = self.layers() - 1;
-        let flow = workspace.gradients.as_mut().expect(KEPT);
-        let first_rows = self.rows(last) == Rows::Sequences;
-        let first = if first_rows { &workspace.x[last + 1] } else { &workspace.first };
-        let d_first = if first_rows { &mut flow.d_out } else { &mut flow.d_y };
-        device.classify_backward(
-            d_first,
-            gradients,
-            &flow.d_logits,
-            first,
-            &workspace.pooled,
-            &workspace.dropped,
-            weights,
-            batch,
-            self.layout.pooler,
-            self.layout.classifier,
-            self.dropout(mask, Site::Classifier),
-            write,
-        )?;
-        if !first_rows {
-            device.scatter_first(&mut flow.d_out, &flow.d_y, batch)?;
-        }
+impl<D: Device> Pass<'_, D> {
+    /// After a forward pass with the same masks: reads `workspace.gradients.d_logits`. The gradients of dense parameters are
+    /// written as `sink` says; those of the embeddings are added, so
+    /// [`begin_step`](crate::device::EmbeddingOps::begin_step) comes first in a step.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) where the device has failed.
+    pub fn backward(&mut self, workspace: &mut Workspace<D>, sink: &mut Sink<'_, D>) -> Result<()> {
+        self.device.enter(Scope::Head(Direction::Backward));
+        let last = self.encoder.layers() - 1;
+        self.head_backward(workspace, sink, last)?;
         for l in (0..=last).rev() {
-            device.enter(Scope::Layer(l, Direction::Backward));
+            self.device.enter(Scope::Layer(l, Direction::Backward));
             // The shared buffers still hold the layer that the forward pass ran last.
-            if self.recompute == Recompute::Layer && l + 1 < last {
-                self.forward_layer(device, workspace, l, weights, batch, mask)?;
-                device.enter(Scope::Layer(l, Direction::Backward));
+            if self.encoder.recompute == Recompute::Layer && l + 1 < last {
+                self.forward_layer(workspace, l)?;
+                self.device.enter(Scope::Layer(l, Direction::Backward));
             }
             let set = workspace.set(l, last);
-            let flow = workspace.gradients.as_mut().expect(KEPT);
-            let (x, kept) = (&workspace.x[l], &workspace.layers[set]);
-            self.layer_backward(
-                device,
-                l,
-                x,
-                kept,
-                flow,
-                workspace.h.as_mut(),
-                gradients,
-                weights,
-                batch,
-                mask,
-                write,
-            )?;
+            let Workspace { x, layers, h, gradients, .. } = &mut *workspace;
+            let flow = gradients.as_mut().expect(KEPT);
+            self.layer_backward(l, flow, sink, (&x[l], &layers[set]), h.as_mut())?;
         }
-        device.enter(Scope::Embeddings(Direction::Backward));
-        device.embed_backward(
-            gradients,
-            &workspace.gradients.as_ref().expect(KEPT).d_out,
-            &workspace.embed_mean,
-            &workspace.embed_rstd,
-            weights,
-            batch,
-            &self.layout.embeddings,
-            self.dropout(mask, Site::Embeddings),
-        )?;
-        device.end_backward(gradients, batch)
+        self.device.enter(Scope::Embeddings(Direction::Backward));
+        let Workspace { embedded, gradients, .. } = workspace;
+        self.embed_backward(sink.gradients, &gradients.as_ref().expect(KEPT).d_out, embedded)?;
+        self.device.end_backward(sink.gradients)
+    }
+
+    /// Leaves the gradient of the last layer's output in `flow.d_out`.
+    fn head_backward(&mut self, workspace: &mut Workspace<D>, sink: &mut Sink<'_, D>, last: usize) -> Result<()> {
+        let Workspace { x, all_rows, pooled, dropped, gradients, .. } = workspace;
+        let GradientBuffers { d_out, d_y, d_logits, .. } = gradients.as_mut().expect(KEPT);
+        let kept = |first| Pooled { first, pooled, dropped };
+        match all_rows {
+            None => self.classify_backward(d_out, sink, d_logits, kept(&x[last + 1])),
+            Some(all_rows) => {
+                self.classify_backward(d_y, sink, d_logits, kept(&all_rows.first))?;
+                all_rows.scatter(self, d_out, d_y)
+            }
+        }
     }
 
     /// `flow.d_out`: the gradient of the layer's output on entry, of its input on return.
-    fn layer_backward<D: Device>(
-        &self,
-        device: &mut D,
+    fn layer_backward(
+        &mut self,
         l: usize,
-        x: &D::Matrix,
-        kept: &LayerBuffers<D>,
         flow: &mut GradientBuffers<D>,
-        shared_h: Option<&mut D::Matrix>,
-        gradients: &mut D::Gradients,
-        weights: &D::Parameters,
-        batch: &D::Batch,
-        mask: Mask,
-        write: Write,
+        sink: &mut Sink<'_, D>,
+        (x, kept): (&Matrix<D>, &LayerBuffers<D>),
+        shared_h: Option<&mut Matrix<D>>,
     ) -> Result<()> {
-        let layer = &self.layout.layers[l];
-        let rows = self.rows(l);
+        let (layer, rows, c) = (&self.encoder.layout.layers[l], self.encoder.rows(l), self.encoder.shape.hidden);
         let GradientBuffers { d_out, d_r, d_branch, d_y, d_u, d_qkv, .. } = flow;
-        let u = kept.u.as_ref().expect("a workspace that is kept for the backward pass has it");
+        let u = kept.u.as_ref().expect(KEPT);
 
-        let output = self.dropout(mask, Site::Output { layer: l });
-        let (mean, rstd) = (&kept.mean2, &kept.rstd2);
-        let norm = layer.output_norm;
-        device.layer_norm_backward(
-            d_r, d_branch, gradients, d_out, &kept.r2, mean, rstd, weights, batch, rows, norm, output, write,
-        )?;
+        let normed = Normed { r: &kept.r2, stats: &kept.stats2, norm: layer.output_norm };
+        self.layer_norm_backward(d_r, (d_branch, Output(l)), sink, d_out, normed, rows)?;
         let h = match (&kept.h, shared_h) {
-            (None, Some(again)) => {
-                device.linear_backward_input_gelu(d_u, Some(again), d_branch, u, weights, batch, rows, layer.output)?;
-                &*again
+            (None, Some(recomputed)) => {
+                self.linear_backward_input_gelu(d_u, Some(recomputed), d_branch, u, layer.output, rows)?;
+                &*recomputed
             }
             (kept, _) => {
-                device.linear_backward_input_gelu(d_u, None, d_branch, u, weights, batch, rows, layer.output)?;
+                self.linear_backward_input_gelu(d_u, None, d_branch, u, layer.output, rows)?;
                 kept.as_ref().expect(KEPT)
             }
         };
-        device.linear_backward_weight(gradients, d_branch, h, batch, rows, layer.output, write)?;
-        device.linear_backward_input(d_y, d_u, Some(d_r), weights, batch, rows, layer.intermediate)?;
-        device.linear_backward_weight(gradients, d_u, &kept.y, batch, rows, layer.intermediate, write)?;
+        self.linear_backward_weight(sink, d_branch, h, layer.output, rows)?;
+        self.linear_backward_input(d_y, d_u, Some(d_r), layer.intermediate, rows)?;
+        self.linear_backward_weight(sink, d_u, &kept.y, layer.intermediate, rows)?;
 
-        let attention_output = self.dropout(mask, Site::AttentionOutput { layer: l });
-        let (mean, rstd) = (&kept.mean1, &kept.rstd1);
-        let norm = layer.attention_norm;
-        device.layer_norm_backward(
-            d_r,
-            d_branch,
-            gradients,
-            d_y,
-            &kept.r1,
-            mean,
-            rstd,
-            weights,
-            batch,
-            rows,
-            norm,
-            attention_output,
-            write,
-        )?;
+        let normed = Normed { r: &kept.r1, stats: &kept.stats1, norm: layer.attention_norm };
+        self.layer_norm_backward(d_r, (d_branch, AttentionOutput(l)), sink, d_y, normed, rows)?;
         let d_ctx = d_y;
-        device.linear_backward_input(d_ctx, d_branch, None, weights, batch, rows, layer.attention_output)?;
-        device.linear_backward_weight(gradients, d_branch, &kept.ctx, batch, rows, layer.attention_output, write)?;
+        self.linear_backward_input(d_ctx, d_branch, None, layer.attention_output, rows)?;
+        self.linear_backward_weight(sink, d_branch, &kept.ctx, layer.attention_output, rows)?;
 
-        let probabilities = self.dropout(mask, Site::AttentionProbabilities { layer: l });
-        let c = self.shape.hidden;
-        let (qkv, ctx, lse) = (&kept.qkv, &kept.ctx, &kept.lse);
-        if let (Rows::Sequences, Some(first), Some(q)) = (rows, &kept.first, &kept.q) {
-            let (d_q, d_kv) = (d_branch, d_qkv);
-            let (query, key_value) = (outputs_of(layer.qkv, c, 0, c), outputs_of(layer.qkv, c, c, 2 * c));
-            device.attention_first_backward(d_q, d_kv, d_ctx, q, qkv, ctx, lse, batch, probabilities)?;
-            let d_first = d_ctx;
-            device.project_first_backward_input(d_out, d_first, d_kv, d_q, d_r, weights, batch, layer.qkv)?;
-            device.linear_backward_weight(gradients, d_kv, x, batch, Rows::Tokens, key_value, write)?;
-            device.linear_backward_weight(gradients, d_q, first, batch, Rows::Sequences, query, write)
-        } else {
-            device.attention_backward(d_qkv, d_ctx, qkv, ctx, lse, batch, probabilities)?;
-            device.linear_backward_input(d_out, d_qkv, Some(d_r), weights, batch, Rows::Tokens, layer.qkv)?;
-            device.linear_backward_weight(gradients, d_qkv, x, batch, Rows::Tokens, layer.qkv, write)
+        let LayerBuffers { qkv, ctx, lse, .. } = kept;
+        match &kept.first {
+            None => {
+                let d_qkv = d_qkv.reshaped(3 * c);
+                self.attention_backward(d_qkv, d_ctx, Attended { qkv, ctx, lse }, Probabilities(l))?;
+                self.linear_backward_input(d_out, d_qkv, Some(d_r), layer.qkv, rows)?;
+                self.linear_backward_weight(sink, d_qkv, x, layer.qkv, rows)
+            }
+            Some(FirstRows { q, x: first }) => {
+                let (d_q, d_kv) = (d_branch, d_qkv.reshaped(2 * c));
+                let (query, key_value) = query_and_key_value(layer.qkv);
+                let attended = AttendedFirst { q, kv: qkv, ctx, lse };
+                self.attention_first_backward(d_q, d_kv, d_ctx, attended, Probabilities(l))?;
+                self.project_first_backward_input(d_out, d_kv, d_q, d_r, layer.qkv)?;
+                self.linear_backward_weight(sink, d_kv, x, key_value, Rows::Tokens)?;
+                self.linear_backward_weight(sink, d_q, first, query, rows)
+            }
         }
     }
 }

@@ -1,115 +1,88 @@
-//! The forward pass, layer by layer, in the order of DESIGN's table: embed; qkv, attention, output, norm; feed-forward, norm; head.
+//! The forward pass: embed; in each layer qkv, attention, output, norm, then feed-forward, norm; at the end the head.
+//!
+//! | a line of [`Pass::layer`] | in → out | kept for the backward pass |
+//! |---|---|---|
+//! | linear | x \[T, C\] → qkv \[T, 3C\] | x, qkv |
+//! | attention | qkv → ctx \[T, C\], log-sum-exp \[H, T\] | ctx, log-sum-exp |
+//! | linear, dropout, + x | ctx → r1 \[T, C\] | |
+//! | layer norm | r1 → y \[T, C\] | r1, its rows' mean and 1/σ |
+//! | linear, GELU | y → u, h \[T, F\] | y, u (h, or it is recomputed from u) |
+//! | linear, dropout, + y | h → r2 \[T, C\] | |
+//! | layer norm | r2 → x of the next layer | r2, its rows' mean and 1/σ |
+//!
+//! In the last layer everything after the keys and values has one row per sequence.
 
-use super::{Encoder, Workspace, workspace::LayerBuffers};
+use super::{
+    Pass, Workspace,
+    workspace::{FirstRows, LayerBuffers},
+};
 use crate::{
     Result,
-    device::{Device, Direction, Mask, Rows, Scope, Site},
+    device::{
+        Device, Direction, Matrix, Rows, Scope,
+        Site::{AttentionOutput, Output, Probabilities},
+    },
 };
 
-impl Encoder {
+impl<D: Device> Pass<'_, D> {
     /// Leaves the logits [B, N] in `workspace.logits`, and whatever the workspace keeps.
-    pub fn forward<D: Device>(
-        &self,
-        device: &mut D,
-        workspace: &mut Workspace<D>,
-        weights: &D::Parameters,
-        batch: &D::Batch,
-        mask: Mask,
-    ) -> Result<()> {
-        let last = self.layers() - 1;
-        device.enter(Scope::Embeddings(Direction::Forward));
-        let embeddings = self.dropout(mask, Site::Embeddings);
-        let (mean, rstd) = (&mut workspace.embed_mean, &mut workspace.embed_rstd);
-        device.embed(&mut workspace.x[0], mean, rstd, weights, batch, &self.layout.embeddings, embeddings)?;
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) where the device has failed.
+    pub fn forward(&mut self, workspace: &mut Workspace<D>) -> Result<()> {
+        let last = self.encoder.layers() - 1;
+        self.device.enter(Scope::Embeddings(Direction::Forward));
+        self.embed(&mut workspace.x[0], &mut workspace.embedded)?;
         for l in 0..=last {
-            self.forward_layer(device, workspace, l, weights, batch, mask)?;
+            self.forward_layer(workspace, l)?;
         }
-        device.enter(Scope::Head(Direction::Forward));
+        self.device.enter(Scope::Head(Direction::Forward));
         let output = workspace.input(last + 1);
-        let first = match self.rows(last) {
-            Rows::Sequences => &workspace.x[output],
-            Rows::Tokens => {
-                device.gather_first(&mut workspace.first, &workspace.x[output], batch)?;
-                &workspace.first
-            }
+        let Workspace { x, all_rows, pooled, dropped, logits, .. } = workspace;
+        let first = match all_rows {
+            None => &x[output],
+            Some(all_rows) => all_rows.gather(self, &x[output])?,
         };
-        device.classify(
-            &mut workspace.pooled,
-            &mut workspace.dropped,
-            &mut workspace.logits,
-            first,
-            weights,
-            batch,
-            self.layout.pooler,
-            self.layout.classifier,
-            self.dropout(mask, Site::Classifier),
-        )
+        self.classify(pooled, dropped, logits, first)
     }
 
     /// Layer `l`, from its input in the workspace to its output there.
-    pub(super) fn forward_layer<D: Device>(
-        &self,
-        device: &mut D,
-        workspace: &mut Workspace<D>,
-        l: usize,
-        weights: &D::Parameters,
-        batch: &D::Batch,
-        mask: Mask,
-    ) -> Result<()> {
-        device.enter(Scope::Layer(l, Direction::Forward));
-        let (input, output, set) = (workspace.input(l), workspace.input(l + 1), workspace.set(l, self.layers() - 1));
+    pub(super) fn forward_layer(&mut self, workspace: &mut Workspace<D>, l: usize) -> Result<()> {
+        self.device.enter(Scope::Layer(l, Direction::Forward));
+        let (input, output) = (workspace.input(l), workspace.input(l + 1));
+        let set = workspace.set(l, self.encoder.layers() - 1);
         let [x, x_next] =
             workspace.x.get_disjoint_mut([input, output]).expect("input and output of a layer are two buffers");
-        let (kept, h) = (&mut workspace.layers[set], workspace.h.as_mut());
-        self.layer_forward(device, l, x, x_next, kept, h, weights, batch, mask)
+        self.layer(l, x_next, x, &mut workspace.layers[set], workspace.h.as_mut())
     }
 
-    fn layer_forward<D: Device>(
-        &self,
-        device: &mut D,
+    fn layer(
+        &mut self,
         l: usize,
-        x: &D::Matrix,
-        x_next: &mut D::Matrix,
+        x_next: &mut Matrix<D>,
+        x: &Matrix<D>,
         kept: &mut LayerBuffers<D>,
-        shared_h: Option<&mut D::Matrix>,
-        weights: &D::Parameters,
-        batch: &D::Batch,
-        mask: Mask,
+        shared_h: Option<&mut Matrix<D>>,
     ) -> Result<()> {
-        let layer = &self.layout.layers[l];
-        let rows = self.rows(l);
-        let probabilities = self.dropout(mask, Site::AttentionProbabilities { layer: l });
-        let residual = match (rows, &mut kept.first, &mut kept.q) {
-            (Rows::Sequences, Some(first), Some(q)) => {
-                device.project_first(&mut kept.qkv, q, first, x, weights, batch, layer.qkv)?;
-                device.attention_first(&mut kept.ctx, &mut kept.lse, q, &kept.qkv, batch, probabilities)?;
-                &*first
-            }
-            _ => {
-                device.linear(&mut kept.qkv, x, weights, batch, Rows::Tokens, layer.qkv)?;
-                device.attention(&mut kept.ctx, &mut kept.lse, &kept.qkv, batch, probabilities)?;
+        let (layer, rows) = (&self.encoder.layout.layers[l], self.encoder.rows(l));
+        let residual = match &mut kept.first {
+            None => {
+                self.linear(&mut kept.qkv, x, layer.qkv, Rows::Tokens)?;
+                self.attention(&mut kept.ctx, &mut kept.lse, &kept.qkv, Probabilities(l))?;
                 x
             }
+            Some(FirstRows { q, x: first }) => {
+                self.project_first(&mut kept.qkv, q, first, x, layer.qkv)?;
+                self.attention_first(&mut kept.ctx, &mut kept.lse, q, &kept.qkv, Probabilities(l))?;
+                first
+            }
         };
-        let attention_output = self.dropout(mask, Site::AttentionOutput { layer: l });
-        let output = self.dropout(mask, Site::Output { layer: l });
-        let out = layer.attention_output;
-        device.linear_dropout_residual(
-            &mut kept.r1,
-            &kept.ctx,
-            residual,
-            weights,
-            batch,
-            rows,
-            out,
-            attention_output,
-        )?;
-        let (mean, rstd) = (&mut kept.mean1, &mut kept.rstd1);
-        device.layer_norm(&mut kept.y, mean, rstd, &kept.r1, weights, batch, rows, layer.attention_norm)?;
+        let (out, norm) = (layer.attention_output, layer.attention_norm);
+        self.linear_dropout_residual(&mut kept.r1, &kept.ctx, residual, out, AttentionOutput(l), rows)?;
+        self.layer_norm(&mut kept.y, &mut kept.stats1, &kept.r1, norm, rows)?;
         let h = kept.h.as_mut().or(shared_h).expect("a layer has its own output of GELU, or the workspace has one");
-        device.linear_gelu(h, kept.u.as_mut(), &kept.y, weights, batch, rows, layer.intermediate)?;
-        device.linear_dropout_residual(&mut kept.r2, h, &kept.y, weights, batch, rows, layer.output, output)?;
-        let (mean, rstd) = (&mut kept.mean2, &mut kept.rstd2);
-        device.layer_norm(x_next, mean, rstd, &kept.r2, weights, batch, rows, layer.output_norm)
+        self.linear_gelu(h, kept.u.as_mut(), &kept.y, layer.intermediate, rows)?;
+        self.linear_dropout_residual(&mut kept.r2, h, &kept.y, layer.output, Output(l), rows)?;
+        self.layer_norm(x_next, &mut kept.stats2, &kept.r2, layer.output_norm, rows)
     }
 }

@@ -1,14 +1,14 @@
 //! The BERT classifier as a sequence of the seam's operations: forward and backward, written once for every device.
 //!
-//! Classification reads one row a sequence. So in the last layer keys and values are computed for all tokens, but queries,
-//! attention and everything behind it for first tokens only ([`LastLayer::FirstRows`]); the result is the same.
+//! Classification reads one row per sequence. So in the last layer keys and values are computed for all tokens, but queries,
+//! attention and everything after it for first tokens only ([`LastLayer::FirstRows`]); the result is the same.
 
 mod backward;
-mod footprint;
 mod forward;
+mod pass;
 mod workspace;
 
-pub use footprint::Footprint;
+pub use pass::Pass;
 pub use workspace::{Keep, Workspace};
 
 use clap::ValueEnum;
@@ -28,7 +28,7 @@ pub enum LastLayer {
     AllRows,
 }
 
-/// What the backward pass makes again instead of keeping it.
+/// What the backward pass recomputes instead of keeping it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Recompute {
     /// Nothing.
@@ -90,16 +90,16 @@ impl Encoder {
         self.layout.layers.len()
     }
 
-    /// What a row of layer `l` stands for, behind its keys and values.
+    /// What a row of layer `l` stands for, after its keys and values.
     fn rows(&self, l: usize) -> Rows {
         if l + 1 == self.layers() && self.last_layer == LastLayer::FirstRows { Rows::Sequences } else { Rows::Tokens }
     }
 
     fn dropout(&self, mask: Mask, site: Site) -> Dropout {
         let drop_prob = match site {
-            Site::AttentionProbabilities { .. } => self.attention_drop_prob,
+            Site::Probabilities(_) => self.attention_drop_prob,
             Site::Classifier => self.classifier_drop_prob,
-            Site::Embeddings | Site::AttentionOutput { .. } | Site::Output { .. } => self.hidden_drop_prob,
+            Site::Embeddings | Site::AttentionOutput(_) | Site::Output(_) => self.hidden_drop_prob,
         };
         mask.at(site, drop_prob)
     }

@@ -1,9 +1,10 @@
 //! The buffers of a pass through the encoder, allocated once for the largest batch.
 
-use super::{Encoder, Recompute};
+use super::{Encoder, Pass, Recompute};
 use crate::{
     Result,
-    device::{Capacity, Device, Rows},
+    device::{Buffers, Capacity, Device, Matrix, Memory, RowStats, Rows},
+    model::layout::Linear,
 };
 
 /// What a forward pass leaves behind.
@@ -16,53 +17,57 @@ pub enum Keep {
 }
 
 /// Activations of one layer.
-pub struct LayerBuffers<D: Device> {
-    pub qkv: D::Matrix,           // [T, 3C]; with first rows only: keys and values, [T, 2C]
-    pub q: Option<D::Matrix>,     // [B, C], with first rows only
-    pub first: Option<D::Matrix>, // [B, C], the layer's input at first tokens, with first rows only
-    pub ctx: D::Matrix,           // [rows, C]
-    pub lse: D::Vector,           // [H, T] or [B, H]
-    pub r1: D::Matrix,            // [rows, C], before the first LayerNorm
-    pub mean1: D::Vector,         // [rows]
-    pub rstd1: D::Vector,         // [rows]
-    pub y: D::Matrix,             // [rows, C], after it
-    pub u: Option<D::Matrix>,     // [rows, F], before GELU; kept for the backward pass
-    pub h: Option<D::Matrix>,     // [rows, F], behind it; kept only where it is not made again
-    pub r2: D::Matrix,            // [rows, C], before the second LayerNorm
-    pub mean2: D::Vector,         // [rows]
-    pub rstd2: D::Vector,         // [rows]
+pub struct LayerBuffers<D: Buffers> {
+    pub qkv: Matrix<D>, // [T, 3C]; with first rows only: keys and values, [T, 2C]
+    pub first: Option<FirstRows<D>>,
+    pub ctx: Matrix<D>,       // [rows, C]
+    pub lse: D::Vector,       // [H, T] or [B, H]
+    pub r1: Matrix<D>,        // [rows, C], before the first LayerNorm
+    pub stats1: RowStats<D>,  // [rows]
+    pub y: Matrix<D>,         // [rows, C], after it
+    pub u: Option<Matrix<D>>, // [rows, F], before GELU; kept for the backward pass
+    pub h: Option<Matrix<D>>, // [rows, F], after it; kept only where it is not recomputed
+    pub r2: Matrix<D>,        // [rows, C], before the second LayerNorm
+    pub stats2: RowStats<D>,  // [rows]
+}
+
+/// Of first tokens, where a layer has no other rows.
+pub struct FirstRows<D: Buffers> {
+    pub q: Matrix<D>, // [B, C]
+    pub x: Matrix<D>, // [B, C], the layer's input
 }
 
 /// Gradients in flight, shared by all layers.
-pub struct GradientBuffers<D: Device> {
-    pub d_out: D::Matrix,    // [T, C]
-    pub d_r: D::Matrix,      // [T, C]
-    pub d_branch: D::Matrix, // [T, C]
-    pub d_y: D::Matrix,      // [T, C]
-    pub d_u: D::Matrix,      // [T, F]
-    pub d_qkv: D::Matrix,    // [T, 3C]
+pub struct GradientBuffers<D: Buffers> {
+    pub d_out: Matrix<D>,    // [T, C]
+    pub d_r: Matrix<D>,      // [T, C]
+    pub d_branch: Matrix<D>, // [T, C]
+    pub d_y: Matrix<D>,      // [T, C]
+    pub d_u: Matrix<D>,      // [T, F]
+    pub d_qkv: Matrix<D>,    // [T, 3C], and for first tokens [T, 2C]
     pub d_logits: D::Vector, // [B, N]
 }
 
 /// All buffers of a pass.
-pub struct Workspace<D: Device> {
+pub struct Workspace<D: Buffers> {
     /// Input of each layer and output of the last; two that take turns if nothing is kept.
-    pub x: Vec<D::Matrix>, // [T, C]
-    pub embed_mean: D::Vector, // [T]
-    pub embed_rstd: D::Vector, // [T]
+    pub x: Vec<Matrix<D>>, // [T, C]
+    pub embedded: RowStats<D>, // [T]
     pub layers: Vec<LayerBuffers<D>>,
-    pub h: Option<D::Matrix>, // [T, F], where the layers have none of their own
-    pub first: D::Matrix,     // [B, C], what the pooler reads
-    pub pooled: D::Matrix,    // [B, C]
-    pub dropped: D::Matrix,   // [B, C]
+    pub h: Option<Matrix<D>>, // [T, F], where the layers have none of their own
+    pub pooled: Matrix<D>,    // [B, C]
+    pub dropped: Matrix<D>,   // [B, C]
     pub logits: D::Vector,    // [B, N]
     pub gradients: Option<GradientBuffers<D>>,
+    pub(super) all_rows: Option<AllRows<D>>,
     keep: Keep,
     /// All layers but the last have one set of buffers.
     shares_layers: bool,
 }
 
-impl<D: Device> Workspace<D> {
+impl<D: Memory> Workspace<D> {
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) where the device has no memory for it.
     pub fn new(device: &D, encoder: &Encoder, capacity: Capacity, keep: Keep) -> Result<Self> {
         let Capacity { tokens: t, sequences: b, .. } = capacity;
         let (c, f, n) = (encoder.shape.hidden, encoder.shape.intermediate, encoder.shape.labels);
@@ -80,26 +85,28 @@ impl<D: Device> Workspace<D> {
             }),
         };
         let inputs = if keep == Keep::ForBackward { layers + 1 } else { 2 };
+        let plain = encoder.rows(layers - 1) == Rows::Tokens;
         Ok(Self {
             x: (0..inputs).map(|_| device.matrix(t, c)).collect::<Result<_>>()?,
-            embed_mean: device.vector(t)?,
-            embed_rstd: device.vector(t)?,
+            embedded: RowStats::new(device, t)?,
             layers: encoder
                 .buffered_layers(keep)
                 .into_iter()
                 .map(|l| LayerBuffers::new(device, encoder, capacity, encoder.rows(l), keep))
                 .collect::<Result<_>>()?,
             h: if encoder.keeps_gelu(keep) { None } else { Some(device.matrix(t, f)?) },
-            first: device.matrix(b, c)?,
             pooled: device.matrix(b, c)?,
             dropped: device.matrix(b, c)?,
             logits: device.vector(b * n)?,
             gradients,
+            all_rows: if plain { Some(AllRows::new(device, encoder, capacity)?) } else { None },
             keep,
             shares_layers: keep == Keep::Logits || encoder.recompute == Recompute::Layer,
         })
     }
+}
 
+impl<D: Buffers> Workspace<D> {
     /// Which of `x` is the input of layer `l` (`l = L`: the output of the last).
     pub fn input(&self, l: usize) -> usize {
         match self.keep {
@@ -114,29 +121,68 @@ impl<D: Device> Workspace<D> {
     }
 }
 
-impl<D: Device> LayerBuffers<D> {
+impl<D: Memory> LayerBuffers<D> {
     fn new(device: &D, encoder: &Encoder, capacity: Capacity, rows: Rows, keep: Keep) -> Result<Self> {
         let (c, f, heads) = (encoder.shape.hidden, encoder.shape.intermediate, encoder.shape.heads);
         let (n, projections) = match rows {
             Rows::Tokens => (capacity.tokens, 3),
             Rows::Sequences => (capacity.sequences, 2),
         };
-        let first_only = || if rows == Rows::Sequences { device.matrix(n, c).map(Some) } else { Ok(None) };
+        let first = match rows {
+            Rows::Tokens => None,
+            Rows::Sequences => Some(FirstRows { q: device.matrix(n, c)?, x: device.matrix(n, c)? }),
+        };
         Ok(Self {
             qkv: device.matrix(capacity.tokens, projections * c)?,
-            q: first_only()?,
-            first: first_only()?,
+            first,
             ctx: device.matrix(n, c)?,
             lse: device.vector(heads * n)?,
             r1: device.matrix(n, c)?,
-            mean1: device.vector(n)?,
-            rstd1: device.vector(n)?,
+            stats1: RowStats::new(device, n)?,
             y: device.matrix(n, c)?,
             u: if keep == Keep::ForBackward { Some(device.matrix(n, f)?) } else { None },
             h: if encoder.keeps_gelu(keep) { Some(device.matrix(n, f)?) } else { None },
             r2: device.matrix(n, c)?,
-            mean2: device.vector(n)?,
-            rstd2: device.vector(n)?,
+            stats2: RowStats::new(device, n)?,
         })
+    }
+}
+
+/// What the plain way needs between a last layer of all tokens and the head, which is there to check the other way: devices have
+/// no operation for it. First rows come out of a projection whose products nobody reads, and go back through one of zeros.
+pub(super) struct AllRows<D: Buffers> {
+    pub first: Matrix<D>, // [B, C], what the pooler reads
+    kv: Matrix<D>,        // [T, 2C]
+    q: Matrix<D>,         // [B, C]
+    zero_kv: Matrix<D>,   // [T, 2C]
+    zero_q: Matrix<D>,    // [B, C]
+    qkv: Linear,
+}
+
+impl<D: Memory> AllRows<D> {
+    fn new(device: &D, encoder: &Encoder, capacity: Capacity) -> Result<Self> {
+        let Capacity { tokens: t, sequences: b, .. } = capacity;
+        let c = encoder.shape.hidden;
+        Ok(Self {
+            first: device.matrix(b, c)?,
+            kv: device.matrix(t, 2 * c)?,
+            q: device.matrix(b, c)?,
+            zero_kv: device.matrix(t, 2 * c)?,
+            zero_q: device.matrix(b, c)?,
+            qkv: encoder.layout.layers[0].qkv,
+        })
+    }
+}
+
+impl<D: Device> AllRows<D> {
+    /// The first row of each sequence of x \[T, C\].
+    pub fn gather(&mut self, pass: &mut Pass<'_, D>, x: &Matrix<D>) -> Result<&Matrix<D>> {
+        pass.project_first(&mut self.kv, &mut self.q, &mut self.first, x, self.qkv)?;
+        Ok(&self.first)
+    }
+
+    /// d_x \[T, C\] = first \[B, C\] in the first row of each sequence, 0 in the others.
+    pub fn scatter(&self, pass: &mut Pass<'_, D>, d_x: &mut Matrix<D>, first: &Matrix<D>) -> Result<()> {
+        pass.project_first_backward_input(d_x, &self.zero_kv, &self.zero_q, first, self.qkv)
     }
 }

@@ -1,12 +1,12 @@
 //! A model on a device, for scoring: weights, one workspace without a backward pass, one batch.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::ControlFlow};
 
 use crate::{
     Error, Result,
     data::{EvaluationPlan, Examples, PackedBatch},
     device::{Capacity, Device, ForwardWeights, Mask, PassKey, StepScalars},
-    encoder::{Encoder, Keep, LastLayer, Workspace},
+    encoder::{Encoder, Keep, LastLayer, Pass, Workspace},
     model::Model,
 };
 
@@ -20,8 +20,6 @@ pub struct Classifier<D: Device> {
     weights: D::Parameters,
     workspace: Workspace<D>,
     batch: D::Batch,
-    packed: PackedBatch,
-    capacity: Capacity,
 }
 
 impl<D: Device> Classifier<D> {
@@ -32,10 +30,8 @@ impl<D: Device> Classifier<D> {
             weights: device.parameters(&model.weights)?,
             workspace: Workspace::new(&device, &encoder, capacity, Keep::Logits)?,
             batch: device.batch(capacity)?,
-            packed: PackedBatch::default(),
             device,
             encoder,
-            capacity,
         })
     }
 
@@ -52,23 +48,17 @@ impl<D: Device> Classifier<D> {
     /// Logits \[B, N\] of a batch.
     ///
     /// # Errors
-    /// [`Error::Misuse`] when the batch is larger than the capacity, or empty.
+    /// [`Error::Misuse`] when the batch is empty, or larger than what was planned.
     pub fn logits(&mut self, batch: &PackedBatch) -> Result<Cow<'_, [f32]>> {
-        let longest = batch.offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0) as usize;
-        let Capacity { tokens, sequences, length } = self.capacity;
-        if batch.tokens() > tokens || batch.sequences() > sequences || longest > length || batch.sequences() == 0 {
-            let message = format!(
-                "{} tokens in {} sequences of up to {longest} were asked for; planned are 1 to {tokens} in up to \
-                 {sequences} of up to {length}",
-                batch.tokens(),
-                batch.sequences()
-            );
-            return Err(Error::misuse("Classifier::logits", message));
+        if batch.sequences() == 0 {
+            return Err(Error::misuse("Classifier::logits", "the batch is empty"));
         }
         let Self { device, encoder, workspace, weights, batch: uploaded, .. } = self;
         device.upload(uploaded, batch, &StepScalars::default())?;
         let key = PassKey::Forward { weights: ForwardWeights::Student, masks: None };
-        device.replay(key, uploaded, |device| encoder.forward(device, workspace, weights, uploaded, Mask::none()))?;
+        device.replay(key, uploaded, |device| {
+            Pass { encoder, device, weights, batch: uploaded, mask: Mask::none() }.forward(workspace)
+        })?;
         let used = batch.sequences() * encoder.shape.labels;
         Ok(match device.read_vector(&workspace.logits)? {
             Cow::Borrowed(all) => Cow::Borrowed(&all[..used]),
@@ -81,12 +71,10 @@ impl<D: Device> Classifier<D> {
 
     /// Every example once, in the batches of `plan`.
     pub fn sweep(&mut self, examples: &Examples, plan: &EvaluationPlan, visit: &mut Visit<'_>) -> Result<()> {
-        let mut packed = std::mem::take(&mut self.packed);
-        for batch in plan.batches() {
-            examples.fill(batch, 0, &mut packed);
-            visit(batch, &self.logits(&packed)?)?;
-        }
-        self.packed = packed;
-        Ok(())
+        let seen = plan.sweep(examples, |numbers, batch| {
+            visit(numbers, &self.logits(batch)?)?;
+            Ok(ControlFlow::Continue(()))
+        });
+        seen.map(drop)
     }
 }

@@ -1,9 +1,11 @@
 //! Scoring weights on a set of examples, without dropout.
 
+use std::ops::ControlFlow;
+
 use super::{Learner, Watch};
 use crate::{
     Result,
-    data::{EvaluationPlan, Examples, PackedBatch},
+    data::{EvaluationPlan, Examples},
     device::{Device, ForwardWeights, Teacher, TrainingState},
     metrics::{Accumulator, Scores},
     reports::Weights,
@@ -53,14 +55,13 @@ pub fn evaluate<D: Device>(
 ) -> Result<Option<Scores>> {
     let labels = learner.encoder.shape.labels;
     let mut accumulator = Accumulator::new(labels)?;
-    let mut batch = PackedBatch::default();
-    for examples in set.plan.batches() {
+    let seen = set.plan.sweep(&set.examples, |_, batch| {
         if watch.is_stopping() {
-            return Ok(None);
+            return Ok(ControlFlow::Break(()));
         }
-        set.examples.fill(examples, 0, &mut batch);
-        let logits = learner.logits(&batch, name(weights), |state| pick(state, weights))?;
+        let logits = learner.logits(batch, name(weights), |state| pick(state, weights))?;
         accumulator.add_logits(&logits[..batch.sequences() * labels], &batch.labels)?;
-    }
-    Ok(Some(accumulator.scores()))
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(seen.is_continue().then(|| accumulator.scores()))
 }

@@ -2,9 +2,9 @@
 
 use crate::{
     Error, Result,
-    device::{Capacity, Storage},
+    device::{Capacity, Counter, Storage},
     distillation::{Plan, Source},
-    encoder::{Encoder, Keep},
+    encoder::{Encoder, Keep, Workspace},
 };
 
 const FLOAT_BYTES: usize = size_of::<f32>();
@@ -39,7 +39,10 @@ impl MemoryPlan {
             (Source::Weights, 0) => weights + arena,
             (Source::Weights, window) => weights + window * arena,
         };
-        let workspace = |capacity, keep| encoder.footprint(capacity, keep).bytes(storage.matrix_bytes);
+        let workspace = |capacity, keep| {
+            Counter::count(storage, |counter| Workspace::new(counter, encoder, capacity, keep))
+                .expect("a counter allocates nothing that could fail")
+        };
         Self {
             rows: vec![
                 ("weights", weights),

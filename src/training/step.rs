@@ -8,14 +8,14 @@ use crate::{
     Error, Result,
     data::PackedBatch,
     device::{
-        Capacity, Device, Distance, ForwardWeights, LossKind, Mask, ParameterRange, PassKey, Scope, StepScalars,
-        Teacher, TrainingState, Update, Write,
+        Capacity, Device, Distance, ForwardWeights, LossInputs, LossKind, Mask, ParameterRange, PassKey, Scope, Sink,
+        StepScalars, Teacher, TrainingState, Update, Write,
     },
     distillation::{
         LambdaSchedule, Plan, Source,
         look_ahead::{Pending, Votes},
     },
-    encoder::{Encoder, Keep, Workspace},
+    encoder::{Encoder, Keep, Pass, Workspace},
     random::Philox,
     training::LearningRates,
 };
@@ -159,6 +159,10 @@ impl<D: Device> Learner<D> {
     pub fn queue(&mut self, step: u64, micro: &[PackedBatch], ahead: &[&[PackedBatch]]) -> Result<()> {
         assert!(self.queued.len() < MOST_QUEUED, "a step is collected before the one after the next is queued");
         let examples: usize = micro.iter().map(PackedBatch::sequences).sum();
+        assert!(
+            examples <= self.settings.max_examples,
+            "a step has no more examples than have a place for their losses"
+        );
         let scalars = self.scalars(step, micro, examples);
         let votes = self.votes.take(step);
         self.device.enter_step(step + 1);
@@ -265,17 +269,18 @@ impl<D: Device> Learner<D> {
             device, encoder, state, student, inference, target, class_weights, gradients, batch, losses, ..
         } = self;
         device.replay(PassKey::Student { target: taught as u8, write }, batch, |device| {
-            encoder.forward(device, student, &state.student, batch, mask)?;
+            let mut pass = Pass { encoder, device, weights: &state.student, batch, mask };
+            pass.forward(student)?;
             let flow = student.gradients.as_mut().expect("the student's workspace is kept for the backward pass");
             let target = match taught {
                 Taught::No => None,
                 Taught::ByVotes => Some(&*target),
                 Taught::ByWeights => Some(&inference.logits),
             };
-            let (logits, weights) = (&student.logits, class_weights.as_ref());
-            device.enter(Scope::Loss);
-            device.distillation_loss(losses, &mut flow.d_logits, logits, target, weights, batch, kind)?;
-            encoder.backward(device, student, gradients, &state.student, batch, mask, write)
+            let inputs = LossInputs { logits: &student.logits, target, class_weights: class_weights.as_ref() };
+            pass.device.enter(Scope::Loss);
+            pass.device.distillation_loss(losses, &mut flow.d_logits, inputs, kind, batch)?;
+            pass.backward(student, &mut Sink { gradients, write })
         })
     }
 
@@ -385,7 +390,7 @@ fn forward_only<D: Device>(
     mask: Mask,
 ) -> Result<()> {
     let key = PassKey::Forward { weights: name, masks: mask.active.then_some(mask.pass) };
-    device.replay(key, batch, |device| encoder.forward(device, workspace, weights, batch, mask))
+    device.replay(key, batch, |device| Pass { encoder, device, weights, batch, mask }.forward(workspace))
 }
 
 /// Who made the target logits.

@@ -3,7 +3,10 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Distance, cpu::CpuDevice},
+    device::{
+        Capacity, Distance, Matrix, On, Rows,
+        cpu::{CpuBatch, CpuDevice},
+    },
     distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
     encoder::{Encoder, LastLayer},
     model::{Activation, BertConfig, Model},
@@ -144,6 +147,16 @@ pub fn learner_of(
     let capacity = capacity(batches);
     let device = CpuDevice::new(encoder.shape, capacity);
     Learner::new(device, encoder, settings, capacity, capacity, weights).unwrap()
+}
+
+/// Rows of `cols` numbers for the CPU device.
+pub fn matrix(values: &[f32], cols: usize) -> Matrix<CpuDevice> {
+    Matrix::from_values(values.to_vec(), cols)
+}
+
+/// What operations of the CPU device work on.
+pub fn on<'a>(weights: &'a Vec<f32>, batch: &'a CpuBatch, rows: Rows) -> On<'a, CpuDevice> {
+    On { weights, batch, rows }
 }
 
 /// The true gradient of a key bias is 0: it moves all scores of a row alike.

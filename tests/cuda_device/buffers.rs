@@ -1,10 +1,9 @@
 //! Buffers of the tests: matrices of given numbers in the device's precision, poisoned outputs, and what may be expected of results.
 
 use bertsd_cuda::device::{
-    Device,
-    cuda::{CudaDevice, Element},
+    Device, Matrix, On, RowStats, Rows,
+    cuda::{CudaBatch, CudaDevice, CudaParameters, Element},
 };
-use cudarc::driver::CudaSlice;
 
 use super::{
     support::{double, relative_error},
@@ -26,31 +25,46 @@ pub fn random<E: Element>(name: u32, len: usize, scale: f32, shift: f32) -> Vec<
     (0..len).map(|_| E::of(scale * stream.normal() as f32 + shift).value()).collect()
 }
 
-pub fn matrix<E: Element>(device: &CudaDevice<E>, values: &[f32]) -> CudaSlice<E> {
-    let mut matrix = device.matrix(values.len(), 1).unwrap();
-    let values: Vec<E> = values.iter().map(|&v| E::of(v)).collect();
-    let stream = matrix.stream().clone();
-    stream.memcpy_htod(&values, &mut matrix).unwrap();
+/// Rows of `cols` numbers, in the device's precision.
+pub fn matrix<D: Device>(device: &D, values: &[f32], cols: usize) -> Matrix<D> {
+    let mut matrix = device.matrix(values.len() / cols, cols).unwrap();
+    device.write_matrix(&mut matrix, values).unwrap();
     matrix
 }
 
-pub fn vector<E: Element>(device: &CudaDevice<E>, values: &[f32]) -> CudaSlice<f32> {
+pub fn vector<D: Device>(device: &D, values: &[f32]) -> D::Vector {
     let mut vector = device.vector(values.len()).unwrap();
     device.write_vector(&mut vector, values).unwrap();
     vector
 }
 
-/// NaN everywhere.
-pub fn poisoned_matrix<E: Element>(device: &CudaDevice<E>, len: usize) -> CudaSlice<E> {
-    matrix(device, &vec![f32::NAN; len])
+pub fn stats<D: Device>(device: &D, mean: &[f32], rstd: &[f32]) -> RowStats<D> {
+    RowStats { mean: vector(device, mean), rstd: vector(device, rstd) }
 }
 
-pub fn poisoned_vector<E: Element>(device: &CudaDevice<E>, len: usize) -> CudaSlice<f32> {
+/// NaN everywhere.
+pub fn poisoned_matrix<D: Device>(device: &D, rows: usize, cols: usize) -> Matrix<D> {
+    matrix(device, &vec![f32::NAN; rows * cols], cols)
+}
+
+pub fn poisoned_vector<D: Device>(device: &D, len: usize) -> D::Vector {
     vector(device, &vec![f32::NAN; len])
 }
 
-/// The first `len` numbers of a buffer that was poisoned; what lies behind them must still be.
-pub fn written<D: Device>(device: &D, matrix: &D::Matrix, len: usize, what: &str) -> Vec<f32> {
+pub fn poisoned_stats<D: Device>(device: &D, rows: usize) -> RowStats<D> {
+    let poison = vec![f32::NAN; rows];
+    stats(device, &poison, &poison)
+}
+
+/// What operations of a device work on.
+pub fn on<'a, E: Element>(weights: &'a CudaParameters<E>, batch: &'a CudaBatch, rows: Rows) -> On<'a, CudaDevice<E>> {
+    On { weights, batch, rows }
+}
+
+pub use tiny::on as on_cpu;
+
+/// The first `len` numbers of a buffer that was poisoned; what lies beyond them must still be.
+pub fn written<D: Device>(device: &D, matrix: &Matrix<D>, len: usize, what: &str) -> Vec<f32> {
     cut(device.read_matrix(matrix).unwrap().into_owned(), len, what)
 }
 
@@ -59,7 +73,7 @@ pub fn written_vector<D: Device>(device: &D, vector: &D::Vector, len: usize, wha
 }
 
 fn cut(mut values: Vec<f32>, len: usize, what: &str) -> Vec<f32> {
-    assert!(values[len..].iter().all(|v| v.is_nan()), "{what}: written behind the last row");
+    assert!(values[len..].iter().all(|v| v.is_nan()), "{what}: written beyond the last row");
     values.truncate(len);
     values
 }

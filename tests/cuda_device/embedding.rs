@@ -1,20 +1,20 @@
-//! Kernels of kernels/embedding.cu: the gather, the scatter of its gradient in order, what a step clears, and first rows.
+//! Kernels of kernels/embedding.cu: the gather, the scatter of its gradient in order, what a step clears, and first rows that come and go.
 
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Capacity, Device, Dropout, Mask, Shape, Site, StepScalars,
+        Capacity, Copies, Device, Dropout, EmbeddingOps, Mask, Memory, NormOps, On, Rows, Shape, Site, StepScalars,
         cpu::CpuDevice,
-        cuda::{Bf16, CudaDevice, Element},
+        cuda::{Bf16, Element},
     },
-    model::{BertConfig, Layout, View},
+    model::{BertConfig, Layout, View, layout::Linear},
     random::Philox,
 };
 
 use super::{
     buffers::{
-        assert_as_the_cpu, assert_close, matrix, poisoned_matrix, poisoned_vector, random, stored, vector, written,
-        written_vector,
+        assert_as_the_cpu, assert_close, matrix, on, on_cpu, poisoned_matrix, poisoned_stats, random, stats, stored,
+        written, written_vector,
     },
     reference::{self, Masks, dot},
     support::{self, double},
@@ -200,27 +200,31 @@ fn check<E: Element>(case: &Case) {
             let what = format!("{} {tokens} tokens of {width}, {types} types", E::NAME);
             let d_values = random::<E>(9, len, 1.0, 0.0);
             let exact = Exact::new::<E>(config, weights, packed, &d_values);
-            let mut x = poisoned_matrix(&device, len + width);
-            let [mut mean, mut rstd] = [0; 2].map(|_| poisoned_vector(&device, tokens + 1));
-            device.embed(&mut x, &mut mean, &mut rstd, &parameters, &batch, &tables, dropout()).unwrap();
-            let [mut cpu_x, mut cpu_mean, mut cpu_rstd] = [len, tokens, tokens].map(|len| vec![f32::NAN; len]);
-            let (y, statistics) = (&mut cpu_x, (&mut cpu_mean, &mut cpu_rstd));
-            cpu.embed(y, statistics.0, statistics.1, &cpu_weights, &cpu_batch, &tables, dropout()).unwrap();
+            let mut x = poisoned_matrix(&device, tokens + 1, width);
+            let mut stats = poisoned_stats(&device, tokens + 1);
+            let all = on(&parameters, &batch, Rows::Tokens);
+            device.embed(&mut x, &mut stats, &tables, dropout(), all).unwrap();
+            let mut cpu_x = poisoned_matrix(&cpu, tokens, width);
+            let mut cpu_stats = poisoned_stats(&cpu, tokens);
+            let of_cpu = on_cpu(&cpu_weights, &cpu_batch, Rows::Tokens);
+            cpu.embed(&mut cpu_x, &mut cpu_stats, &tables, dropout(), of_cpu).unwrap();
+            let cpu_x = cpu_x.elements();
             let found = written(&device, &x, len, &what);
-            assert_as_the_cpu::<E>(&found, &cpu_x, &exact.x, &stored::<E>(&exact.x), &what);
-            assert!(found.iter().zip(&cpu_x).all(|(&a, &b)| (a == 0.0) == (b == 0.0)), "{what}: the mask");
-            for (name, found, cpu, exact) in
-                [("mean", &mean, &cpu_mean, &exact.mean), ("1/σ", &rstd, &cpu_rstd, &exact.rstd)]
-            {
+            assert_as_the_cpu::<E>(&found, cpu_x, &exact.x, &stored::<E>(&exact.x), &what);
+            assert!(found.iter().zip(cpu_x).all(|(&a, &b)| (a == 0.0) == (b == 0.0)), "{what}: the mask");
+            for (name, found, cpu, exact) in [
+                ("mean", &stats.mean, &cpu_stats.mean, &exact.mean),
+                ("1/σ", &stats.rstd, &cpu_stats.rstd, &exact.rstd),
+            ] {
                 let found = written_vector(&device, found, tokens, &what);
                 assert_as_the_cpu::<f32>(&found, cpu, exact, exact, &format!("{what}, {name}"));
             }
-            let d_x = matrix(&device, &d_values);
-            device.embed_backward(&mut gradients, &d_x, &mean, &rstd, &parameters, &batch, &tables, dropout()).unwrap();
-            device.end_backward(&mut gradients, &batch).unwrap();
-            let (to, mean, rstd) = (&mut cpu_gradients, &cpu_mean, &cpu_rstd);
-            cpu.embed_backward(to, &d_values, mean, rstd, &cpu_weights, &cpu_batch, &tables, dropout()).unwrap();
-            cpu.end_backward(to, &cpu_batch).unwrap();
+            let d_x = matrix(&device, &d_values, width);
+            device.embed_backward(&mut gradients, &d_x, &stats, &tables, dropout(), all).unwrap();
+            device.end_backward(&mut gradients).unwrap();
+            let (to, d_x) = (&mut cpu_gradients, matrix(&cpu, &d_values, width));
+            cpu.embed_backward(to, &d_x, &cpu_stats, &tables, dropout(), of_cpu).unwrap();
+            cpu.end_backward(to).unwrap();
             exact.scatter(&mut exact_sums, config, packed, &exact.d_sum);
             exact.scatter(&mut plain_sums, config, packed, &stored::<E>(&exact.d_sum));
         }
@@ -310,18 +314,20 @@ fn words_and_positions_are_added_in_the_order_of_the_cpu() {
     let d_x = random::<f32>(9, packed.tokens() * 40, 1.0, 0.0);
     let mut cpu = CpuDevice::new(Shape::new(&config), capacity);
     let mut gpu = support::device::<f32>(Shape::new(&config), capacity);
-    let [mut x, mut mean, mut rstd] = [40, 1, 1].map(|width| vec![0.0; packed.tokens() * width]);
+    let (mut x, mut cpu_stats) = (poisoned_matrix(&cpu, packed.tokens(), 40), poisoned_stats(&cpu, packed.tokens()));
     let batch = support::upload(&mut cpu, &packed, capacity, &SCALARS);
     let parameters = cpu.parameters(&weights).unwrap();
     let mut expected = cpu.gradients(layout.len, &tables).unwrap();
-    cpu.embed(&mut x, &mut mean, &mut rstd, &parameters, &batch, &tables, dropout()).unwrap();
-    cpu.embed_backward(&mut expected, &d_x, &mean, &rstd, &parameters, &batch, &tables, dropout()).unwrap();
+    let of_cpu = on_cpu(&parameters, &batch, Rows::Tokens);
+    cpu.embed(&mut x, &mut cpu_stats, &tables, dropout(), of_cpu).unwrap();
+    cpu.embed_backward(&mut expected, &matrix(&cpu, &d_x, 40), &cpu_stats, &tables, dropout(), of_cpu).unwrap();
     let batch = support::upload(&mut gpu, &packed, capacity, &SCALARS);
     let parameters = gpu.parameters(&weights).unwrap();
     let mut found = gpu.gradients(layout.len, &tables).unwrap();
-    let (d_x, mean, rstd) = (matrix(&gpu, &d_x), vector(&gpu, &mean), vector(&gpu, &rstd));
-    gpu.embed_backward(&mut found, &d_x, &mean, &rstd, &parameters, &batch, &tables, dropout()).unwrap();
-    gpu.end_backward(&mut found, &batch).unwrap();
+    let (d_x, stats) = (matrix(&gpu, &d_x, 40), stats(&gpu, &cpu_stats.mean, &cpu_stats.rstd));
+    let all = on(&parameters, &batch, Rows::Tokens);
+    gpu.embed_backward(&mut found, &d_x, &stats, &tables, dropout(), all).unwrap();
+    gpu.end_backward(&mut found).unwrap();
     let (found, expected) = (gpu.read_gradients(&found).unwrap(), cpu.read_gradients(&expected).unwrap());
     assert_close(&found, &double(&expected), "all gradients of the embeddings");
     let zero = |values: &[f32]| values.iter().map(|v| v.to_bits() == 0).collect::<Vec<_>>();
@@ -329,17 +335,21 @@ fn words_and_positions_are_added_in_the_order_of_the_cpu() {
     assert_eq!(zero(&found[tables.position.range()]), zero(&expected[tables.position.range()]));
 }
 
-fn first_rows<E: Element>(width: usize, lengths: &[usize]) {
-    let config = config(width, 2);
-    let packed = repeating(&config, lengths, 6);
-    let capacity = capacity(std::slice::from_ref(&packed));
-    let mut device: CudaDevice<E> = support::device(Shape::new(&config), capacity);
-    let batch = support::upload(&mut device, &packed, capacity, &SCALARS);
+/// The first rows of x, and those rows among zeros: projections of a layer whose products are not looked at, or are 0.
+fn first_rows<D: Device>(mut device: D, packed: &PackedBatch, capacity: Capacity, width: usize, values: &[f32]) {
+    let batch = support::upload(&mut device, packed, capacity, &SCALARS);
     let (tokens, sequences) = (packed.tokens(), packed.sequences());
-    let values = random::<E>(4, tokens * width, 1.0, 0.0);
-    let x = matrix(&device, &values);
-    let mut first = poisoned_matrix(&device, (sequences + 1) * width);
-    device.gather_first(&mut first, &x, &batch).unwrap();
+    let layer = Linear {
+        weight: View { start: 0, len: 3 * width * width },
+        bias: View { start: 3 * width * width, len: 3 * width },
+    };
+    let parameters =
+        device.parameters(&random::<f32>(5, layer.bias.range().end.next_multiple_of(16), 1.0, 0.0)).unwrap();
+    let on = On { weights: &parameters, batch: &batch, rows: Rows::Tokens };
+    let x = matrix(&device, values, width);
+    let mut kv = poisoned_matrix(&device, tokens, 2 * width);
+    let [mut q, mut first] = [0; 2].map(|_| poisoned_matrix(&device, sequences + 1, width));
+    device.project_first(&mut kv, &mut q, &mut first, &x, layer, on).unwrap();
     let mut expected = vec![0.0; tokens * width];
     let mut rows = Vec::new();
     for &start in &packed.offsets[..sequences] {
@@ -348,21 +358,25 @@ fn first_rows<E: Element>(width: usize, lengths: &[usize]) {
         expected[row.clone()].copy_from_slice(&values[row]);
     }
     assert_eq!(written(&device, &first, sequences * width, "first rows"), rows);
-    let mut cpu = CpuDevice::new(Shape::new(&config), capacity);
-    let cpu_batch = support::upload(&mut cpu, &packed, capacity, &SCALARS);
-    let (mut cpu_first, mut cpu_d_x) = (vec![f32::NAN; sequences * width], vec![f32::NAN; tokens * width]);
-    cpu.gather_first(&mut cpu_first, &values, &cpu_batch).unwrap();
-    cpu.scatter_first(&mut cpu_d_x, &rows, &cpu_batch).unwrap();
-    assert_eq!((&cpu_first, &cpu_d_x), (&rows, &expected), "on the processor");
-    let mut d_x = poisoned_matrix(&device, (tokens + 1) * width);
-    device.scatter_first(&mut d_x, &first, &batch).unwrap();
+    let mut d_x = poisoned_matrix(&device, tokens + 1, width);
+    let (no_kv, no_q) = (device.matrix(tokens, 2 * width).unwrap(), device.matrix(sequences, width).unwrap());
+    device.project_first_backward_input(&mut d_x, &no_kv, &no_q, &first, layer, on).unwrap();
     assert_eq!(written(&device, &d_x, tokens * width, "all rows"), expected);
+}
+
+fn first_rows_on_both<E: Element>(width: usize, lengths: &[usize]) {
+    let config = config(width, 2);
+    let packed = repeating(&config, lengths, 6);
+    let capacity = capacity(std::slice::from_ref(&packed));
+    let values = random::<E>(4, packed.tokens() * width, 1.0, 0.0);
+    first_rows(support::device::<E>(Shape::new(&config), capacity), &packed, capacity, width, &values);
+    first_rows(CpuDevice::new(Shape::new(&config), capacity), &packed, capacity, width, &values);
 }
 
 #[test]
 fn first_rows_come_and_go() {
     for (width, lengths) in [(8, vec![1]), (72, vec![1, 1, 5, 70, 1]), (200, vec![33, 2, 1]), (1032, vec![3, 4])] {
-        first_rows::<f32>(width, &lengths);
-        first_rows::<Bf16>(width, &lengths);
+        first_rows_on_both::<f32>(width, &lengths);
+        first_rows_on_both::<Bf16>(width, &lengths);
     }
 }

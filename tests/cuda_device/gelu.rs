@@ -3,7 +3,7 @@
 
 use bertsd_cuda::{
     device::{
-        Device, Rows,
+        LinearOps, Matrix, Memory, Rows,
         cuda::{Element, Tf32},
     },
     model::Activation,
@@ -11,7 +11,7 @@ use bertsd_cuda::{
 use half::bf16;
 
 use super::{
-    buffers::factor,
+    buffers::{factor, on, on_cpu},
     linear_fixture::{Fixture, matrix, poisoned, written},
     reference::{self, erf},
     tiny,
@@ -65,15 +65,16 @@ fn every_size<E: Element>(activation: Activation) {
     let (x, d_y) = (matrix(&f.device, &u, WIDTH), matrix(&f.device, &ones, WIDTH));
     let [mut h, mut again, mut d_u] = [0; 3].map(|_| poisoned(&f.device, ROWS, WIDTH));
     let Fixture { device, batch, weights, .. } = &mut f;
-    device.linear_gelu(&mut h, None, &x, weights, batch, Rows::Tokens, layer).unwrap();
-    device
-        .linear_backward_input_gelu(&mut d_u, Some(&mut again), &d_y, &x, weights, batch, Rows::Tokens, layer)
-        .unwrap();
+    let all = on(weights, batch, Rows::Tokens);
+    device.linear_gelu(&mut h, None, &x, layer, all).unwrap();
+    device.linear_backward_input_gelu(&mut d_u, Some(&mut again), &d_y, &x, layer, all).unwrap();
     let (mut cpu, batch) = f.cpu();
-    let [mut cpu_h, mut cpu_again, mut cpu_d_u] = [0; 3].map(|_| vec![f32::NAN; ROWS * WIDTH]);
-    cpu.linear_gelu(&mut cpu_h, None, &u, &f.values, &batch, Rows::Tokens, layer).unwrap();
-    let (to, made) = (&mut cpu_d_u, Some(&mut cpu_again));
-    cpu.linear_backward_input_gelu(to, made, &ones, &u, &f.values, &batch, Rows::Tokens, layer).unwrap();
+    let of_cpu = |values: &[f32]| Matrix::from_values(values.to_vec(), WIDTH);
+    let [mut cpu_h, mut cpu_again, mut cpu_d_u] = [0; 3].map(|_| of_cpu(&[f32::NAN; ROWS * WIDTH]));
+    let (x, d_y, all) = (of_cpu(&u), of_cpu(&ones), on_cpu(&f.values, &batch, Rows::Tokens));
+    cpu.linear_gelu(&mut cpu_h, None, &x, layer, all).unwrap();
+    cpu.linear_backward_input_gelu(&mut cpu_d_u, Some(&mut cpu_again), &d_y, &x, layer, all).unwrap();
+    let [cpu_h, cpu_again, cpu_d_u] = [&cpu_h, &cpu_again, &cpu_d_u].map(Matrix::elements);
     // What bf16 rounds off, twice; of a denormal number at least a quantum.
     let rounding = |exact: f64| E::choose(2.0 * (exact.abs() / 512.0 + 9.2e-41), 1.4e-45);
     let check = |name: &str, found: &[f32], cpu: &[f32], exact: fn(f64, Activation) -> f64, of: fn(f64) -> f64| {
@@ -85,9 +86,9 @@ fn every_size<E: Element>(activation: Activation) {
             assert!((f64::from(found) - exact).abs() <= allowed + rounding(exact), "{what}, not {exact:e}");
         }
     };
-    check("GELU", &written(&h, ROWS * WIDTH), &cpu_h, reference::gelu, f64::abs);
-    check("GELU made again", &written(&again, ROWS * WIDTH), &cpu_again, reference::gelu, f64::abs);
-    check("slope", &written(&d_u, ROWS * WIDTH), &cpu_d_u, slope, |_| 1.0);
+    check("GELU", &written(&h, ROWS * WIDTH), cpu_h, reference::gelu, f64::abs);
+    check("GELU recomputed", &written(&again, ROWS * WIDTH), cpu_again, reference::gelu, f64::abs);
+    check("slope", &written(&d_u, ROWS * WIDTH), cpu_d_u, slope, |_| 1.0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use bertsd_cuda::{
     device::{
-        Capacity, Device, Dropout, Mask, Shape, Site, StepScalars, Write,
+        Capacity, Copies, Dropout, Head, HeadOps, Mask, Memory, Pooled, Rows, Shape, Sink, Site, StepScalars, Write,
         cpu::CpuDevice,
         cuda::{Bf16, CudaDevice, Element, Tf32},
     },
@@ -12,8 +12,8 @@ use bertsd_cuda::{
 
 use super::{
     buffers::{
-        assert_as_the_cpu, factors, matrix, poisoned_matrix, poisoned_vector, random, stored, summand, vector, written,
-        written_vector,
+        assert_as_the_cpu, factors, matrix, on, on_cpu, poisoned_matrix, poisoned_vector, random, stored, summand,
+        vector, written, written_vector,
     },
     reference::{self, Masks, dot, linear},
     support::{self, double},
@@ -34,7 +34,7 @@ fn config(sizes: &Sizes) -> BertConfig {
     BertConfig { hidden_size: sizes.width, heads: sizes.width / 8, labels: sizes.classes, ..tiny::config(1, 8, 1) }
 }
 
-/// Pooler and classifier behind other parameters, as in a model's arena.
+/// Pooler and classifier after other parameters, as in a model's arena.
 fn layers(sizes: &Sizes) -> (Linear, Linear, usize) {
     let mut end = 8;
     let mut view = |len: usize| {
@@ -92,38 +92,26 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize, [of_first, 
     let mut device: CudaDevice<E> = support::device(Shape::new(&config), capacity);
     let batch = support::upload(&mut device, &packed, capacity, &SCALARS);
     let parameters = device.parameters(&values).unwrap();
-    let first = matrix(&device, &first_values);
-    let room = sequences * width + 8;
-    let [mut found_pooled, mut found_dropped] = [0; 2].map(|_| poisoned_matrix(&device, room));
+    let head = Head { pooler, classifier, dropout: dropout() };
+    let first = matrix(&device, &first_values, width);
+    let [mut found_pooled, mut found_dropped] = [0; 2].map(|_| poisoned_matrix(&device, sequences + 1, width));
     let mut found_logits = poisoned_vector(&device, sequences * classes + 1);
-    device
-        .classify(
-            &mut found_pooled,
-            &mut found_dropped,
-            &mut found_logits,
-            &first,
-            &parameters,
-            &batch,
-            pooler,
-            classifier,
-            dropout(),
-        )
-        .unwrap();
+    let all = on(&parameters, &batch, Rows::Sequences);
+    device.classify(&mut found_pooled, &mut found_dropped, &mut found_logits, &first, head, all).unwrap();
     let mut cpu = CpuDevice::new(Shape::new(&config), capacity);
     let cpu_batch = support::upload(&mut cpu, &packed, capacity, &SCALARS);
-    let [mut cpu_pooled, mut cpu_dropped] = [0; 2].map(|_| vec![f32::NAN; sequences * width]);
+    let [mut cpu_pooled, mut cpu_dropped] = [0; 2].map(|_| poisoned_matrix(&cpu, sequences, width));
     let mut cpu_logits = vec![f32::NAN; sequences * classes];
-    let (to, logits) = ([&mut cpu_pooled, &mut cpu_dropped], &mut cpu_logits);
-    let [pooled_to, dropped_to] = to;
-    let (first_rows, drop) = (&first_values, dropout());
-    cpu.classify(pooled_to, dropped_to, logits, first_rows, &values, &cpu_batch, pooler, classifier, drop).unwrap();
+    let (cpu_first, of_cpu) = (matrix(&cpu, &first_values, width), on_cpu(&values, &cpu_batch, Rows::Sequences));
+    cpu.classify(&mut cpu_pooled, &mut cpu_dropped, &mut cpu_logits, &cpu_first, head, of_cpu).unwrap();
+    let (cpu_pooled, cpu_dropped) = (cpu_pooled.elements(), cpu_dropped.elements());
     let rows = |m| written(&device, m, sequences * width, &what);
     let part = |name: &str| format!("{what}: {name}");
-    assert_as_the_cpu::<E>(&rows(&found_pooled), &cpu_pooled, &pooled, &plain_pooled, &part("pooled"));
+    assert_as_the_cpu::<E>(&rows(&found_pooled), cpu_pooled, &pooled, &plain_pooled, &part("pooled"));
     let found = rows(&found_dropped);
-    assert_as_the_cpu::<E>(&found, &cpu_dropped, &dropped, &plain_dropped, &part("dropped"));
+    assert_as_the_cpu::<E>(&found, cpu_dropped, &dropped, &plain_dropped, &part("dropped"));
     assert!(found.iter().zip(&kept).all(|(&v, &f)| (v == 0.0) == (f == 0.0)), "{what}: the mask");
-    assert!(found.iter().zip(&cpu_dropped).all(|(&v, &c)| (v == 0.0) == (c == 0.0)), "{what}: the mask of the CPU");
+    assert!(found.iter().zip(cpu_dropped).all(|(&v, &c)| (v == 0.0) == (c == 0.0)), "{what}: the mask of the CPU");
     let found = written_vector(&device, &found_logits, sequences * classes, &what);
     let (exact, plain) = (logits_of(&dropped), logits_of(&plain_dropped));
     assert_as_the_cpu::<E>(&found, &cpu_logits, &exact, &plain, &part("logits"));
@@ -163,44 +151,25 @@ fn check<E: Element>(width: usize, classes: usize, sequences: usize, [of_first, 
     let mut gradients = device.gradients(len.max(tables.norm.beta.range().end), &tables).unwrap();
     let poison = vec![f32::NAN; gradients.arena.len()];
     device.write_gradients(&mut gradients, &poison).unwrap();
-    let mut found_d_first = poisoned_matrix(&device, room);
-    let mut cpu_d_first = vec![f32::NAN; sequences * width];
+    let mut found_d_first = poisoned_matrix(&device, sequences + 1, width);
+    let mut cpu_d_first = poisoned_matrix(&cpu, sequences, width);
     let mut cpu_gradients = cpu.gradients(gradients.arena.len(), &tables).unwrap();
-    let (cpu_pooled, cpu_dropped) = (rows(&found_pooled), rows(&found_dropped));
+    let [cpu_pooled, cpu_dropped] = [&found_pooled, &found_dropped].map(|found| matrix(&cpu, &rows(found), width));
     for (write, times) in [(Write::Overwrite, 1.0), (Write::Add, 2.0)] {
-        device
-            .classify_backward(
-                &mut found_d_first,
-                &mut gradients,
-                &d_logits,
-                &first,
-                &found_pooled,
-                &found_dropped,
-                &parameters,
-                &batch,
-                pooler,
-                classifier,
-                dropout(),
-                write,
-            )
-            .unwrap();
-        cpu.classify_backward(
-            &mut cpu_d_first,
-            &mut cpu_gradients,
-            &d_logits_values,
-            &first_values,
-            &cpu_pooled,
-            &cpu_dropped,
-            &values,
-            &cpu_batch,
-            pooler,
-            classifier,
-            dropout(),
-            write,
-        )
-        .unwrap();
+        let kept = Pooled { first: &first, pooled: &found_pooled, dropped: &found_dropped };
+        let mut sink = Sink { gradients: &mut gradients, write };
+        device.classify_backward(&mut found_d_first, &mut sink, &d_logits, kept, head, all).unwrap();
+        let kept = Pooled { first: &cpu_first, pooled: &cpu_pooled, dropped: &cpu_dropped };
+        let mut sink = Sink { gradients: &mut cpu_gradients, write };
+        cpu.classify_backward(&mut cpu_d_first, &mut sink, &d_logits_values, kept, head, of_cpu).unwrap();
         let found = written(&device, &found_d_first, sequences * width, &what);
-        assert_as_the_cpu::<E>(&found, &cpu_d_first, &d_first, &stored::<E>(&plain_d_first), &part("d_first"));
+        assert_as_the_cpu::<E>(
+            &found,
+            cpu_d_first.elements(),
+            &d_first,
+            &stored::<E>(&plain_d_first),
+            &part("d_first"),
+        );
         let found = device.read_gradients(&gradients).unwrap();
         let expected = cpu.read_gradients(&cpu_gradients).unwrap();
         for (i, (view, exact, plain)) in exact.iter().enumerate() {

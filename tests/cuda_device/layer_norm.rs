@@ -1,13 +1,14 @@
-//! Kernels of kernels/layer_norm.cu: forward, backward and the fold of its sums, with a warp a row and with a block a row.
+//! Kernels of kernels/layer_norm.cu: forward, backward and the fold of its sums, with a warp per row and with a block per row.
 
 mod extreme;
 
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Buffers, Capacity, Device, Dropout, Mask, PassKey, Rows, Shape, Site, StepScalars, Write,
+        BranchGradient, Buffers, Capacity, Copies, Dropout, Mask, Matrix, Memory, NormOps, Normed, PassKey, Passes,
+        RowStats, Rows, Shape, Sink, Site, StepScalars, Write,
         cpu::CpuDevice,
-        cuda::{Bf16, CudaDevice, CudaParameters, Element},
+        cuda::{Bf16, CudaDevice, CudaGradients, CudaParameters, Element},
     },
     model::{
         BertConfig, View,
@@ -15,12 +16,11 @@ use bertsd_cuda::{
     },
     random::Philox,
 };
-use cudarc::driver::CudaSlice;
 
 use super::{
     buffers::{
-        assert_as_the_cpu, assert_close, matrix, poisoned_matrix, poisoned_vector, random, stored, vector, written,
-        written_vector,
+        assert_as_the_cpu, assert_close, matrix, on, on_cpu as cpu_on, poisoned_matrix, poisoned_stats, random, stats,
+        stored, written, written_vector,
     },
     reference::{self, dot},
     support, tiny,
@@ -39,7 +39,7 @@ fn capacity(packed: &PackedBatch) -> Capacity {
     Capacity { tokens: packed.tokens() + 5, sequences: packed.sequences() + 3, length: 512 }
 }
 
-/// A norm behind other parameters.
+/// A norm after other parameters.
 fn norm(width: usize, number: usize) -> Norm {
     let start = 8 + 2 * width * number;
     Norm { gamma: View { start, len: width }, beta: View { start: start + width, len: width } }
@@ -58,7 +58,7 @@ fn mask() -> Mask {
 
 fn dropout(active: bool) -> Dropout {
     let mask = if active { mask() } else { Mask::none() };
-    mask.at(Site::Output { layer: 1 }, DROP_PROB)
+    mask.at(Site::Output(1), DROP_PROB)
 }
 
 /// What a row is multiplied by.
@@ -143,26 +143,32 @@ impl<E: Element> Bench<E> {
         Self { device, batch, weights, values, packed, rows, count }
     }
 
-    fn gradients(&self) -> <CudaDevice<E> as Buffers>::Gradients {
+    fn gradients(&self) -> CudaGradients {
         self.device.gradients(self.values.len(), &embeddings(self.values.len())).unwrap()
+    }
+
+    fn forward(
+        &mut self,
+        y: &mut Matrix<CudaDevice<E>>,
+        stats: &mut RowStats<CudaDevice<E>>,
+        r: &Matrix<CudaDevice<E>>,
+        norm: Norm,
+    ) {
+        let Self { device, batch, weights, rows, .. } = self;
+        device.layer_norm(y, stats, r, norm, on(weights, batch, *rows)).unwrap();
     }
 
     fn backward(
         &mut self,
-        [d_r, d_branch]: [&mut CudaSlice<E>; 2],
-        gradients: &mut <CudaDevice<E> as Buffers>::Gradients,
-        [d_y, r]: [&CudaSlice<E>; 2],
-        [mean, rstd]: [&CudaSlice<f32>; 2],
-        norm: Norm,
+        [d_r, d_branch]: [&mut Matrix<CudaDevice<E>>; 2],
+        (gradients, write): (&mut CudaGradients, Write),
+        d_y: &Matrix<CudaDevice<E>>,
+        kept: Normed<'_, CudaDevice<E>>,
         dropout: Dropout,
-        write: Write,
     ) {
         let Self { device, batch, weights, rows, .. } = self;
-        device
-            .layer_norm_backward(
-                d_r, d_branch, gradients, d_y, r, mean, rstd, weights, batch, *rows, norm, dropout, write,
-            )
-            .unwrap();
+        let (branch, mut sink) = (BranchGradient { d: d_branch, dropout }, Sink { gradients, write });
+        device.layer_norm_backward(d_r, branch, &mut sink, d_y, kept, on(weights, batch, *rows)).unwrap();
     }
 }
 
@@ -174,21 +180,17 @@ fn check<E: Element>(width: usize, lengths: &[usize], rows: Rows, active: bool) 
     // A mean far from 0 shows a variance computed in one pass.
     let (r_values, d_values) = (random::<E>(2, len, 1.0, 20.0), random::<E>(3, len, 1.0, 0.0));
     let exact = Exact::new(&r_values, &d_values, &bench.values[norm.gamma.range()], &bench.values[norm.beta.range()]);
-    let (r, d_y) = (matrix(&bench.device, &r_values), matrix(&bench.device, &d_values));
-    let room = len + width;
-    let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| poisoned_matrix(&bench.device, room));
-    let [mut mean, mut rstd] = [0; 2].map(|_| poisoned_vector(&bench.device, count + 1));
-    {
-        let Bench { device, batch, weights, .. } = &mut bench;
-        device.layer_norm(&mut y, &mut mean, &mut rstd, &r, weights, batch, rows, norm).unwrap();
-    }
+    let (r, d_y) = (matrix(&bench.device, &r_values, width), matrix(&bench.device, &d_values, width));
+    let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| poisoned_matrix(&bench.device, count + 1, width));
+    let mut stats = poisoned_stats(&bench.device, count + 1);
+    bench.forward(&mut y, &mut stats, &r, norm);
     let [cpu_y, cpu_mean, cpu_rstd, cpu_d_r, cpu_branch, cpu_d_gamma, cpu_d_beta] =
         on_cpu(&bench, &r_values, &d_values, norm, dropout(active));
     let found = written(&bench.device, &y, len, &what);
     assert_as_the_cpu::<E>(&found, &cpu_y, &exact.y, &stored::<E>(&exact.y), &what);
-    let found = written_vector(&bench.device, &mean, count, &what);
+    let found = written_vector(&bench.device, &stats.mean, count, &what);
     assert_as_the_cpu::<f32>(&found, &cpu_mean, &exact.mean, &exact.mean, &what);
-    let found = written_vector(&bench.device, &rstd, count, &what);
+    let found = written_vector(&bench.device, &stats.rstd, count, &what);
     assert_as_the_cpu::<f32>(&found, &cpu_rstd, &exact.rstd, &exact.rstd, &what);
 
     let mut gradients = bench.gradients();
@@ -197,9 +199,9 @@ fn check<E: Element>(width: usize, lengths: &[usize], rows: Rows, active: bool) 
     let branch: Vec<f64> =
         exact.d_r.iter().zip(factors(&bench.packed, rows, width, active)).map(|(d, f)| d * f).collect();
     for (write, times) in [(Write::Overwrite, 1.0), (Write::Add, 2.0)] {
-        let (outputs, inputs, statistics) = ([&mut d_r, &mut d_branch], [&d_y, &r], [&mean, &rstd]);
-        bench.backward(outputs, &mut gradients, inputs, statistics, norm, dropout(active), write);
-        bench.device.end_backward(&mut gradients, &bench.batch).unwrap();
+        let kept = Normed { r: &r, stats: &stats, norm };
+        bench.backward([&mut d_r, &mut d_branch], (&mut gradients, write), &d_y, kept, dropout(active));
+        bench.device.end_backward(&mut gradients).unwrap();
         let found = written(&bench.device, &d_r, len, &what);
         assert_as_the_cpu::<E>(&found, &cpu_d_r, &exact.d_r, &stored::<E>(&exact.d_r), &what);
         let found = written(&bench.device, &d_branch, len, &what);
@@ -274,9 +276,8 @@ fn many_norms_of_a_pass_are_folded_each_to_its_place() {
     let width = 24;
     let mut bench = Bench::<f32>::new(width, &[5, 8], Rows::Tokens, NORMS, capacity);
     let len = bench.count * width;
-    let (mean, rstd) =
-        (vector(&bench.device, &vec![0.25; bench.count]), vector(&bench.device, &vec![1.5; bench.count]));
-    let [mut d_r, mut d_branch] = [0; 2].map(|_| poisoned_matrix(&bench.device, len));
+    let stats = stats(&bench.device, &vec![0.25; bench.count], &vec![1.5; bench.count]);
+    let [mut d_r, mut d_branch] = [0; 2].map(|_| poisoned_matrix(&bench.device, bench.count, width));
     let mut gradients = bench.gradients();
     let before = random::<f32>(8, gradients.arena.len(), 1.0, 0.0);
     bench.device.write_gradients(&mut gradients, &before).unwrap();
@@ -294,55 +295,36 @@ fn many_norms_of_a_pass_are_folded_each_to_its_place() {
             expected[norm.gamma.start + i % width] += f64::from(d) * (f64::from(r) - 0.25) * 1.5;
             expected[norm.beta.start + i % width] += f64::from(d);
         }
-        let (r, d) = (matrix(&bench.device, &r), matrix(&bench.device, &d));
-        bench.backward(
-            [&mut d_r, &mut d_branch],
-            &mut gradients,
-            [&d, &r],
-            [&mean, &rstd],
-            norm,
-            dropout(false),
-            write,
-        );
+        let (r, d) = (matrix(&bench.device, &r, width), matrix(&bench.device, &d, width));
+        let kept = Normed { r: &r, stats: &stats, norm };
+        bench.backward([&mut d_r, &mut d_branch], (&mut gradients, write), &d, kept, dropout(false));
     }
-    bench.device.end_backward(&mut gradients, &bench.batch).unwrap();
+    bench.device.end_backward(&mut gradients).unwrap();
     assert_close(&bench.device.read_gradients(&gradients).unwrap(), &expected, "all norms");
     // Nothing is left in the slots.
-    bench.device.end_backward(&mut gradients, &bench.batch).unwrap();
+    bench.device.end_backward(&mut gradients).unwrap();
     assert_close(&bench.device.read_gradients(&gradients).unwrap(), &expected, "a second fold");
 }
 
 /// y, mean, 1/σ, d_r, d_branch, d_γ and d_β of the CPU device.
-#[allow(clippy::ptr_arg, reason = "the matrices of that device are vectors")]
-fn on_cpu<E: Element>(bench: &Bench<E>, r: &Vec<f32>, d_y: &Vec<f32>, norm: Norm, dropout: Dropout) -> [Vec<f32>; 7] {
-    let (width, len) = (norm.gamma.len, bench.count * norm.gamma.len);
+fn on_cpu<E: Element>(bench: &Bench<E>, r: &[f32], d_y: &[f32], norm: Norm, dropout: Dropout) -> [Vec<f32>; 7] {
+    let width = norm.gamma.len;
     let mut cpu = CpuDevice::new(Shape::new(&config(width)), capacity(&bench.packed));
     let batch = support::upload(&mut cpu, &bench.packed, capacity(&bench.packed), &SCALARS);
-    let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| vec![f32::NAN; len]);
-    let [mut mean, mut rstd] = [0; 2].map(|_| vec![f32::NAN; bench.count]);
+    let (r, d_y) = (matrix(&cpu, r, width), matrix(&cpu, d_y, width));
+    let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| poisoned_matrix(&cpu, bench.count, width));
+    let mut stats = poisoned_stats(&cpu, bench.count);
     let mut gradients = cpu.gradients(bench.values.len(), &embeddings(bench.values.len())).unwrap();
-    let (rows, to) = (bench.rows, [&mut d_r, &mut d_branch]);
-    cpu.layer_norm(&mut y, &mut mean, &mut rstd, r, &bench.values, &batch, rows, norm).unwrap();
-    let [d_r_to, d_branch_to] = to;
-    cpu.layer_norm_backward(
-        d_r_to,
-        d_branch_to,
-        &mut gradients,
-        d_y,
-        r,
-        &mean,
-        &rstd,
-        &bench.values,
-        &batch,
-        rows,
-        norm,
-        dropout,
-        Write::Overwrite,
-    )
-    .unwrap();
+    let all = cpu_on(&bench.values, &batch, bench.rows);
+    cpu.layer_norm(&mut y, &mut stats, &r, norm, all).unwrap();
+    let branch = BranchGradient { d: &mut d_branch, dropout };
+    let mut sink = Sink { gradients: &mut gradients, write: Write::Overwrite };
+    let kept = Normed { r: &r, stats: &stats, norm };
+    cpu.layer_norm_backward(&mut d_r, branch, &mut sink, &d_y, kept, all).unwrap();
     let gradients = cpu.read_gradients(&gradients).unwrap();
     let [d_gamma, d_beta] = [norm.gamma, norm.beta].map(|view| gradients[view.range()].to_vec());
-    [y, mean, rstd, d_r, d_branch, d_gamma, d_beta]
+    let [y, d_r, d_branch] = [&y, &d_r, &d_branch].map(|matrix| matrix.elements().clone());
+    [y, stats.mean, stats.rstd, d_r, d_branch, d_gamma, d_beta]
 }
 
 /// The same bits from a larger plan and from a recorded pass.
@@ -355,10 +337,10 @@ fn bits_do_not_depend_on_the_plan_or_on_recording() {
             Capacity { tokens: tokens + room, sequences: sequences + room, length }
         });
         let (norm, len) = (norm(width, 0), bench.count * width);
-        let r = matrix(&bench.device, &random::<Bf16>(5, len, 1.0, 0.0));
-        let d = matrix(&bench.device, &random::<Bf16>(6, len, 1.0, 0.0));
-        let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| poisoned_matrix(&bench.device, len));
-        let [mut mean, mut rstd] = [0; 2].map(|_| poisoned_vector(&bench.device, bench.count));
+        let r = matrix(&bench.device, &random::<Bf16>(5, len, 1.0, 0.0), width);
+        let d = matrix(&bench.device, &random::<Bf16>(6, len, 1.0, 0.0), width);
+        let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| poisoned_matrix(&bench.device, bench.count, width));
+        let mut stats = poisoned_stats(&bench.device, bench.count);
         let mut gradients = bench.gradients();
         let Bench { device, batch, weights, .. } = &mut bench;
         device.record(record);
@@ -367,23 +349,13 @@ fn bits_do_not_depend_on_the_plan_or_on_recording() {
             let write = Write::Overwrite;
             device
                 .replay(PassKey::Student { target: 0, write }, batch, |device| {
-                    device.layer_norm(&mut y, &mut mean, &mut rstd, &r, weights, batch, Rows::Tokens, norm)?;
-                    device.layer_norm_backward(
-                        &mut d_r,
-                        &mut d_branch,
-                        &mut gradients,
-                        &d,
-                        &r,
-                        &mean,
-                        &rstd,
-                        weights,
-                        batch,
-                        Rows::Tokens,
-                        norm,
-                        dropout(true),
-                        write,
-                    )?;
-                    device.end_backward(&mut gradients, batch)
+                    let all = on(weights, batch, Rows::Tokens);
+                    device.layer_norm(&mut y, &mut stats, &r, norm, all)?;
+                    let branch = BranchGradient { d: &mut d_branch, dropout: dropout(true) };
+                    let mut sink = Sink { gradients: &mut gradients, write };
+                    let kept = Normed { r: &r, stats: &stats, norm };
+                    device.layer_norm_backward(&mut d_r, branch, &mut sink, &d, kept, all)?;
+                    device.end_backward(&mut gradients)
                 })
                 .unwrap();
         }

@@ -8,7 +8,8 @@ mod extreme;
 
 use bertsd_cuda::{
     device::{
-        Device, Dropout, Mask, Rows, Site, Write,
+        Copies, Dropout, LinearOps, Mask, Matrix, Memory, Rows, Sink, Site, Write,
+        cpu::CpuDevice,
         cuda::{Element, Tf32},
     },
     model::Activation,
@@ -17,7 +18,7 @@ use bertsd_cuda::{
 use half::bf16;
 
 use super::{
-    buffers::{assert_as_good, assert_as_the_cpu, stored},
+    buffers::{assert_as_good, assert_as_the_cpu, on, on_cpu, stored},
     gelu::slope,
     linear_fixture::{Factors, Fixture, STEP, matrix, poisoned, written},
     reference::{self, Masks},
@@ -25,10 +26,16 @@ use super::{
     tiny,
 };
 
-const SITE: Site = Site::Output { layer: 1 };
+const SITE: Site = Site::Output(1);
 
 fn dropout() -> Dropout {
     Mask { philox: Philox::new(tiny::SEED), step: STEP, pass: 1, active: true }.at(SITE, 0.3)
+}
+
+use tiny::matrix as of_cpu;
+
+fn poisoned_of_cpu(rows: usize, cols: usize) -> Matrix<CpuDevice> {
+    of_cpu(&vec![f32::NAN; rows * cols], cols)
 }
 
 /// Rows of 1: as many tokens as sequences.
@@ -42,17 +49,19 @@ fn forward<E: Element>(f: &mut Fixture<E>) {
     let x = matrix(&f.device, &host, inputs);
     let [mut y, mut h, mut h_alone, mut u] = [0; 4].map(|_| poisoned(&f.device, rows, outputs));
     let Fixture { device, batch, weights, .. } = f;
-    device.linear(&mut y, &x, weights, batch, Rows::Tokens, layer).unwrap();
-    device.linear_gelu(&mut h, Some(&mut u), &x, weights, batch, Rows::Tokens, layer).unwrap();
-    device.linear_gelu(&mut h_alone, None, &x, weights, batch, Rows::Tokens, layer).unwrap();
+    let all = on(weights, batch, Rows::Tokens);
+    device.linear(&mut y, &x, layer, all).unwrap();
+    device.linear_gelu(&mut h, Some(&mut u), &x, layer, all).unwrap();
+    device.linear_gelu(&mut h_alone, None, &x, layer, all).unwrap();
     let [y, h, h_alone, u] = [y, h, h_alone, u].map(|buffer| written(&buffer, rows * outputs));
     let (mut cpu, cpu_batch) = f.cpu();
-    let [mut cpu_y, mut cpu_h, mut cpu_u] = [0; 3].map(|_| vec![f32::NAN; rows * outputs]);
-    cpu.linear(&mut cpu_y, &host, &f.values, &cpu_batch, Rows::Tokens, layer).unwrap();
-    cpu.linear_gelu(&mut cpu_h, Some(&mut cpu_u), &host, &f.values, &cpu_batch, Rows::Tokens, layer).unwrap();
-    f.check("y", &y, &cpu_y, |factors| f.product(&host, factors));
+    let [mut cpu_y, mut cpu_h, mut cpu_u] = [0; 3].map(|_| poisoned_of_cpu(rows, outputs));
+    let (cpu_x, all) = (of_cpu(&host, inputs), on_cpu(&f.values, &cpu_batch, Rows::Tokens));
+    cpu.linear(&mut cpu_y, &cpu_x, layer, all).unwrap();
+    cpu.linear_gelu(&mut cpu_h, Some(&mut cpu_u), &cpu_x, layer, all).unwrap();
+    f.check("y", &y, cpu_y.elements(), |factors| f.product(&host, factors));
     let gelu = |u: &[f64]| u.iter().map(|&u| reference::gelu(u, f.shape.activation)).collect::<Vec<_>>();
-    f.check("h", &h, &cpu_h, |factors| gelu(&f.product(&host, factors)));
+    f.check("h", &h, cpu_h.elements(), |factors| gelu(&f.product(&host, factors)));
     let of_stored = gelu(&double(&u));
     assert_as_good::<E>(&h, &of_stored, &stored::<E>(&of_stored), &format!("{}, h of u as it is stored", f.what));
     assert_eq!(u, y, "{}: u is y", f.what);
@@ -79,15 +88,18 @@ fn forward_with_masks<E: Element>(f: &mut Fixture<E>) {
         let zero = matrix(&f.device, &vec![0.0; rows * outputs], outputs);
         let [mut r, mut branch] = [0; 2].map(|_| poisoned(&f.device, rows, outputs));
         let Fixture { device, batch, weights, .. } = &mut *f;
-        device.linear_dropout_residual(&mut r, &x, &residual, weights, batch, kind, layer, dropout()).unwrap();
-        device.linear_dropout_residual(&mut branch, &x, &zero, weights, batch, kind, layer, dropout()).unwrap();
+        let all = on(weights, batch, kind);
+        device.linear_dropout_residual(&mut r, &x, &residual, layer, dropout(), all).unwrap();
+        device.linear_dropout_residual(&mut branch, &x, &zero, layer, dropout(), all).unwrap();
         let (found, branch) = (written(&r, rows * outputs), written(&branch, rows * outputs));
         let (mut cpu, cpu_batch) = f.cpu();
-        let [mut cpu_r, mut cpu_branch] = [0; 2].map(|_| vec![f32::NAN; rows * outputs]);
-        let zero = vec![0.0; rows * outputs];
-        for (r, residual) in [(&mut cpu_r, &host_residual), (&mut cpu_branch, &zero)] {
-            cpu.linear_dropout_residual(r, &host, residual, &f.values, &cpu_batch, kind, layer, dropout()).unwrap();
+        let [mut cpu_r, mut cpu_branch] = [0; 2].map(|_| poisoned_of_cpu(rows, outputs));
+        let (cpu_x, all) = (of_cpu(&host, inputs), on_cpu(&f.values, &cpu_batch, kind));
+        for (r, residual) in [(&mut cpu_r, &host_residual), (&mut cpu_branch, &vec![0.0; rows * outputs])] {
+            let residual = of_cpu(residual, outputs);
+            cpu.linear_dropout_residual(r, &cpu_x, &residual, layer, dropout(), all).unwrap();
         }
+        let (cpu_r, cpu_branch) = (cpu_r.elements(), cpu_branch.elements());
         let added = |factors| {
             let mut branch = f.product(&host, factors);
             for (i, v) in branch.iter_mut().enumerate() {
@@ -96,13 +108,13 @@ fn forward_with_masks<E: Element>(f: &mut Fixture<E>) {
             }
             branch
         };
-        f.check(&format!("r, {kind:?}"), &found, &cpu_r, |factors| {
+        f.check(&format!("r, {kind:?}"), &found, cpu_r, |factors| {
             added(factors).iter().zip(&host_residual).map(|(v, &residual)| v + f64::from(residual)).collect()
         });
-        f.check(&format!("what is added, {kind:?}"), &branch, &cpu_branch, added);
+        f.check(&format!("what is added, {kind:?}"), &branch, cpu_branch, added);
         // The very elements that the CPU device drops.
         let dropped = |values: &[f32]| values.iter().map(|&v| v == 0.0).collect::<Vec<_>>();
-        assert_eq!(dropped(&branch), dropped(&cpu_branch), "{}, {kind:?}", f.what);
+        assert_eq!(dropped(&branch), dropped(cpu_branch), "{}, {kind:?}", f.what);
     }
 }
 
@@ -114,26 +126,29 @@ fn backward_input<E: Element>(f: &mut Fixture<E>) {
     let [residual, u] = [&host_residual, &host_u].map(|values| matrix(&f.device, values, inputs));
     let [mut d_x, mut sum, mut d_u, mut h] = [0; 4].map(|_| poisoned(&f.device, rows, inputs));
     let Fixture { device, batch, weights, .. } = f;
-    device.linear_backward_input(&mut d_x, &d_y, None, weights, batch, Rows::Tokens, layer).unwrap();
-    device.linear_backward_input(&mut sum, &d_y, Some(&residual), weights, batch, Rows::Tokens, layer).unwrap();
-    device.linear_backward_input_gelu(&mut d_u, Some(&mut h), &d_y, &u, weights, batch, Rows::Tokens, layer).unwrap();
+    let all = on(weights, batch, Rows::Tokens);
+    device.linear_backward_input(&mut d_x, &d_y, None, layer, all).unwrap();
+    device.linear_backward_input(&mut sum, &d_y, Some(&residual), layer, all).unwrap();
+    device.linear_backward_input_gelu(&mut d_u, Some(&mut h), &d_y, &u, layer, all).unwrap();
     let [d_x, sum, d_u, h] = [d_x, sum, d_u, h].map(|buffer| written(&buffer, rows * inputs));
     let (mut cpu, cpu_batch) = f.cpu();
-    let [mut cpu_d_x, mut cpu_sum, mut cpu_d_u, mut cpu_h] = [0; 4].map(|_| vec![f32::NAN; rows * inputs]);
-    for (d_x, residual) in [(&mut cpu_d_x, None), (&mut cpu_sum, Some(&host_residual))] {
-        cpu.linear_backward_input(d_x, &host, residual, &f.values, &cpu_batch, Rows::Tokens, layer).unwrap();
+    let [mut cpu_d_x, mut cpu_sum, mut cpu_d_u, mut cpu_h] = [0; 4].map(|_| poisoned_of_cpu(rows, inputs));
+    let (d_y, all) = (of_cpu(&host, outputs), on_cpu(&f.values, &cpu_batch, Rows::Tokens));
+    let [residual, u] = [&host_residual, &host_u].map(|values| of_cpu(values, inputs));
+    for (d_x, residual) in [(&mut cpu_d_x, None), (&mut cpu_sum, Some(&residual))] {
+        cpu.linear_backward_input(d_x, &d_y, residual, layer, all).unwrap();
     }
-    let (to, made) = (&mut cpu_d_u, Some(&mut cpu_h));
-    cpu.linear_backward_input_gelu(to, made, &host, &host_u, &f.values, &cpu_batch, Rows::Tokens, layer).unwrap();
-    f.check("d_x", &d_x, &cpu_d_x, |factors| f.input_product(&host, factors));
+    cpu.linear_backward_input_gelu(&mut cpu_d_u, Some(&mut cpu_h), &d_y, &u, layer, all).unwrap();
+    let [cpu_d_x, cpu_sum, cpu_d_u, cpu_h] = [&cpu_d_x, &cpu_sum, &cpu_d_u, &cpu_h].map(Matrix::elements);
+    f.check("d_x", &d_x, cpu_d_x, |factors| f.input_product(&host, factors));
     let with = |other: &[f32], factors, by: &dyn Fn(f64, f64) -> f64| -> Vec<f64> {
         f.input_product(&host, factors).iter().zip(other).map(|(&d, &v)| by(d, f64::from(v))).collect()
     };
-    f.check("d_x with a residual", &sum, &cpu_sum, |factors| with(&host_residual, factors, &|d, v| d + v));
+    f.check("d_x with a residual", &sum, cpu_sum, |factors| with(&host_residual, factors, &|d, v| d + v));
     let activation = f.shape.activation;
-    f.check("d_u", &d_u, &cpu_d_u, |factors| with(&host_u, factors, &|d, u| d * slope(u, activation)));
+    f.check("d_u", &d_u, cpu_d_u, |factors| with(&host_u, factors, &|d, u| d * slope(u, activation)));
     let again = |_| host_u.iter().map(|&u| reference::gelu(f64::from(u), activation)).collect();
-    f.check("h made again", &h, &cpu_h, again);
+    f.check("h recomputed", &h, cpu_h, again);
 }
 
 fn backward_weight<E: Element>(f: &mut Fixture<E>) {
@@ -147,12 +162,15 @@ fn backward_weight<E: Element>(f: &mut Fixture<E>) {
     let mut gradients = f.gradients();
     let (mut cpu, cpu_batch) = f.cpu();
     let mut cpu_gradients = cpu.gradients(f.values.len(), &f.embeddings()).unwrap();
+    let (cpu_d_y, cpu_x) = (of_cpu(&host_d, outputs), of_cpu(&host_x, inputs));
     for (write, times) in [(Write::Overwrite, 1.0), (Write::Add, 2.0), (Write::Overwrite, 1.0)] {
-        let to = &mut cpu_gradients;
-        cpu.linear_backward_weight(to, &host_d, &host_x, &cpu_batch, Rows::Tokens, layer, write).unwrap();
-        let expected = cpu.read_gradients(to).unwrap();
-        let Fixture { device, batch, .. } = &mut *f;
-        device.linear_backward_weight(&mut gradients, &d_y, &x, batch, Rows::Tokens, layer, write).unwrap();
+        let mut sink = Sink { gradients: &mut cpu_gradients, write };
+        let all = on_cpu(&f.values, &cpu_batch, Rows::Tokens);
+        cpu.linear_backward_weight(&mut sink, &cpu_d_y, &cpu_x, layer, all).unwrap();
+        let expected = cpu.read_gradients(&cpu_gradients).unwrap();
+        let Fixture { device, batch, weights, .. } = &mut *f;
+        let mut sink = Sink { gradients: &mut gradients, write };
+        device.linear_backward_weight(&mut sink, &d_y, &x, layer, on(weights, batch, Rows::Tokens)).unwrap();
         let found = device.read_gradients(&gradients).unwrap();
         let scaled = |values: &[f64]| values.iter().map(|v| times * v).collect::<Vec<_>>();
         let what = |name| format!("{}, {name}, {write:?}", f.what);
@@ -180,34 +198,38 @@ fn project_first<E: Element>(lengths: &[usize], c: usize) {
     let mut kv = poisoned(&f.device, rows, 2 * c);
     let [mut q, mut first] = [0; 2].map(|_| poisoned(&f.device, sequences, c));
     let Fixture { device, batch, weights, .. } = &mut f;
-    device.project_first(&mut kv, &mut q, &mut first, &x, weights, batch, layer).unwrap();
+    device.project_first(&mut kv, &mut q, &mut first, &x, layer, on(weights, batch, Rows::Tokens)).unwrap();
     let starts: Vec<usize> = f.packed.offsets[..sequences].iter().map(|&start| start as usize).collect();
     let part = |all: &[f64], row: usize, from: usize, to: usize| all[(row * 3 + from) * c..(row * 3 + to) * c].to_vec();
     let (mut cpu, cpu_batch) = f.cpu();
-    let [mut cpu_kv, mut cpu_q, mut cpu_first] = [rows * 2, sequences, sequences].map(|n| vec![f32::NAN; n * c]);
-    cpu.project_first(&mut cpu_kv, &mut cpu_q, &mut cpu_first, &host, &f.values, &cpu_batch, layer).unwrap();
-    f.check("kv", &written(&kv, rows * 2 * c), &cpu_kv, |factors| {
+    let mut cpu_kv = poisoned_of_cpu(rows, 2 * c);
+    let [mut cpu_q, mut cpu_first] = [0; 2].map(|_| poisoned_of_cpu(sequences, c));
+    let all = on_cpu(&f.values, &cpu_batch, Rows::Tokens);
+    cpu.project_first(&mut cpu_kv, &mut cpu_q, &mut cpu_first, &of_cpu(&host, c), layer, all).unwrap();
+    let [cpu_kv, cpu_q, cpu_first] = [&cpu_kv, &cpu_q, &cpu_first].map(Matrix::elements);
+    f.check("kv", &written(&kv, rows * 2 * c), cpu_kv, |factors| {
         let all = f.product(&host, factors);
         (0..rows).flat_map(|row| part(&all, row, 1, 3)).collect()
     });
-    f.check("q", &written(&q, sequences * c), &cpu_q, |factors| {
+    f.check("q", &written(&q, sequences * c), cpu_q, |factors| {
         let all = f.product(&host, factors);
         starts.iter().flat_map(|&row| part(&all, row, 0, 1)).collect()
     });
-    assert_eq!(written(&first, sequences * c), cpu_first, "{}: first rows", f.what);
+    assert_eq!(&written(&first, sequences * c), cpu_first, "{}: first rows", f.what);
     let expected: Vec<f32> = starts.iter().flat_map(|&row| host[row * c..][..c].to_vec()).collect();
-    assert_eq!(cpu_first, expected, "{}: first rows", f.what);
+    assert_eq!(cpu_first, &expected, "{}: first rows", f.what);
 
     let (host_kv, host_q, host_residual) = (f.random(rows * 2 * c), f.random(sequences * c), f.random(sequences * c));
     let d_kv = matrix(&f.device, &host_kv, 2 * c);
     let [d_q, residual] = [&host_q, &host_residual].map(|values| matrix(&f.device, values, c));
-    let (mut d_x, mut scratch) = (poisoned(&f.device, rows, c), poisoned(&f.device, sequences, c));
+    let mut d_x = poisoned(&f.device, rows, c);
     let Fixture { device, batch, weights, .. } = &mut f;
-    device.project_first_backward_input(&mut d_x, &mut scratch, &d_kv, &d_q, &residual, weights, batch, layer).unwrap();
-    let (mut cpu_d_x, mut scratch) = (vec![f32::NAN; rows * c], vec![f32::NAN; sequences * c]);
-    let (d_kv, d_q, residual) = (&host_kv, &host_q, &host_residual);
-    let (to, scratch) = (&mut cpu_d_x, &mut scratch);
-    cpu.project_first_backward_input(to, scratch, d_kv, d_q, residual, &f.values, &cpu_batch, layer).unwrap();
+    let all = on(weights, batch, Rows::Tokens);
+    device.project_first_backward_input(&mut d_x, &d_kv, &d_q, &residual, layer, all).unwrap();
+    let mut cpu_d_x = poisoned_of_cpu(rows, c);
+    let (d_kv, d_q, residual) = (of_cpu(&host_kv, 2 * c), of_cpu(&host_q, c), of_cpu(&host_residual, c));
+    let all = on_cpu(&f.values, &cpu_batch, Rows::Tokens);
+    cpu.project_first_backward_input(&mut cpu_d_x, &d_kv, &d_q, &residual, layer, all).unwrap();
     let joined = |q: &[f32], kv: &[f32]| [q, kv].concat();
     let wide_kv: Vec<f32> = host_kv.chunks(2 * c).flat_map(|kv| joined(&vec![0.0; c], kv)).collect();
     let wide_q: Vec<f32> = host_q.chunks(c).flat_map(|q| joined(q, &vec![0.0; 2 * c])).collect();
@@ -225,7 +247,7 @@ fn project_first<E: Element>(lengths: &[usize], c: usize) {
     let of_kv = stored::<E>(&f.input_product(&wide_kv, Factors::AsMultiplied));
     let plain = stored::<E>(&summed(of_kv, Factors::AsMultiplied));
     let what = format!("{}, d_x of first tokens", f.what);
-    assert_as_the_cpu::<E>(&written(&d_x, rows * c), &cpu_d_x, &exact, &plain, &what);
+    assert_as_the_cpu::<E>(&written(&d_x, rows * c), cpu_d_x.elements(), &exact, &plain, &what);
 }
 
 fn at_every_tail<E: Element>() {
@@ -337,8 +359,10 @@ fn bits<E: Element>(spare: usize) -> [Vec<f32>; 3] {
     let mut y = poisoned(&f.device, rows, outputs);
     let mut gradients = f.gradients();
     let Fixture { device, batch, weights, .. } = &mut f;
-    device.linear(&mut y, &x, weights, batch, Rows::Tokens, layer).unwrap();
-    device.linear_backward_weight(&mut gradients, &d_y, &x, batch, Rows::Tokens, layer, Write::Overwrite).unwrap();
+    let all = on(weights, batch, Rows::Tokens);
+    device.linear(&mut y, &x, layer, all).unwrap();
+    let mut sink = Sink { gradients: &mut gradients, write: Write::Overwrite };
+    device.linear_backward_weight(&mut sink, &d_y, &x, layer, all).unwrap();
     let gradients = device.read_gradients(&gradients).unwrap();
     let of_layer = gradients[layer.weight.start..layer.bias.range().end].to_vec();
 
@@ -347,7 +371,7 @@ fn bits<E: Element>(spare: usize) -> [Vec<f32>; 3] {
     let d_y = f.random(rows * inputs);
     let (d_y, mut d_x) = (matrix(&f.device, &d_y, inputs), poisoned(&f.device, rows, outputs));
     let Fixture { device, batch, weights, layer, .. } = &mut f;
-    device.linear_backward_input(&mut d_x, &d_y, None, weights, batch, Rows::Tokens, *layer).unwrap();
+    device.linear_backward_input(&mut d_x, &d_y, None, *layer, on(weights, batch, Rows::Tokens)).unwrap();
     [written(&y, rows * outputs), of_layer, written(&d_x, rows * outputs)]
 }
 

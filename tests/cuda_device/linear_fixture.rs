@@ -1,9 +1,13 @@
 //! A linear layer with its weights and a batch, on a device; and buffers with NaN wherever nothing may be read or has to be written.
 
+use super::{
+    buffers::{self, assert_as_the_cpu, factor, stored},
+    reference, support, tiny,
+};
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Buffers, Capacity, Device, Shape, StepScalars,
+        Buffers, Capacity, Copies, Matrix, Memory, Shape, StepScalars,
         cpu::CpuDevice,
         cuda::{CudaBatch, CudaDevice, CudaGradients, CudaParameters, Element},
     },
@@ -12,15 +16,9 @@ use bertsd_cuda::{
         layout::{Embeddings, Linear},
     },
 };
-use cudarc::driver::CudaSlice;
-
-use super::{
-    buffers::{assert_as_the_cpu, factor, stored},
-    reference, support, tiny,
-};
 
 pub const STEP: u32 = 3;
-/// Rows of NaN behind the rows of a batch, in inputs and outputs.
+/// Rows of NaN beyond the rows of a batch, in inputs and outputs.
 const SPARE: usize = 70;
 
 /// A layer of I inputs and O outputs on a device whose hidden and intermediate sizes these are.
@@ -64,7 +62,7 @@ impl<E: Element> Fixture<E> {
         let mut device = support::device::<E>(shape, capacity);
         let scalars = StepScalars { step: STEP, ..StepScalars::default() };
         let batch = support::upload(&mut device, &packed, capacity, &scalars);
-        // A layer behind another parameter, so that its place in the arena matters.
+        // A layer after another parameter, so that its place in the arena matters.
         let (start, len) = (16, inputs * outputs);
         let bias = start + len;
         let layer = Linear { weight: View { start, len }, bias: View { start: bias, len: outputs } };
@@ -168,20 +166,19 @@ pub fn random<E: Element>(name: u32, len: usize) -> Vec<f32> {
     (0..len).map(|_| E::of(stream.normal() as f32).value()).collect()
 }
 
-pub fn matrix<E: Element>(device: &CudaDevice<E>, values: &[f32], cols: usize) -> CudaSlice<E> {
+pub fn matrix<E: Element>(device: &CudaDevice<E>, values: &[f32], cols: usize) -> Matrix<CudaDevice<E>> {
     let padding = std::iter::repeat_n(f32::NAN, SPARE * cols);
-    let values: Vec<E> = values.iter().copied().chain(padding).map(E::of).collect();
-    let mut buffer = device.matrix(values.len(), 1).unwrap();
-    buffer.stream().clone().memcpy_htod(&values, &mut buffer).unwrap();
-    buffer
+    let values: Vec<f32> = values.iter().copied().chain(padding).collect();
+    buffers::matrix(device, &values, cols)
 }
 
-pub fn poisoned<E: Element>(device: &CudaDevice<E>, rows: usize, cols: usize) -> CudaSlice<E> {
+pub fn poisoned<E: Element>(device: &CudaDevice<E>, rows: usize, cols: usize) -> Matrix<CudaDevice<E>> {
     matrix(device, &vec![f32::NAN; rows * cols], cols)
 }
 
-/// The first `len` numbers, all of them written; what lies behind is not.
-pub fn written<E: Element>(buffer: &CudaSlice<E>, len: usize) -> Vec<f32> {
+/// The first `len` numbers, all of them written; what lies beyond is not.
+pub fn written<E: Element>(matrix: &Matrix<CudaDevice<E>>, len: usize) -> Vec<f32> {
+    let buffer = matrix.elements();
     let values: Vec<f32> = buffer.stream().clone_dtoh(buffer).unwrap().into_iter().map(E::value).collect();
     assert!(values[len..].iter().all(|v| v.is_nan()), "rows beyond the batch are left alone");
     values[..len].to_vec()

@@ -2,7 +2,9 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Distance, LossKind, Shape, StepScalars, cpu::CpuDevice, cuda::CudaDevice},
+    device::{
+        Capacity, Copies, Distance, LossInputs, LossKind, LossOps, Shape, StepScalars, cpu::CpuDevice, cuda::CudaDevice,
+    },
     model::BertConfig,
 };
 
@@ -82,8 +84,8 @@ impl Input {
         let mut d_logits = poisoned_vector(device, len + case.classes);
         let logits = vector(device, &self.logits);
         let [target, weights] = [&self.target, &self.weights].map(|v| v.as_ref().map(|v| vector(device, v)));
-        let (target, weights) = (target.as_ref(), weights.as_ref());
-        device.distillation_loss(&mut losses, &mut d_logits, &logits, target, weights, &batch, case.kind).unwrap();
+        let inputs = LossInputs { logits: &logits, target: target.as_ref(), class_weights: weights.as_ref() };
+        device.distillation_loss(&mut losses, &mut d_logits, inputs, case.kind, &batch).unwrap();
         let d_logits = written_vector(device, &d_logits, len, &format!("{case:?}"));
         (device.read_vector(&losses).unwrap().into_owned(), d_logits)
     }
@@ -93,8 +95,9 @@ impl Input {
         let mut device = CpuDevice::new(Shape::new(&config(case.classes)), capacity);
         let batch = support::upload(&mut device, &self.packed, capacity, &SCALARS);
         let (mut losses, mut d_logits) = (vec![f32::NAN; 2 * self.slots], vec![f32::NAN; self.logits.len()]);
-        let (target, weights) = (self.target.as_ref(), self.weights.as_ref());
-        device.distillation_loss(&mut losses, &mut d_logits, &self.logits, target, weights, &batch, case.kind).unwrap();
+        let (target, class_weights) = (self.target.as_ref(), self.weights.as_ref());
+        let inputs = LossInputs { logits: &self.logits, target, class_weights };
+        device.distillation_loss(&mut losses, &mut d_logits, inputs, case.kind, &batch).unwrap();
         (losses, d_logits)
     }
 }

@@ -19,6 +19,7 @@ mod linear;
 mod linear_fixture;
 mod loss;
 mod optimizer;
+mod short_buffers;
 mod support;
 mod training;
 mod votes;

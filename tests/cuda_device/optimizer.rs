@@ -2,7 +2,7 @@
 
 use bertsd_cuda::{
     device::{
-        Capacity, Device, Mean, OptimizerOps, Shape, Teacher, TrainingState, Update,
+        Capacity, Copies, Device, Mean, Memory, OptimizerOps, Shape, Teacher, TrainingState, Update,
         cpu::CpuDevice,
         cuda::{Bf16, CudaDevice, CudaParameters, Element},
     },
@@ -124,7 +124,8 @@ fn arenas<D: Device>(device: &D, state: &TrainingState<D>) -> Vec<(String, Vec<f
 fn assert_copies<E: Element>(device: &CudaDevice<E>, state: &TrainingState<CudaDevice<E>>) {
     let check = |what: &str, parameters: &CudaParameters<E>| {
         let Some(working) = &parameters.working else { return };
-        let (copy, master) = (device.read_matrix(working).unwrap(), device.read_parameters(parameters).unwrap());
+        let copy = working.stream().clone_dtoh(working).unwrap().into_iter().map(E::value);
+        let (copy, master): (Vec<f32>, _) = (copy.collect(), device.read_parameters(parameters).unwrap());
         assert!(copy.iter().zip(master.iter()).all(|(&c, &m)| c == E::of(m).value()), "{what}");
     };
     check("student", &state.student);

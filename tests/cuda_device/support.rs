@@ -6,7 +6,7 @@ use std::{env, path::Path, sync::Once};
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Capacity, Device, Shape, StepScalars,
+        Capacity, Device, Passes, Shape, StepScalars,
         cuda::{CudaDevice, Element},
     },
 };

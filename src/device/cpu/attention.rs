@@ -1,8 +1,8 @@
-//! Variable-length self-attention, forward and backward, one task a (sequence, head).
+//! Variable-length self-attention, forward and backward, one task per (sequence, head).
 //!
 //! Queries are taken `QUERIES` at a time, so that the probabilities of a task ([QUERIES, S]) stay in the second-level cache and no
-//! S × S matrix exists. The forward pass keeps the log-sum-exp of each row; the backward pass makes the probabilities
-//! again: P = exp(q kᵀ/√D − lse), with f the dropout factors and δ = d_ctx · ctx,
+//! S × S matrix exists. The forward pass keeps the log-sum-exp of each row; the backward pass recomputes the
+//! probabilities: P = exp(q kᵀ/√D − lse), with f the dropout factors and δ = d_ctx · ctx,
 //! d_v = (P ∘ f)ᵀ d_ctx, d_s = P ∘ (f ∘ (d_ctx vᵀ) − δ), d_q = d_s k / √D, d_k = d_sᵀ q / √D.
 
 use std::cell::RefCell;
@@ -10,12 +10,88 @@ use std::cell::RefCell;
 use multiversion::multiversion;
 
 use super::{
+    CpuDevice, attention_first,
     batch::CpuBatch,
     dropout::fill_factors,
     math::{exp, max, sum_by, sum_by2},
-    matrix::{Into, MatMut, MatRef, matmul},
+    product::{Into, MatMut, MatRef, matmul},
 };
-use crate::device::{Dropout, Shape};
+use crate::{
+    Result,
+    device::{
+        Attended, AttendedFirst, AttentionOps, Dropout, Matrix, Shape,
+        attention::{check, check_first},
+    },
+};
+
+impl AttentionOps for CpuDevice {
+    fn attention(
+        &mut self,
+        ctx: &mut Matrix<Self>,
+        lse: &mut Vec<f32>,
+        qkv: &Matrix<Self>,
+        dropout: Dropout,
+        batch: &CpuBatch,
+    ) -> Result<()> {
+        check(&self.shape, batch, lse, &[("ctx", ctx)], &[("qkv", qkv)]);
+        forward(ctx.top_mut(batch.tokens()), lse, &qkv.elements, dropout, batch, &self.shape);
+        Ok(())
+    }
+
+    fn attention_backward(
+        &mut self,
+        d_qkv: &mut Matrix<Self>,
+        d_ctx: &Matrix<Self>,
+        kept: Attended<'_, Self>,
+        dropout: Dropout,
+        batch: &CpuBatch,
+    ) -> Result<()> {
+        let (of_c, of_3c) = ([("d_ctx", d_ctx), ("ctx", kept.ctx)], [("d_qkv", &*d_qkv), ("qkv", kept.qkv)]);
+        check(&self.shape, batch, kept.lse, &of_c, &of_3c);
+        let input = Kept { d_ctx: &d_ctx.elements, qkv: &kept.qkv.elements, ctx: &kept.ctx.elements, lse: kept.lse };
+        backward(d_qkv.top_mut(batch.tokens()), input, dropout, batch, &self.shape);
+        Ok(())
+    }
+
+    fn attention_first(
+        &mut self,
+        ctx: &mut Matrix<Self>,
+        lse: &mut Vec<f32>,
+        q: &Matrix<Self>,
+        kv: &Matrix<Self>,
+        dropout: Dropout,
+        batch: &CpuBatch,
+    ) -> Result<()> {
+        check_first(&self.shape, batch, lse, &[("ctx", ctx), ("q", q)], &[("kv", kv)]);
+        let lse = &mut lse[..batch.sequences() * self.shape.heads];
+        let inputs = (&q.elements[..], &kv.elements[..]);
+        attention_first::forward(ctx.top_mut(batch.sequences()), lse, inputs, dropout, batch, &self.shape);
+        Ok(())
+    }
+
+    fn attention_first_backward(
+        &mut self,
+        d_q: &mut Matrix<Self>,
+        d_kv: &mut Matrix<Self>,
+        d_ctx: &Matrix<Self>,
+        kept: AttendedFirst<'_, Self>,
+        dropout: Dropout,
+        batch: &CpuBatch,
+    ) -> Result<()> {
+        let of_sequences = [("d_q", &*d_q), ("d_ctx", d_ctx), ("q", kept.q), ("ctx", kept.ctx)];
+        check_first(&self.shape, batch, kept.lse, &of_sequences, &[("d_kv", d_kv), ("kv", kept.kv)]);
+        let input = attention_first::Kept {
+            d_ctx: &d_ctx.elements,
+            ctx: &kept.ctx.elements,
+            lse: kept.lse,
+            q: &kept.q.elements,
+            kv: &kept.kv.elements,
+        };
+        let (d_q, d_kv) = (d_q.top_mut(batch.sequences()), d_kv.top_mut(batch.tokens()));
+        attention_first::backward(d_q, d_kv, input, dropout, batch, &self.shape);
+        Ok(())
+    }
+}
 
 /// Rows of queries that are worked on together.
 const QUERIES: usize = 64;
@@ -71,7 +147,7 @@ impl<'a> Task<'a> {
     }
 
     /// [S, D] of a packed [T, C].
-    fn head_of(&self, x: &'a [f32]) -> MatRef<'a> {
+    fn head_columns(&self, x: &'a [f32]) -> MatRef<'a> {
         let (c, d) = (self.shape.hidden, self.shape.head_size);
         let tokens = self.batch.sequence(self.b);
         MatRef::new(&x[tokens.start * c + self.head * d..], tokens.len(), d, c)
@@ -137,13 +213,13 @@ impl Split for Forward<'_> {
     }
 }
 
-pub fn attention(
+fn forward(
     ctx: &mut [f32], // [T, C]
     lse: &mut [f32], // [H, T]
     qkv: &[f32],     // [T, 3C]
+    dropout: Dropout,
     batch: &CpuBatch,
     shape: &Shape,
-    dropout: Dropout,
 ) {
     let tokens = batch.tokens();
     let outputs =
@@ -221,23 +297,25 @@ impl Split for Backward<'_> {
     }
 }
 
-pub fn attention_backward(
-    d_qkv: &mut [f32], // [T, 3C]
-    d_ctx: &[f32],     // [T, C]
-    qkv: &[f32],       // [T, 3C]
-    ctx: &[f32],       // [T, C]
-    lse: &[f32],       // [H, T]
-    batch: &CpuBatch,
-    shape: &Shape,
-    dropout: Dropout,
-) {
+/// What the backward pass reads.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    d_ctx: &'a [f32], // [T, C]
+    qkv: &'a [f32],   // [T, 3C]
+    ctx: &'a [f32],   // [T, C]
+    lse: &'a [f32],   // [H, T]
+}
+
+/// Overwrites d_qkv [T, 3C].
+fn backward(d_qkv: &mut [f32], kept: Kept, dropout: Dropout, batch: &CpuBatch, shape: &Shape) {
+    let Kept { d_ctx, qkv, ctx, lse } = kept;
     let (tokens, c, d) = (batch.tokens(), shape.hidden, shape.head_size);
     let (d_q, rest) = MatMut::dense(d_qkv, tokens, 3 * c).split_at_col(c);
     let (d_k, d_v) = rest.split_at_col(c);
     for_each_task(Backward { d_q, d_k, d_v }, batch, shape, &|task, out: Backward| {
         let (length, start) = (task.length(), batch.sequence(task.b).start);
         let (q, k, v) = (task.part(qkv, 0), task.part(qkv, 1), task.part(qkv, 2));
-        let d_out = task.head_of(d_ctx);
+        let d_out = task.head_columns(d_ctx);
         let lse = &lse[task.head * tokens + start..][..length];
         let Backward { mut d_q, mut d_k, mut d_v } = out;
         let block_len = QUERIES.min(length) * length;

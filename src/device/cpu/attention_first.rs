@@ -1,6 +1,6 @@
 //! Attention of each sequence's first token only, for the last layer: classification reads no other row of it.
 //!
-//! One task a sequence. Per head: p = softmax(k q / √D) [S], ctx = (p ∘ f) v [D]; backward as in `attention`, with d_q one
+//! One task per sequence. Per head: p = softmax(k q / √D) [S], ctx = (p ∘ f) v [D]; backward as in `attention`, with d_q one
 //! row and d_k, d_v outer products. Work is T·C, bound by reading keys and values once. The dropout mask is that of query 0.
 
 use multiversion::multiversion;
@@ -11,7 +11,7 @@ use super::{
     batch::CpuBatch,
     dropout::fill_factors,
     math::{exp, max, sum_by, sum_by2},
-    matrix::MatMut,
+    product::MatMut,
 };
 use crate::device::{Dropout, Shape};
 
@@ -35,14 +35,13 @@ fn mask_row(length: usize, head: usize) -> usize {
     head * length * length.next_multiple_of(Dropout::GROUP)
 }
 
-pub fn attention_first(
-    ctx: &mut [f32], // [B, C]
-    lse: &mut [f32], // [B, H]
-    q: &[f32],       // [B, C]
-    kv: &[f32],      // [T, 2C]
+pub fn forward(
+    ctx: &mut [f32],           // [B, C]
+    lse: &mut [f32],           // [B, H]
+    (q, kv): (&[f32], &[f32]), // [B, C], [T, 2C]
+    dropout: Dropout,
     batch: &CpuBatch,
     shape: &Shape,
-    dropout: Dropout,
 ) {
     let sizes = Sizes::new(shape);
     let (c, heads) = (sizes.c, sizes.heads);
@@ -50,26 +49,31 @@ pub fn attention_first(
         |(b, (ctx, lse))| {
             let tokens = batch.sequence(b);
             let length = tokens.len();
-            let kv = &kv[tokens.start * 2 * c..tokens.end * 2 * c];
+            let inputs = (&q[b * c..][..c], &kv[tokens.start * 2 * c..tokens.end * 2 * c]);
+            let masks = Masks { dropout, slot: batch.packed.slots[b] };
             with_scratch(2 * length, |scratch| {
                 let (p, factors) = scratch.split_at_mut(length);
-                sequence_forward(ctx, lse, p, factors, &q[b * c..][..c], kv, &sizes, batch.packed.slots[b], dropout);
+                sequence_forward(ctx, lse, (p, factors), inputs, &sizes, masks);
             });
         },
     );
 }
 
+/// The masks of a sequence.
+#[derive(Clone, Copy)]
+struct Masks {
+    dropout: Dropout,
+    slot: u32,
+}
+
 #[multiversion(targets = "simd")]
 fn sequence_forward(
-    ctx: &mut [f32],     // [C]
-    lse: &mut [f32],     // [H]
-    p: &mut [f32],       // [S]
-    factors: &mut [f32], // [S]
-    q: &[f32],           // [C]
-    kv: &[f32],          // [S, 2C]
+    ctx: &mut [f32],                        // [C]
+    lse: &mut [f32],                        // [H]
+    (p, factors): (&mut [f32], &mut [f32]), // [S] each, scratch
+    (q, kv): (&[f32], &[f32]),              // [C], [S, 2C]
     sizes: &Sizes,
-    slot: u32,
-    dropout: Dropout,
+    masks: Masks,
 ) {
     let &Sizes { c, d, scale, .. } = sizes;
     for (head, lse) in lse.iter_mut().enumerate() {
@@ -84,8 +88,8 @@ fn sequence_forward(
         }
         let sum = sum_by(p, |v| v);
         *lse = largest + sum.ln();
-        if dropout.is_active() {
-            fill_factors(factors, dropout, slot, mask_row(p.len(), head));
+        if masks.dropout.is_active() {
+            fill_factors(factors, masks.dropout, masks.slot, mask_row(p.len(), head));
             for (p, &f) in p.iter_mut().zip(&*factors) {
                 *p *= f;
             }
@@ -103,44 +107,35 @@ fn sequence_forward(
     }
 }
 
+/// What the backward pass reads: of the batch, or of one sequence.
+#[derive(Clone, Copy)]
+pub struct Kept<'a> {
+    pub d_ctx: &'a [f32], // [B, C], or [C]
+    pub ctx: &'a [f32],   // [B, C], or [C]
+    pub lse: &'a [f32],   // [B, H], or [H]
+    pub q: &'a [f32],     // [B, C], or [C]
+    pub kv: &'a [f32],    // [T, 2C], or [S, 2C]
+}
+
 /// Overwrites d_q [B, C] and d_kv [T, 2C].
-pub fn attention_first_backward(
-    d_q: &mut [f32],
-    d_kv: &mut [f32],
-    (d_ctx, ctx, lse): (&[f32], &[f32], &[f32]),
-    (q, kv): (&[f32], &[f32]),
-    batch: &CpuBatch,
-    shape: &Shape,
-    dropout: Dropout,
-) {
+pub fn backward(d_q: &mut [f32], d_kv: &mut [f32], kept: Kept, dropout: Dropout, batch: &CpuBatch, shape: &Shape) {
     let sizes = Sizes::new(shape);
     let (c, heads) = (sizes.c, sizes.heads);
     let task = |b: usize, d_q: &mut [f32], d_kv: MatMut| {
         let tokens = batch.sequence(b);
         let row = b * c..(b + 1) * c;
-        let input = Input {
-            d_ctx: &d_ctx[row.clone()],
-            ctx: &ctx[row.clone()],
-            lse: &lse[b * heads..(b + 1) * heads],
-            q: &q[row],
-            kv: &kv[tokens.start * 2 * c..tokens.end * 2 * c],
+        let own = Kept {
+            d_ctx: &kept.d_ctx[row.clone()],
+            ctx: &kept.ctx[row.clone()],
+            lse: &kept.lse[b * heads..(b + 1) * heads],
+            q: &kept.q[row],
+            kv: &kept.kv[tokens.start * 2 * c..tokens.end * 2 * c],
         };
-        with_scratch(tokens.len(), |factors| {
-            sequence_backward(d_q, d_kv, factors, input, &sizes, batch.packed.slots[b], dropout);
-        });
+        let masks = Masks { dropout, slot: batch.packed.slots[b] };
+        with_scratch(tokens.len(), |factors| sequence_backward(d_q, d_kv, factors, own, &sizes, masks));
     };
     let d_kv = MatMut::dense(d_kv, batch.tokens(), 2 * sizes.c);
     recurse(0, batch.sequences(), d_q, d_kv, (batch, sizes.c), &task);
-}
-
-/// What the backward pass of a sequence reads.
-#[derive(Clone, Copy)]
-struct Input<'a> {
-    d_ctx: &'a [f32], // [C]
-    ctx: &'a [f32],   // [C]
-    lse: &'a [f32],   // [H]
-    q: &'a [f32],     // [C]
-    kv: &'a [f32],    // [S, 2C]
 }
 
 #[multiversion(targets = "simd")]
@@ -148,23 +143,22 @@ fn sequence_backward(
     d_q: &mut [f32],     // [C]
     mut d_kv: MatMut,    // [S, 2C]
     factors: &mut [f32], // [S]
-    input: Input,
+    kept: Kept,
     sizes: &Sizes,
-    slot: u32,
-    dropout: Dropout,
+    masks: Masks,
 ) {
     let &Sizes { c, d, scale, .. } = sizes;
     d_q.fill(0.0);
-    for (head, &lse) in input.lse.iter().enumerate() {
+    for (head, &lse) in kept.lse.iter().enumerate() {
         let span = head * d..(head + 1) * d;
-        let (q, d_ctx) = (&input.q[span.clone()], &input.d_ctx[span.clone()]);
-        let delta = sum_by2(d_ctx, &input.ctx[span.clone()], |a, b| a * b);
+        let (q, d_ctx) = (&kept.q[span.clone()], &kept.d_ctx[span.clone()]);
+        let delta = sum_by2(d_ctx, &kept.ctx[span.clone()], |a, b| a * b);
         factors.fill(1.0);
-        if dropout.is_active() {
-            fill_factors(factors, dropout, slot, mask_row(factors.len(), head));
+        if masks.dropout.is_active() {
+            fill_factors(factors, masks.dropout, masks.slot, mask_row(factors.len(), head));
         }
         let d_q = &mut d_q[span.clone()];
-        for (j, row) in input.kv.chunks_exact(2 * c).enumerate() {
+        for (j, row) in kept.kv.chunks_exact(2 * c).enumerate() {
             let (k, v) = (&row[span.clone()], &row[c..][span.clone()]);
             let p = exp(scale * sum_by2(k, q, |a, b| a * b) - lse);
             let d_s = scale * p * (factors[j] * sum_by2(d_ctx, v, |a, b| a * b) - delta);

@@ -2,33 +2,38 @@
 
 use std::ops::Range;
 
-use super::super::{Capacity, Rows, StepScalars};
-use crate::data::PackedBatch;
-
-/// One occurrence list of a token id: tokens `order[range]` of the batch have it.
-#[derive(Clone, Debug)]
-pub struct Run {
-    pub id: u32,
-    pub range: Range<usize>,
-}
+use crate::{
+    Result,
+    data::PackedBatch,
+    device::{Capacity, Limits, Rows, Shape, StepScalars, Uploaded, batch_index::Index},
+};
 
 /// Buffers are as large as the capacity from the start; an upload allocates nothing.
 #[derive(Debug)]
 pub struct CpuBatch {
     pub packed: PackedBatch,
     pub scalars: StepScalars,
-    /// Position in its sequence, of each token.
-    pub positions: Vec<u32>, // [T]
-    /// Slot of its sequence, of each token.
-    pub token_slots: Vec<u32>, // [T]
-    /// Tokens by id, equal ids in order of appearance: the fixed order of the embedding gradient's sums.
-    pub order: Vec<u32>, // [T]
-    pub runs: Vec<Run>,
+    capacity: Capacity,
+    shape: Shape,
+    limits: Limits,
+    positions: Vec<u32>,   // [T]
+    token_slots: Vec<u32>, // [T]
+    order: Vec<u32>,       // [T]
+    runs: usize,
+    run_ids: Vec<u32>,    // [T]
+    run_starts: Vec<u32>, // [T + 1]
+}
+
+impl Uploaded for CpuBatch {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
 }
 
 impl CpuBatch {
-    pub fn with_capacity(capacity: Capacity) -> Self {
+    pub(super) fn new(shape: Shape, capacity: Capacity) -> Self {
         let (tokens, sequences) = (capacity.tokens, capacity.sequences);
+        let of_tokens = || vec![0; tokens];
         Self {
             packed: PackedBatch {
                 ids: Vec::with_capacity(tokens),
@@ -38,35 +43,31 @@ impl CpuBatch {
                 slots: Vec::with_capacity(sequences),
             },
             scalars: StepScalars::default(),
-            positions: Vec::with_capacity(tokens),
-            token_slots: Vec::with_capacity(tokens),
-            order: Vec::with_capacity(tokens),
-            runs: Vec::with_capacity(tokens),
+            capacity,
+            shape,
+            limits: Limits::default(),
+            positions: of_tokens(),
+            token_slots: of_tokens(),
+            order: of_tokens(),
+            runs: 0,
+            run_ids: of_tokens(),
+            run_starts: vec![0; tokens + 1],
         }
     }
 
-    pub fn fill(&mut self, source: &PackedBatch, scalars: StepScalars) {
+    pub(super) fn fill(&mut self, source: &PackedBatch, scalars: StepScalars) -> Result<()> {
+        self.limits = Limits::new(source, self.capacity, &self.shape)?;
         self.packed.clone_from(source);
         self.scalars = scalars;
-        self.positions.clear();
-        self.token_slots.clear();
-        for b in 0..self.sequences() {
-            let tokens = self.sequence(b);
-            self.positions.extend(0..tokens.len() as u32);
-            self.token_slots.extend(std::iter::repeat_n(source.slots[b], tokens.len()));
-        }
-        self.order.clear();
-        self.order.extend(0..source.ids.len() as u32);
-        self.order.sort_unstable_by_key(|&t| (source.ids[t as usize], t));
-        self.runs.clear();
-        let mut start = 0;
-        for end in 1..=self.order.len() {
-            let id = source.ids[self.order[start] as usize];
-            if end == self.order.len() || source.ids[self.order[end] as usize] != id {
-                self.runs.push(Run { id, range: start..end });
-                start = end;
-            }
-        }
+        let index = Index {
+            positions: &mut self.positions,
+            token_slots: &mut self.token_slots,
+            order: &mut self.order[..self.limits.tokens],
+            run_ids: &mut self.run_ids,
+            run_starts: &mut self.run_starts,
+        };
+        self.runs = index.fill(source);
+        Ok(())
     }
 
     pub fn sequences(&self) -> usize {
@@ -77,16 +78,25 @@ impl CpuBatch {
         self.packed.tokens()
     }
 
-    pub fn rows(&self, rows: Rows) -> usize {
-        match rows {
-            Rows::Tokens => self.tokens(),
-            Rows::Sequences => self.sequences(),
-        }
+    /// The words of the batch, ascending.
+    pub fn run_ids(&self) -> &[u32] {
+        &self.run_ids[..self.runs]
+    }
+
+    /// Tokens of the `run`-th word, in order of appearance.
+    pub fn run(&self, run: usize) -> &[u32] {
+        &self.order[self.run_starts[run] as usize..self.run_starts[run + 1] as usize]
     }
 
     /// Tokens of sequence b.
     pub fn sequence(&self, b: usize) -> Range<usize> {
         self.packed.offsets[b] as usize..self.packed.offsets[b + 1] as usize
+    }
+
+    /// Position in its sequence of token t.
+    #[inline(always)]
+    pub fn position(&self, t: usize) -> u32 {
+        self.positions[t]
     }
 
     /// Slot and position of a row, which address its dropout mask.

@@ -3,89 +3,132 @@
 //! The backward pass gathers the sum again instead of keeping it. Each row of each table is written by one thread, which adds
 //! its tokens in order of appearance: no atomics, the same bits every time.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{
-    batch::{CpuBatch, Run},
+    CpuDevice,
+    batch::CpuBatch,
     dropout::drop_row,
     layer_norm::{self, BLOCK},
     math::add,
-    matrix::MatMut,
+    memory::CpuGradients,
+    product::MatMut,
 };
 use crate::{
-    device::{Dropout, Rows, Write},
+    Result,
+    device::{Dropout, EmbeddingOps, Matrix, On, RowStats, Rows, Write, embedding::check},
     model::layout::Embeddings,
 };
 
-/// The three tables.
+impl EmbeddingOps for CpuDevice {
+    fn embed(
+        &mut self,
+        x: &mut Matrix<Self>,
+        stats: &mut RowStats<Self>,
+        table: &Embeddings,
+        dropout: Dropout,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check("embed", &self.shape, x, stats, table, on);
+        let (tokens, tables) = (on.batch.tokens(), Tables::new(on, table, dropout));
+        let (width, eps) = (tables.width, self.shape.layer_norm_eps);
+        let x = x.top_mut(tokens).par_chunks_mut(BLOCK * width);
+        let [mean, rstd] = [&mut stats.mean, &mut stats.rstd].map(|of| of[..tokens].par_chunks_mut(BLOCK));
+        (x, mean, rstd)
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(block, (x, mean, rstd))| block_forward(x, mean, rstd, &tables, block * BLOCK, eps));
+        Ok(())
+    }
+
+    fn embed_backward(
+        &mut self,
+        gradients: &mut CpuGradients,
+        d_x: &Matrix<Self>,
+        stats: &RowStats<Self>,
+        table: &Embeddings,
+        dropout: Dropout,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check("embed backward", &self.shape, d_x, stats, table, on);
+        gradients.touch(on.batch);
+        let (tokens, tables) = (on.batch.tokens(), Tables::new(on, table, dropout));
+        let (width, blocks) = (tables.width, tokens.div_ceil(BLOCK));
+        let input = Input { d_x: d_x.top(tokens), mean: &stats.mean, rstd: &stats.rstd };
+        // The first half holds the sums [blocks, 2C], the second each block's copy of a row of r and of d_y.
+        let (sums, rows) = self.scratch.row_sums[..blocks * 4 * width].split_at_mut(blocks * 2 * width);
+        let d_sum = &mut self.scratch.d_sum[..tokens * width];
+        (d_sum.par_chunks_mut(BLOCK * width), sums.par_chunks_mut(2 * width), rows.par_chunks_mut(2 * width))
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(block, (d_sum, sums, rows))| block_backward(d_sum, sums, rows, &tables, input, block * BLOCK));
+        let arena = &mut gradients.arena;
+        layer_norm::fold_row_sums(arena, sums, table.norm, Write::Add);
+        let (d_sum, words) = (&*d_sum, table.word.len / width);
+        scatter_words(
+            MatMut::dense(&mut arena[table.word.range()], words, width),
+            0,
+            0..on.batch.run_ids().len(),
+            on.batch,
+            d_sum,
+        );
+        scatter_positions(&mut arena[table.position.range()], width, on.batch, d_sum);
+        scatter_types(&mut arena[table.kind.range()], width, on.batch, d_sum);
+        Ok(())
+    }
+
+    fn begin_step(&mut self, gradients: &mut CpuGradients, table: &Embeddings) -> Result<()> {
+        gradients.clear_rows();
+        for view in [table.position, table.kind, table.norm.gamma, table.norm.beta] {
+            gradients.arena[view.range()].fill(0.0);
+        }
+        Ok(())
+    }
+}
+
+/// The three tables, and what becomes of a row of their sum.
 #[derive(Clone, Copy)]
 struct Tables<'a> {
     word: &'a [f32],     // [V, C]
     position: &'a [f32], // [positions, C]
     kind: &'a [f32],     // [types, C]
+    gamma: &'a [f32],    // [C]
+    beta: &'a [f32],     // [C]
     width: usize,
+    batch: &'a CpuBatch,
+    dropout: Dropout,
 }
 
 impl<'a> Tables<'a> {
-    fn new(weights: &'a [f32], table: &Embeddings) -> Self {
-        Self {
-            word: &weights[table.word.range()],
-            position: &weights[table.position.range()],
-            kind: &weights[table.kind.range()],
-            width: table.norm.gamma.len,
-        }
+    fn new(on: On<'a, CpuDevice>, table: &Embeddings, dropout: Dropout) -> Self {
+        let [word, position, kind, gamma, beta] =
+            [table.word, table.position, table.kind, table.norm.gamma, table.norm.beta]
+                .map(|view| &on.weights[view.range()]);
+        Self { word, position, kind, gamma, beta, width: gamma.len(), batch: on.batch, dropout }
     }
 
     /// word + type + position, in the order in which `transformers` adds them.
     #[inline(always)]
-    fn gather(&self, row: &mut [f32], batch: &CpuBatch, t: usize) {
+    fn gather(&self, row: &mut [f32], t: usize) {
+        let batch = self.batch;
         let of = |table: &'a [f32], i: u32| &table[i as usize * self.width..][..self.width];
         let word = of(self.word, batch.packed.ids[t]);
         let kind = of(self.kind, batch.packed.types[t]);
-        let position = of(self.position, batch.positions[t]);
+        let position = of(self.position, batch.position(t));
         for (((x, &w), &k), &p) in row.iter_mut().zip(word).zip(kind).zip(position) {
             *x = (w + k) + p;
         }
     }
 }
 
-pub fn embed(
-    x: &mut [f32],    // [T, C]
-    mean: &mut [f32], // [T]
-    rstd: &mut [f32], // [T]
-    weights: &[f32],
-    batch: &CpuBatch,
-    table: &Embeddings,
-    dropout: Dropout,
-    eps: f32,
-) {
-    let tables = Tables::new(weights, table);
-    let width = tables.width;
-    let (gamma, beta) = (&weights[table.norm.gamma.range()], &weights[table.norm.beta.range()]);
-    (x.par_chunks_mut(BLOCK * width), mean.par_chunks_mut(BLOCK), rstd.par_chunks_mut(BLOCK))
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(block, (x, mean, rstd))| {
-            block_forward(x, mean, rstd, &tables, batch, block * BLOCK, (gamma, beta), dropout, eps);
-        });
-}
-
 #[multiversion(targets = "simd")]
-fn block_forward(
-    x: &mut [f32],
-    mean: &mut [f32],
-    rstd: &mut [f32],
-    tables: &Tables,
-    batch: &CpuBatch,
-    first: usize,
-    (gamma, beta): (&[f32], &[f32]),
-    dropout: Dropout,
-    eps: f32,
-) {
-    let width = tables.width;
+fn block_forward(x: &mut [f32], mean: &mut [f32], rstd: &mut [f32], tables: &Tables, first: usize, eps: f32) {
+    let &Tables { gamma, beta, width, batch, dropout, .. } = tables;
     for (i, row) in x.chunks_exact_mut(width).enumerate() {
-        tables.gather(row, batch, first + i);
+        tables.gather(row, first + i);
         (mean[i], rstd[i]) = layer_norm::statistics(row, eps);
         for ((v, &g), &b) in row.iter_mut().zip(gamma).zip(beta) {
             *v = ((*v - mean[i]) * rstd[i]).mul_add(g, b);
@@ -95,94 +138,47 @@ fn block_forward(
     }
 }
 
-/// Buffers of the backward pass, besides the gradients.
-pub struct Scratch<'a> {
-    pub d_sum: &'a mut [f32],   // [T, C]
-    pub partial: &'a mut [f32], // [T / BLOCK rounded up, 4C]
-}
-
-/// Adds to the gradients of the tables and of the layer norm.
-pub fn embed_backward(
-    gradients: &mut [f32],
-    scratch: Scratch,
-    d_x: &[f32],
-    (mean, rstd): (&[f32], &[f32]),
-    weights: &[f32],
-    batch: &CpuBatch,
-    table: &Embeddings,
-    dropout: Dropout,
-) {
-    let tables = Tables::new(weights, table);
-    let width = tables.width;
-    let gamma = &weights[table.norm.gamma.range()];
-    let blocks = batch.tokens().div_ceil(BLOCK);
-    // The first half of `partial` holds the sums [blocks, 2C], the second each block's copy of a row of r and of d_y.
-    let (sums, rows) = scratch.partial.split_at_mut(blocks * 2 * width);
-    (scratch.d_sum.par_chunks_mut(BLOCK * width), sums.par_chunks_mut(2 * width), rows.par_chunks_mut(2 * width))
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(block, (d_sum, sums, rows))| {
-            let input = Input { first: block * BLOCK, d_x, mean, rstd, gamma };
-            block_backward(d_sum, sums, rows, &tables, batch, input, dropout);
-        });
-    layer_norm::fold_partials(gradients, sums, table.norm, Write::Add);
-    let d_sum = &*scratch.d_sum;
-    let vocabulary = table.word.len / width;
-    scatter_words(MatMut::dense(&mut gradients[table.word.range()], vocabulary, width), 0, &batch.runs, batch, d_sum);
-    scatter_positions(&mut gradients[table.position.range()], width, batch, d_sum);
-    scatter_types(&mut gradients[table.kind.range()], width, batch, d_sum);
-}
-
-/// What a block of the backward pass reads, its first token being `first`.
+/// What the backward pass reads.
 #[derive(Clone, Copy)]
 struct Input<'a> {
-    first: usize,
-    d_x: &'a [f32],
-    mean: &'a [f32],
-    rstd: &'a [f32],
-    gamma: &'a [f32],
+    d_x: &'a [f32],  // [T, C]
+    mean: &'a [f32], // [T]
+    rstd: &'a [f32], // [T]
 }
 
 #[multiversion(targets = "simd")]
-fn block_backward(
-    d_sum: &mut [f32],
-    sums: &mut [f32],
-    rows: &mut [f32],
-    tables: &Tables,
-    batch: &CpuBatch,
-    input: Input,
-    dropout: Dropout,
-) {
-    let width = tables.width;
+fn block_backward(d_sum: &mut [f32], sums: &mut [f32], rows: &mut [f32], tables: &Tables, input: Input, first: usize) {
+    let &Tables { gamma, width, batch, dropout, .. } = tables;
     sums.fill(0.0);
     let (d_gamma, d_beta) = sums.split_at_mut(width);
     let (r, d_y) = rows.split_at_mut(width);
     for (i, d_sum) in d_sum.chunks_exact_mut(width).enumerate() {
-        let t = input.first + i;
-        tables.gather(r, batch, t);
+        let t = first + i;
+        tables.gather(r, t);
         d_y.copy_from_slice(&input.d_x[t * width..(t + 1) * width]);
         let (slot, position) = batch.place(Rows::Tokens, t);
         drop_row(d_y, dropout, slot, position * width);
-        layer_norm::row_backward(d_sum, d_gamma, d_beta, d_y, r, (input.mean[t], input.rstd[t]), input.gamma);
+        layer_norm::row_backward(d_sum, d_gamma, d_beta, d_y, r, (input.mean[t], input.rstd[t]), gamma);
     }
 }
 
 /// Rows `first..` of the word table, and the runs (ascending ids) that fall into them.
-fn scatter_words(mut rows: MatMut, first: usize, runs: &[Run], batch: &CpuBatch, d_sum: &[f32]) {
-    const RUNS_A_TASK: usize = 32;
-    if runs.len() > RUNS_A_TASK {
-        let half = runs.len() / 2;
-        let at = runs[half].id as usize;
+fn scatter_words(mut rows: MatMut, first: usize, runs: Range<usize>, batch: &CpuBatch, d_sum: &[f32]) {
+    const RUNS_PER_TASK: usize = 32;
+    let ids = batch.run_ids();
+    if runs.len() > RUNS_PER_TASK {
+        let half = runs.start + runs.len() / 2;
+        let at = ids[half] as usize;
         let (low, high) = rows.split_at_row(at - first);
         rayon::join(
-            || scatter_words(low, first, &runs[..half], batch, d_sum),
-            || scatter_words(high, at, &runs[half..], batch, d_sum),
+            || scatter_words(low, first, runs.start..half, batch, d_sum),
+            || scatter_words(high, at, half..runs.end, batch, d_sum),
         );
         return;
     }
     for run in runs {
-        let row = rows.row(run.id as usize - first);
-        add_rows(row, d_sum, batch.order[run.range.clone()].iter().map(|&t| t as usize));
+        let row = rows.row(ids[run] as usize - first);
+        add_rows(row, d_sum, batch.run(run).iter().map(|&t| t as usize));
     }
 }
 

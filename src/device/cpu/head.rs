@@ -2,13 +2,63 @@
 
 use multiversion::multiversion;
 
-use super::{batch::CpuBatch, dropout::drop_row, linear, math::tanh};
+use super::{CpuDevice, batch::CpuBatch, dropout::drop_row, linear, math::tanh};
 use crate::{
-    device::{Dropout, Rows, Write},
-    model::layout::Linear,
+    Result,
+    device::{Dropout, Head, HeadOps, Matrix, On, Pooled, Rows, Sink, head::check},
 };
 
-/// `x = dropout(x)`, one row a sequence.
+impl HeadOps for CpuDevice {
+    fn classify(
+        &mut self,
+        pooled: &mut Matrix<Self>,
+        dropped: &mut Matrix<Self>,
+        logits: &mut Vec<f32>,
+        first: &Matrix<Self>,
+        head: Head,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check(head, logits, &[("pooled", pooled), ("dropped", dropped), ("the first rows", first)], on);
+        let Head { pooler, classifier, dropout } = head;
+        let rows = on.batch.sequences();
+        let (pooled, dropped) = (pooled.top_mut(rows), dropped.top_mut(rows));
+        linear::linear(pooled, first.top(rows), on.weights, rows, pooler);
+        tanh_in_place(pooled);
+        dropped.copy_from_slice(pooled);
+        drop_rows(dropped, on.batch, pooler.bias.len, dropout);
+        linear::linear(&mut logits[..rows * classifier.bias.len], dropped, on.weights, rows, classifier);
+        Ok(())
+    }
+
+    fn classify_backward(
+        &mut self,
+        d_first: &mut Matrix<Self>,
+        sink: &mut Sink<'_, Self>,
+        d_logits: &Vec<f32>,
+        kept: Pooled<'_, Self>,
+        head: Head,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let Pooled { first, pooled, dropped } = kept;
+        let matrices = [("d_first", &*d_first), ("the first rows", first), ("pooled", pooled), ("dropped", dropped)];
+        check(head, d_logits, &matrices, on);
+        let Head { pooler, classifier, dropout } = head;
+        let rows = on.batch.sequences();
+        let (arena, d_logits) = (&mut sink.gradients.arena, &d_logits[..rows * classifier.bias.len]);
+        let d_pooled = &mut self.scratch.d_first[..rows * pooler.bias.len];
+        linear::linear_backward_weight(arena, d_logits, dropped.top(rows), rows, classifier, sink.write);
+        linear::linear_backward_input(d_pooled, d_logits, None, on.weights, rows, classifier);
+        drop_rows(d_pooled, on.batch, pooler.bias.len, dropout);
+        for (d, &y) in d_pooled.iter_mut().zip(pooled.top(rows)) {
+            *d *= 1.0 - y * y;
+        }
+        linear::linear_backward_weight(arena, d_pooled, first.top(rows), rows, pooler, sink.write);
+        linear::linear_backward_input(d_first.top_mut(rows), d_pooled, None, on.weights, rows, pooler);
+        Ok(())
+    }
+}
+
+/// `x = dropout(x)`, one row per sequence.
 #[multiversion(targets = "simd")]
 fn drop_rows(x: &mut [f32], batch: &CpuBatch, width: usize, dropout: Dropout) {
     for (b, row) in x.chunks_exact_mut(width).enumerate() {
@@ -22,55 +72,4 @@ fn tanh_in_place(x: &mut [f32]) {
     for v in x {
         *v = tanh(*v);
     }
-}
-
-pub fn classify(
-    pooled: &mut [f32],  // [B, C]
-    dropped: &mut [f32], // [B, C]
-    logits: &mut [f32],  // [B, N]
-    first: &[f32],       // [B, C]
-    weights: &[f32],
-    batch: &CpuBatch,
-    pooler: Linear,
-    classifier: Linear,
-    dropout: Dropout,
-) {
-    let rows = batch.sequences();
-    linear::linear(pooled, first, weights, rows, pooler);
-    tanh_in_place(pooled);
-    dropped.copy_from_slice(pooled);
-    drop_rows(dropped, batch, pooler.bias.len, dropout);
-    linear::linear(logits, dropped, weights, rows, classifier);
-}
-
-/// What the forward pass kept.
-pub struct Kept<'a> {
-    pub first: &'a [f32],   // [B, C]
-    pub pooled: &'a [f32],  // [B, C]
-    pub dropped: &'a [f32], // [B, C]
-}
-
-/// Overwrites d_first; `scratch` [B, C].
-pub fn classify_backward(
-    d_first: &mut [f32],
-    gradients: &mut [f32],
-    scratch: &mut [f32],
-    d_logits: &[f32],
-    kept: Kept,
-    weights: &[f32],
-    batch: &CpuBatch,
-    pooler: Linear,
-    classifier: Linear,
-    dropout: Dropout,
-    write: Write,
-) {
-    let rows = batch.sequences();
-    linear::linear_backward_weight(gradients, d_logits, kept.dropped, rows, classifier, write);
-    linear::linear_backward_input(scratch, d_logits, None, weights, rows, classifier);
-    drop_rows(scratch, batch, pooler.bias.len, dropout);
-    for (d, &y) in scratch.iter_mut().zip(kept.pooled) {
-        *d *= 1.0 - y * y;
-    }
-    linear::linear_backward_weight(gradients, scratch, kept.first, rows, pooler, write);
-    linear::linear_backward_input(d_first, scratch, None, weights, rows, pooler);
 }

@@ -7,12 +7,14 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{
-    batch::CpuBatch,
+    CpuDevice,
     dropout::drop_row,
     math::{add, sum_by, sum_by2},
+    memory::CpuGradients,
 };
 use crate::{
-    device::{Dropout, Rows, Write},
+    Result,
+    device::{BranchGradient, Dropout, Matrix, NormOps, Normed, On, RowStats, Sink, Write, layer_norm::check},
     model::layout::Norm,
 };
 
@@ -28,25 +30,61 @@ pub fn statistics(r: &[f32], eps: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + eps).sqrt())
 }
 
-pub fn layer_norm(
-    y: &mut [f32],    // [rows, C]
-    mean: &mut [f32], // [rows]
-    rstd: &mut [f32], // [rows]
-    r: &[f32],        // [rows, C]
-    weights: &[f32],
-    norm: Norm,
-    eps: f32,
-) {
-    let width = norm.gamma.len;
-    let (gamma, beta) = (&weights[norm.gamma.range()], &weights[norm.beta.range()]);
-    (
-        y.par_chunks_mut(BLOCK * width),
-        r.par_chunks(BLOCK * width),
-        mean.par_chunks_mut(BLOCK),
-        rstd.par_chunks_mut(BLOCK),
-    )
-        .into_par_iter()
-        .for_each(|(y, r, mean, rstd)| block_forward(y, mean, rstd, r, (gamma, beta), eps));
+impl NormOps for CpuDevice {
+    fn layer_norm(
+        &mut self,
+        y: &mut Matrix<Self>,
+        stats: &mut RowStats<Self>,
+        r: &Matrix<Self>,
+        norm: Norm,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check(norm, stats, &[("y", y), ("r", r)], on);
+        let (rows, block, eps) = (on.count(), BLOCK * norm.gamma.len, self.shape.layer_norm_eps);
+        let (gamma, beta) = (&on.weights[norm.gamma.range()], &on.weights[norm.beta.range()]);
+        let (y, r) = (y.top_mut(rows).par_chunks_mut(block), r.top(rows).par_chunks(block));
+        let [mean, rstd] = [&mut stats.mean, &mut stats.rstd].map(|of| of[..rows].par_chunks_mut(BLOCK));
+        (y, r, mean, rstd)
+            .into_par_iter()
+            .for_each(|(y, r, mean, rstd)| block_forward(y, mean, rstd, r, (gamma, beta), eps));
+        Ok(())
+    }
+
+    fn layer_norm_backward(
+        &mut self,
+        d_r: &mut Matrix<Self>,
+        branch: BranchGradient<'_, Self>,
+        sink: &mut Sink<'_, Self>,
+        d_y: &Matrix<Self>,
+        kept: Normed<'_, Self>,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let Normed { r, stats, norm } = kept;
+        check(norm, stats, &[("d_r", d_r), ("the gradient of the branch", branch.d), ("d_y", d_y), ("r", r)], on);
+        let (rows, width) = (on.count(), norm.gamma.len);
+        let (blocks, gamma) = (rows.div_ceil(BLOCK), &on.weights[norm.gamma.range()]);
+        let [d_r, d_branch] = [d_r, branch.d].map(|matrix| matrix.top_mut(rows).par_chunks_mut(BLOCK * width));
+        let sums = &mut self.scratch.row_sums[..blocks * 2 * width];
+        let input = Input {
+            d_y: d_y.top(rows),
+            r: r.top(rows),
+            mean: &stats.mean,
+            rstd: &stats.rstd,
+            gamma,
+            dropout: branch.dropout,
+            on,
+        };
+        (d_r, d_branch, sums.par_chunks_mut(2 * width))
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(block, (d_r, d_branch, sums))| block_backward(d_r, d_branch, sums, input, block * BLOCK));
+        fold_row_sums(&mut sink.gradients.arena, sums, norm, sink.write);
+        Ok(())
+    }
+
+    fn end_backward(&mut self, _: &mut CpuGradients) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[multiversion(targets = "simd")]
@@ -93,89 +131,45 @@ pub fn row_backward(
     }
 }
 
-/// Buffers of the backward pass, besides `partial` as in [`row_backward`].
-pub struct Backward<'a> {
-    pub d_r: &'a mut [f32],      // [rows, C]
-    pub d_branch: &'a mut [f32], // [rows, C]
-    pub gradients: &'a mut [f32],
-    pub partial: &'a mut [f32], // [rows / BLOCK rounded up, 2C]
-}
-
-pub fn layer_norm_backward(
-    out: Backward,
-    d_y: &[f32],
-    r: &[f32],
-    (mean, rstd): (&[f32], &[f32]),
-    weights: &[f32],
-    batch: &CpuBatch,
-    rows: Rows,
-    norm: Norm,
-    dropout: Dropout,
-    write: Write,
-) {
-    let width = norm.gamma.len;
-    let gamma = &weights[norm.gamma.range()];
-    let blocks = d_y.len().div_ceil(BLOCK * width);
-    (
-        out.d_r.par_chunks_mut(BLOCK * width),
-        out.d_branch.par_chunks_mut(BLOCK * width),
-        out.partial[..blocks * 2 * width].par_chunks_mut(2 * width),
-    )
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(block, (d_r, d_branch, partial))| {
-            let first = block * BLOCK;
-            let input = Input { first, d_y, r, mean, rstd, gamma };
-            block_backward(d_r, d_branch, partial, input, batch, rows, dropout);
-        });
-    fold_partials(out.gradients, &out.partial[..blocks * 2 * width], norm, write);
-}
-
-/// What a block of the backward pass reads, its first row being `first`.
+/// What the backward pass reads.
 #[derive(Clone, Copy)]
 struct Input<'a> {
-    first: usize,
-    d_y: &'a [f32],
-    r: &'a [f32],
-    mean: &'a [f32],
-    rstd: &'a [f32],
-    gamma: &'a [f32],
+    d_y: &'a [f32],   // [rows, C]
+    r: &'a [f32],     // [rows, C]
+    mean: &'a [f32],  // [rows]
+    rstd: &'a [f32],  // [rows]
+    gamma: &'a [f32], // [C]
+    dropout: Dropout,
+    on: On<'a, CpuDevice>,
 }
 
+/// A block whose first row is `first`.
 #[multiversion(targets = "simd")]
-fn block_backward(
-    d_r: &mut [f32],
-    d_branch: &mut [f32],
-    partial: &mut [f32],
-    input: Input,
-    batch: &CpuBatch,
-    rows: Rows,
-    dropout: Dropout,
-) {
+fn block_backward(d_r: &mut [f32], d_branch: &mut [f32], sums: &mut [f32], input: Input, first: usize) {
     let width = input.gamma.len();
-    partial.fill(0.0);
-    let (d_gamma, d_beta) = partial.split_at_mut(width);
+    sums.fill(0.0);
+    let (d_gamma, d_beta) = sums.split_at_mut(width);
     for (i, (d_r, d_branch)) in d_r.chunks_exact_mut(width).zip(d_branch.chunks_exact_mut(width)).enumerate() {
-        let row = input.first + i;
+        let row = first + i;
         let span = row * width..(row + 1) * width;
         let (d_y, r) = (&input.d_y[span.clone()], &input.r[span]);
         row_backward(d_r, d_gamma, d_beta, d_y, r, (input.mean[row], input.rstd[row]), input.gamma);
         d_branch.copy_from_slice(d_r);
-        let (slot, position) = batch.place(rows, row);
-        drop_row(d_branch, dropout, slot, position * width);
+        let (slot, position) = input.on.batch.place(input.on.rows, row);
+        drop_row(d_branch, input.dropout, slot, position * width);
     }
 }
 
-/// d_γ, d_β (+)= the sum of the blocks' partial sums, in block order.
+/// d_γ, d_β (+)= the sum over the blocks, in their order.
 #[multiversion(targets = "simd")]
-pub fn fold_partials(gradients: &mut [f32], partial: &[f32], norm: Norm, write: Write) {
+pub fn fold_row_sums(gradients: &mut [f32], sums_of_blocks: &[f32], norm: Norm, write: Write) {
     let width = norm.gamma.len;
     for (view, offset) in [(norm.gamma, 0), (norm.beta, width)] {
         let sums = &mut gradients[view.range()];
         if write == Write::Overwrite {
             sums.fill(0.0);
         }
-        for block in partial.chunks_exact(2 * width) {
+        for block in sums_of_blocks.chunks_exact(2 * width) {
             add(sums, &block[offset..offset + width]);
         }
     }

@@ -1,25 +1,182 @@
 //! Linear layers: y = x · Wᵀ + b with the epilogues of the encoder, and their backward forms.
 //!
-//! Work is cut into blocks of the output; a block's epilogue runs right behind its product, while it is in the cache.
-
-use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+//! Work is cut into blocks of the output; a block's epilogue runs right after its product, while it is in the cache.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{
+    CpuDevice,
     batch::CpuBatch,
     dropout::{TILE, fill_factors},
-    math::{add, exp, normal_cdf},
-    matrix::{self, MatMut, MatRef, for_each_block, matmul, pieces},
+    gelu::{gelu, gelu_backward},
+    math::add,
+    product::{self, MatMut, MatRef, for_each_block, matmul, pieces},
 };
 use crate::{
-    device::{Dropout, Rows, Write},
+    Result,
+    device::{
+        Dropout, LinearOps, Matrix, On, Rows, Sink, Write,
+        linear::{check, check_first, inputs, outputs, query_and_key_value},
+    },
     model::{Activation, layout::Linear},
 };
 
+impl LinearOps for CpuDevice {
+    fn linear(&mut self, y: &mut Matrix<Self>, x: &Matrix<Self>, layer: Linear, on: On<'_, Self>) -> Result<()> {
+        check("linear", layer, on, &[("x", Some(x))], &[("y", Some(y))]);
+        let rows = on.count();
+        linear(y.top_mut(rows), x.top(rows), on.weights, rows, layer);
+        Ok(())
+    }
+
+    fn linear_gelu(
+        &mut self,
+        h: &mut Matrix<Self>,
+        u: Option<&mut Matrix<Self>>,
+        x: &Matrix<Self>,
+        layer: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check("linear with GELU", layer, on, &[("x", Some(x))], &[("h", Some(h)), ("u", u.as_deref())]);
+        let (rows, outputs, activation) = (on.count(), outputs(layer), self.shape.activation);
+        let (weight, bias) = (&on.weights[layer.weight.range()], &on.weights[layer.bias.range()]);
+        let (h, x) = (h.top_mut(rows), x.top(rows));
+        let Some(u) = u else {
+            product_with(h, x, weight, rows, outputs, |_, col, block| {
+                bias_gelu_in_place(block, &bias[col..], activation);
+            });
+            return Ok(());
+        };
+        let whole = Shared::new(MatMut::dense(h, rows, outputs));
+        product_with(u.top_mut(rows), x, weight, rows, outputs, |first, col, block| {
+            bias_gelu(whole.block(first, col, &block), block, &bias[col..], activation);
+        });
+        Ok(())
+    }
+
+    fn linear_dropout_residual(
+        &mut self,
+        r: &mut Matrix<Self>,
+        x: &Matrix<Self>,
+        residual: &Matrix<Self>,
+        layer: Linear,
+        dropout: Dropout,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let of_outputs = [("r", Some(&*r)), ("the residual", Some(residual))];
+        check("linear with residual", layer, on, &[("x", Some(x))], &of_outputs);
+        let (rows, outputs) = (on.count(), outputs(layer));
+        let (weight, bias) = (&on.weights[layer.weight.range()], &on.weights[layer.bias.range()]);
+        let residual = MatRef::dense(residual.top(rows), rows, outputs);
+        let drop = Drop { batch: on.batch, rows: on.rows, width: outputs, dropout };
+        product_with(r.top_mut(rows), x.top(rows), weight, rows, outputs, |first, col, block| {
+            let residual = residual.rows_from(first, block.rows());
+            bias_dropout_residual(block, &bias[col..], residual, drop, first, col);
+        });
+        Ok(())
+    }
+
+    fn linear_backward_input(
+        &mut self,
+        d_x: &mut Matrix<Self>,
+        d_y: &Matrix<Self>,
+        residual: Option<&Matrix<Self>>,
+        layer: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let of_inputs = [("d_x", Some(&*d_x)), ("the residual", residual)];
+        check("linear backward, input", layer, on, &of_inputs, &[("d_y", Some(d_y))]);
+        let rows = on.count();
+        let residual = residual.map(|residual| residual.top(rows));
+        linear_backward_input(d_x.top_mut(rows), d_y.top(rows), residual, on.weights, rows, layer);
+        Ok(())
+    }
+
+    fn linear_backward_input_gelu(
+        &mut self,
+        d_u: &mut Matrix<Self>,
+        h: Option<&mut Matrix<Self>>,
+        d_y: &Matrix<Self>,
+        u: &Matrix<Self>,
+        layer: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let of_inputs = [("d_u", Some(&*d_u)), ("h", h.as_deref()), ("u", Some(u))];
+        check("linear backward, input with GELU", layer, on, &of_inputs, &[("d_y", Some(d_y))]);
+        let (rows, width, activation) = (on.count(), inputs(layer), self.shape.activation);
+        let whole = h.map(|h| Shared::new(MatMut::dense(h.top_mut(rows), rows, width)));
+        let u = MatRef::dense(u.top(rows), rows, width);
+        input_product_with(d_u.top_mut(rows), d_y.top(rows), on.weights, rows, layer, |first, col, block| {
+            let h = whole.as_ref().map(|whole| whole.block(first, col, &block));
+            block_gelu_backward(block, h, u.rows_from(first, rows - first), col, activation);
+        });
+        Ok(())
+    }
+
+    fn linear_backward_weight(
+        &mut self,
+        sink: &mut Sink<'_, Self>,
+        d_y: &Matrix<Self>,
+        x: &Matrix<Self>,
+        layer: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check("linear backward, weight", layer, on, &[("x", Some(x))], &[("d_y", Some(d_y))]);
+        let rows = on.count();
+        linear_backward_weight(&mut sink.gradients.arena, d_y.top(rows), x.top(rows), rows, layer, sink.write);
+        Ok(())
+    }
+
+    fn project_first(
+        &mut self,
+        kv: &mut Matrix<Self>,
+        q: &mut Matrix<Self>,
+        first: &mut Matrix<Self>,
+        x: &Matrix<Self>,
+        qkv: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check_first("project first tokens", qkv, on, [x, kv], &[("q", q), ("the first rows", first)]);
+        let ((query, key_value), c) = (query_and_key_value(qkv), inputs(qkv));
+        let (tokens, sequences) = (on.batch.tokens(), on.batch.sequences());
+        for (b, row) in first.top_mut(sequences).chunks_exact_mut(c).enumerate() {
+            row.copy_from_slice(&x.elements[on.batch.sequence(b).start * c..][..c]);
+        }
+        linear(q.top_mut(sequences), first.top(sequences), on.weights, sequences, query);
+        linear(kv.top_mut(tokens), x.top(tokens), on.weights, tokens, key_value);
+        Ok(())
+    }
+
+    fn project_first_backward_input(
+        &mut self,
+        d_x: &mut Matrix<Self>,
+        d_kv: &Matrix<Self>,
+        d_q: &Matrix<Self>,
+        residual: &Matrix<Self>,
+        qkv: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let of_sequences = [("d_q", d_q), ("the residual", residual)];
+        check_first("project first tokens backward", qkv, on, [d_x, d_kv], &of_sequences);
+        let ((query, key_value), c) = (query_and_key_value(qkv), inputs(qkv));
+        let (tokens, sequences) = (on.batch.tokens(), on.batch.sequences());
+        let d_x = d_x.top_mut(tokens);
+        linear_backward_input(d_x, d_kv.top(tokens), None, on.weights, tokens, key_value);
+        let d_first = &mut self.scratch.d_first[..sequences * c];
+        let residual = Some(residual.top(sequences));
+        linear_backward_input(d_first, d_q.top(sequences), residual, on.weights, sequences, query);
+        for (b, row) in d_first.chunks_exact(c).enumerate() {
+            for (d, &v) in d_x[on.batch.sequence(b).start * c..][..c].iter_mut().zip(row) {
+                *d += v;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// `dst = x · Wᵀ`, block by block, each block then through `epilogue(first row, first column, block)`.
-pub fn product_with(
+fn product_with(
     dst: &mut [f32], // [rows, O]
     x: &[f32],       // [rows, I]
     weight: &[f32],  // [O, I]
@@ -31,7 +188,7 @@ pub fn product_with(
     let (x, w) = (MatRef::dense(x, rows, inputs), MatRef::dense(weight, outputs, inputs));
     for_each_block(MatMut::dense(dst, rows, outputs), pieces(rows * weight.len()), &|row, col, mut block: MatMut| {
         let (m, n) = (block.rows(), block.cols());
-        matmul(&mut block, x.rows_from(row, m), w.rows_from(col, n).t(), 1.0, matrix::Into::Overwrite);
+        matmul(&mut block, x.rows_from(row, m), w.rows_from(col, n).t(), 1.0, product::Into::Overwrite);
         epilogue(row, col, block);
     });
 }
@@ -49,30 +206,6 @@ fn add_bias(mut block: MatMut, bias: &[f32]) {
     for i in 0..block.rows() {
         add(block.row(i), bias);
     }
-}
-
-/// u = x · Wᵀ + b, h = GELU(u); without `u` both live in `h`.
-pub fn linear_gelu(
-    h: &mut [f32],
-    u: Option<&mut [f32]>,
-    x: &[f32],
-    weights: &[f32],
-    rows: usize,
-    layer: Linear,
-    activation: Activation,
-) {
-    let bias = &weights[layer.bias.range()];
-    let outputs = bias.len();
-    let weight = &weights[layer.weight.range()];
-    let Some(u) = u else {
-        return product_with(h, x, weight, rows, outputs, |_, col, block| {
-            bias_gelu_in_place(block, &bias[col..], activation);
-        });
-    };
-    let whole = Shared::new(MatMut::dense(h, rows, outputs));
-    product_with(u, x, weight, rows, outputs, |first, col, block| {
-        bias_gelu(whole.block(first, col, &block), block, &bias[col..], activation);
-    });
 }
 
 #[multiversion(targets = "simd")]
@@ -111,138 +244,28 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// `x = GELU(x)`.
-#[inline(always)]
-fn gelu(x: &mut [f32], activation: Activation) {
-    match activation {
-        Activation::GeluErf => {
-            for v in x {
-                *v *= normal_cdf(*v).0;
-            }
-        }
-        Activation::GeluTanh => {
-            for v in x {
-                *v *= tanh_shares(unsaturated(*v)).0;
-            }
-        }
-    }
-}
-
-/// √(2/π).
-const SQRT_2_OVER_PI: f32 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
-const CUBIC: f32 = 0.044_715;
-
-/// ½ (1 + tanh z) and 1 minus it, z = √(2/π) · (u + 0.044715 u³). A product keeps the digits of a small share, on which the slope
-/// at a large −u hangs; 1 − rest would not.
-#[inline(always)]
-fn tanh_shares(u: f32) -> (f32, f32) {
-    let e = exp(2.0 * SQRT_2_OVER_PI * u * (CUBIC * u * u + 1.0));
-    let rest = 1.0 / (1.0 + e);
-    (e * rest, rest)
-}
-
-/// Beyond these the share is 1 or 0 to float32, and so is the slope: u³ would soon outgrow what is left of e^(−2z), and then
-/// float32.
-#[inline(always)]
-fn unsaturated(u: f32) -> f32 {
-    const LEAST: f32 = -10.5;
-    const MOST: f32 = 9.0;
-    let u = if u > MOST { MOST } else { u };
-    if u < LEAST { LEAST } else { u }
-}
-
-/// `d = d · GELU'(u)`, and where it is wanted `h = GELU(u)`.
-#[inline(always)]
-fn gelu_backward(d: &mut [f32], h: Option<&mut [f32]>, u: &[f32], activation: Activation) {
-    match activation {
-        Activation::GeluErf => gelu_backward_by(d, h, u, erf_form),
-        Activation::GeluTanh => gelu_backward_by(d, h, u, tanh_form),
-    }
-}
-
-#[inline(always)]
-fn gelu_backward_by(d: &mut [f32], h: Option<&mut [f32]>, u: &[f32], form: impl Fn(f32) -> (f32, f32)) {
-    match h {
-        None => {
-            for (d, &u) in d.iter_mut().zip(u) {
-                *d *= form(u).1;
-            }
-        }
-        Some(h) => {
-            for ((d, h), &u) in d.iter_mut().zip(h).zip(u) {
-                let (value, slope) = form(u);
-                *h = value;
-                *d *= slope;
-            }
-        }
-    }
-}
-
-/// GELU(u) by the error function, and its slope.
-#[inline(always)]
-fn erf_form(u: f32) -> (f32, f32) {
-    /// 1 / √(2π).
-    const DENSITY: f32 = 0.5 * SQRT_2_OVER_PI;
-    let (cdf, gauss) = normal_cdf(u);
-    (u * cdf, (u * DENSITY).mul_add(gauss, cdf))
-}
-
-/// GELU(u) by the hyperbolic tangent, and its slope.
-#[inline(always)]
-fn tanh_form(u: f32) -> (f32, f32) {
-    let v = unsaturated(u);
-    let (share, rest) = tanh_shares(v);
-    (u * share, share + 2.0 * v * rest * share * SQRT_2_OVER_PI * (3.0 * CUBIC * v * v + 1.0))
-}
-
-/// r = residual + dropout(x · Wᵀ + b).
-pub fn linear_dropout_residual(
-    r: &mut [f32],
-    x: &[f32],
-    residual: &[f32],
-    weights: &[f32],
-    batch: &CpuBatch,
-    rows: Rows,
-    layer: Linear,
-    dropout: Dropout,
-) {
-    let bias = &weights[layer.bias.range()];
-    let outputs = bias.len();
-    product_with(r, x, &weights[layer.weight.range()], batch.rows(rows), outputs, |first, col, block| {
-        let residual = MatRef::dense(residual, batch.rows(rows), outputs).rows_from(first, block.rows());
-        let origin = Origin { row: first, col, width: outputs };
-        bias_dropout_residual(block, &bias[col..], residual, batch, rows, origin, dropout);
-    });
-}
-
-/// Where a block lies in its matrix.
+/// The masks of a matrix whose rows have `width` elements.
 #[derive(Clone, Copy)]
-struct Origin {
-    row: usize,
-    col: usize,
+struct Drop<'a> {
+    batch: &'a CpuBatch,
+    rows: Rows,
     width: usize,
+    dropout: Dropout,
 }
 
+/// The block lies `first` rows down and `col` columns in; `residual` begins with its rows.
 #[multiversion(targets = "simd")]
-fn bias_dropout_residual(
-    mut block: MatMut,
-    bias: &[f32],
-    residual: MatRef,
-    batch: &CpuBatch,
-    rows: Rows,
-    origin: Origin,
-    dropout: Dropout,
-) {
+fn bias_dropout_residual(mut block: MatMut, bias: &[f32], residual: MatRef, drop: Drop, first: usize, col: usize) {
     let mut factors = [1.0f32; TILE];
     for i in 0..block.rows() {
         let row = block.row(i);
-        let residual = &residual.row(i)[origin.col..];
-        let (slot, position) = batch.place(rows, origin.row + i);
-        let element = position * origin.width + origin.col;
+        let residual = &residual.row(i)[col..];
+        let (slot, position) = drop.batch.place(drop.rows, first + i);
+        let element = position * drop.width + col;
         for (tile, chunk) in row.chunks_mut(TILE).enumerate() {
             let start = tile * TILE;
-            if dropout.is_active() {
-                fill_factors(&mut factors[..chunk.len()], dropout, slot, element + start);
+            if drop.dropout.is_active() {
+                fill_factors(&mut factors[..chunk.len()], drop.dropout, slot, element + start);
             }
             for (((v, &b), &s), &f) in chunk.iter_mut().zip(&bias[start..]).zip(&residual[start..]).zip(&factors) {
                 *v = (*v + b).mul_add(f, s);
@@ -277,26 +300,6 @@ fn add_block(mut block: MatMut, other: MatRef, col: usize) {
     }
 }
 
-/// d_u = (d_y · W) ∘ GELU'(u), and where it is wanted h = GELU(u).
-pub fn linear_backward_input_gelu(
-    d_u: &mut [f32],
-    h: Option<&mut [f32]>,
-    d_y: &[f32],
-    u: &[f32],
-    weights: &[f32],
-    rows: usize,
-    layer: Linear,
-    activation: Activation,
-) {
-    let width = layer.weight.len / layer.bias.len;
-    let whole = h.map(|h| Shared::new(MatMut::dense(h, rows, width)));
-    let u = MatRef::dense(u, rows, width);
-    input_product_with(d_u, d_y, weights, rows, layer, |first, col, block| {
-        let h = whole.as_ref().map(|whole| whole.block(first, col, &block));
-        block_gelu_backward(block, h, u.rows_from(first, rows - first), col, activation);
-    });
-}
-
 #[multiversion(targets = "simd")]
 fn block_gelu_backward(mut d: MatMut, mut h: Option<MatMut>, u: MatRef, col: usize, activation: Activation) {
     for i in 0..d.rows() {
@@ -321,7 +324,7 @@ fn input_product_with(
         pieces(rows * layer.weight.len),
         &|row, col, mut block: MatMut| {
             let (m, n) = (block.rows(), block.cols());
-            matmul(&mut block, d_y.rows_from(row, m), w.cols_from(col, n), 1.0, matrix::Into::Overwrite);
+            matmul(&mut block, d_y.rows_from(row, m), w.cols_from(col, n), 1.0, product::Into::Overwrite);
             epilogue(row, col, block);
         },
     );
@@ -334,8 +337,8 @@ pub fn linear_backward_weight(gradients: &mut [f32], d_y: &[f32], x: &[f32], row
     let d = MatRef::dense(d_y, rows, outputs);
     let x = MatRef::dense(x, rows, inputs);
     let into = match write {
-        Write::Overwrite => matrix::Into::Overwrite,
-        Write::Add => matrix::Into::Add,
+        Write::Overwrite => product::Into::Overwrite,
+        Write::Add => product::Into::Add,
     };
     let d_weight = MatMut::dense(&mut gradients[layer.weight.range()], outputs, inputs);
     for_each_block(d_weight, pieces(rows * layer.weight.len), &|row, col, mut block: MatMut| {
@@ -346,7 +349,7 @@ pub fn linear_backward_weight(gradients: &mut [f32], d_y: &[f32], x: &[f32], row
 }
 
 /// `sums[c] (+)= Σ over rows of m[r, c]`, in partial sums of `ROWS` rows, which keeps float32 rounding small.
-pub fn column_sums(sums: &mut [f32], m: &[f32], write: Write) {
+fn column_sums(sums: &mut [f32], m: &[f32], write: Write) {
     const COLS: usize = 64;
     const ROWS: usize = 32;
     let width = sums.len();

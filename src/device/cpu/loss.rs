@@ -10,23 +10,56 @@
 
 use rayon::prelude::*;
 
+use super::{CpuBatch, CpuDevice};
 use crate::{
-    data::PackedBatch,
-    device::{Distance, LossKind, StepScalars, Write},
+    Result,
+    device::{
+        Distance, LossInputs, LossKind, LossOps, Write,
+        loss::{check, check_votes},
+    },
 };
 
-pub fn distillation_loss(
+impl LossOps for CpuDevice {
+    fn distillation_loss(
+        &mut self,
+        losses: &mut Vec<f32>,
+        d_logits: &mut Vec<f32>,
+        inputs: LossInputs<'_, Self>,
+        loss: LossKind,
+        batch: &CpuBatch,
+    ) -> Result<()> {
+        check(&self.shape, losses, d_logits, inputs, batch);
+        let sequences = batch.sequences();
+        let d_logits = &mut d_logits[..sequences * self.shape.labels];
+        distillation_loss(losses, &mut self.scratch.losses[..2 * sequences], d_logits, inputs, loss, batch);
+        Ok(())
+    }
+
+    fn add_votes(&mut self, votes: &mut Vec<f32>, logits: &Vec<f32>, batch: &CpuBatch, write: Write) -> Result<()> {
+        check_votes::<Self>(&self.shape, votes, logits, batch);
+        add_votes(votes, logits, &batch.packed.slots, self.shape.labels, write);
+        Ok(())
+    }
+
+    fn mean_of_votes(&mut self, target: &mut Vec<f32>, votes: &Vec<f32>, batch: &CpuBatch, count: u32) -> Result<()> {
+        check_votes::<Self>(&self.shape, votes, target, batch);
+        mean_of_votes(target, votes, &batch.packed.slots, self.shape.labels, count);
+        Ok(())
+    }
+}
+
+fn distillation_loss(
     losses: &mut [f32],   // [2, E], E examples of a step
     pairs: &mut [f32],    // [B, 2], scratch
     d_logits: &mut [f32], // [B, N]
-    logits: &[f32],       // [B, N]
-    target: Option<&[f32]>,
-    class_weights: Option<&[f32]>,
-    batch: &PackedBatch,
+    inputs: LossInputs<'_, CpuDevice>,
     kind: LossKind,
-    scalars: &StepScalars,
+    batch: &CpuBatch,
 ) {
-    let classes = logits.len() / batch.labels.len();
+    let CpuBatch { packed, scalars, .. } = batch;
+    let classes = d_logits.len() / packed.labels.len();
+    let (logits, target) = (inputs.logits, inputs.target);
+    let class_weights = inputs.class_weights.map(Vec::as_slice);
     (pairs.par_chunks_exact_mut(2), d_logits.par_chunks_exact_mut(classes))
         .into_par_iter()
         .with_min_len((4096 / classes).max(1))
@@ -34,7 +67,7 @@ pub fn distillation_loss(
         .for_each(|(b, (pair, d))| {
             let row = b * classes..(b + 1) * classes;
             let z = &logits[row.clone()];
-            pair[0] = cross_entropy(d, z, batch.labels[b] as usize, class_weights, kind.label_smoothing);
+            pair[0] = cross_entropy(d, z, packed.labels[b] as usize, class_weights, kind.label_smoothing);
             for v in d.iter_mut() {
                 *v *= scalars.ce_scale;
             }
@@ -47,14 +80,14 @@ pub fn distillation_loss(
             });
         });
     let (ce, distill) = losses.split_at_mut(losses.len() / 2);
-    for (pair, &slot) in pairs.chunks_exact(2).zip(&batch.slots) {
+    for (pair, &slot) in pairs.chunks_exact(2).zip(&packed.slots) {
         ce[slot as usize] = pair[0];
         distill[slot as usize] = pair[1];
     }
 }
 
 /// votes [E, N] by slot (+)= logits [B, N].
-pub fn add_votes(votes: &mut [f32], logits: &[f32], slots: &[u32], classes: usize, write: Write) {
+fn add_votes(votes: &mut [f32], logits: &[f32], slots: &[u32], classes: usize, write: Write) {
     for (&slot, row) in slots.iter().zip(logits.chunks_exact(classes)) {
         let sums = &mut votes[slot as usize * classes..][..classes];
         match write {
@@ -65,7 +98,7 @@ pub fn add_votes(votes: &mut [f32], logits: &[f32], slots: &[u32], classes: usiz
 }
 
 /// target [B, N] = votes [E, N] of the slots / count.
-pub fn mean_of_votes(target: &mut [f32], votes: &[f32], slots: &[u32], classes: usize, count: u32) {
+fn mean_of_votes(target: &mut [f32], votes: &[f32], slots: &[u32], classes: usize, count: u32) {
     for (&slot, row) in slots.iter().zip(target.chunks_exact_mut(classes)) {
         let sums = &votes[slot as usize * classes..][..classes];
         row.iter_mut().zip(sums).for_each(|(z, &sum)| *z = sum / count as f32);

@@ -5,7 +5,7 @@
 //! zeros in shared memory. A block owns rows of one head of one sequence: grids are (blocks of rows of the longest sequence,
 //! sequences, heads).
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, mem::offset_of};
 
 use cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg, sys::CUfunction_attribute_enum};
 
@@ -13,17 +13,17 @@ use super::{
     CudaBatch, CudaDevice, Setup,
     element::Element,
     fault::{Place, driver_error},
-    kernels::{Kernel, Kernels, geometry},
+    kernels::{Kernel, Kernels, PACK, geometry},
     launch::DropoutArgs,
-    memory::zeros,
 };
 use crate::{
     Result,
-    device::{Capacity, Dropout, Shape},
+    device::{
+        Attended, AttendedFirst, AttentionOps, Dropout, Matrix, Shape, Uploaded,
+        attention::{check, check_first},
+        check::Check,
+    },
 };
-
-/// Elements that a thread of the first-token kernels takes.
-const PACK: usize = 8;
 
 /// Forward, query pass and key-value pass.
 type Names = [&'static str; 3];
@@ -66,7 +66,8 @@ struct SequencesArgs {
     slots: u64,
 }
 
-// SAFETY: three device addresses, laid out as the kernel's struct.
+const _: () = assert!(size_of::<SequencesArgs>() == 24 && offset_of!(SequencesArgs, slots) == 16);
+// SAFETY: three device addresses, laid out as the kernel's struct, which asserts the same.
 unsafe impl DeviceRepr for SequencesArgs {}
 
 impl SequencesArgs {
@@ -78,11 +79,12 @@ impl SequencesArgs {
 /// −lse · log₂e and d_ctx · ctx of a row: the kernel's float2.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-struct RowStatistics {
+pub struct RowStatistics {
     shift: f32,
     delta: f32,
 }
 
+const _: () = assert!(size_of::<RowStatistics>() == 8 && offset_of!(RowStatistics, delta) == 4);
 // SAFETY: two floats, laid out as the kernel's float2.
 unsafe impl DeviceRepr for RowStatistics {}
 // SAFETY: zeros are two floats.
@@ -131,8 +133,8 @@ pub struct Attention<E: Element> {
 impl<E: Element> Attention<E> {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where a head is larger than the kernels know.
-    pub fn new(setup: &Setup) -> Result<Self> {
-        let &Setup { kernels, stream, device, shape, capacity } = setup;
+    pub fn new(setup: &Setup, statistics: CudaSlice<RowStatistics>) -> Result<Self> {
+        let &Setup { kernels, device, shape, .. } = setup;
         let d = shape.head_size;
         let Some(&(size, bf16, f32)) = HEAD_SIZES.iter().find(|(size, ..)| d <= *size) else {
             let message = format!(
@@ -150,15 +152,10 @@ impl<E: Element> Attention<E> {
             first_forward: kernels.of::<E>("attention_first_forward_bf16", "attention_first_forward_f32")?,
             first_backward: kernels.of::<E>("attention_first_backward_bf16", "attention_first_backward_f32")?,
             lanes: d.div_ceil(PACK).next_power_of_two() as u32,
-            statistics: zeros(stream, device, shape.heads * capacity.tokens)?,
+            statistics,
             element: PhantomData,
         })
     }
-}
-
-/// Bytes of the statistics.
-pub fn scratch_bytes(shape: Shape, capacity: Capacity) -> usize {
-    shape.heads * capacity.tokens * size_of::<RowStatistics>()
 }
 
 /// (blocks of rows, sequences, heads).
@@ -168,121 +165,109 @@ fn grid<E: Element>(shape: &Shape, batch: &CudaBatch) -> [u32; 3] {
     [(bucket.length as u32).div_ceil(rows), bucket.sequences as u32, shape.heads as u32]
 }
 
-/// The matrices have the rows and columns that the kernels address.
-fn check(lengths: &[(usize, usize)]) {
-    assert!(lengths.iter().all(|&(found, needed)| found >= needed), "attention: a buffer is too short for the batch");
-}
-
-pub fn attention<E: Element>(
-    device: &mut CudaDevice<E>,
-    ctx: &mut CudaSlice<E>,
-    lse: &mut CudaSlice<f32>,
-    qkv: &CudaSlice<E>,
-    batch: &CudaBatch,
-    dropout: Dropout,
-) -> Result<()> {
-    let CudaDevice { launcher, shape, attention: Attention { forward, .. }, .. } = device;
-    let (t, c) = (batch.tokens(), shape.hidden);
-    check(&[(ctx.len(), t * c), (lse.len(), t * shape.heads), (qkv.len(), 3 * t * c)]);
-    let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
-    let (hidden, columns) = (c as u32, shape.head_size as u32);
-    // SAFETY: checked above: T rows of C, 3C and H columns; the batch's sections hold its sequences.
-    unsafe {
-        launcher.launch(
-            &forward.kernel,
-            grid::<E>(shape, batch),
-            geometry::ATTENTION_THREADS,
-            forward.shared_bytes,
-            |args| {
-                args.arg(ctx).arg(lse).arg(qkv).arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
-            },
-        )
-    }
-}
-
-pub fn attention_backward<E: Element>(
-    device: &mut CudaDevice<E>,
-    d_qkv: &mut CudaSlice<E>,
-    d_ctx: &CudaSlice<E>,
-    qkv: &CudaSlice<E>,
-    ctx: &CudaSlice<E>,
-    lse: &CudaSlice<f32>,
-    batch: &CudaBatch,
-    dropout: Dropout,
-) -> Result<()> {
-    let CudaDevice { launcher, shape, attention, .. } = device;
-    let Attention { backward_query, backward_key_value, statistics, .. } = attention;
-    let (t, c) = (batch.tokens(), shape.hidden);
-    check(&[(d_qkv.len(), 3 * t * c), (d_ctx.len(), t * c), (qkv.len(), 3 * t * c), (ctx.len(), t * c)]);
-    check(&[(lse.len(), t * shape.heads), (statistics.len(), t * shape.heads)]);
-    let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
-    let (hidden, columns) = (c as u32, shape.head_size as u32);
-    let (grid, threads) = (grid::<E>(shape, batch), geometry::ATTENTION_THREADS);
-    // SAFETY: checked above: T rows of C, 3C and H columns; the batch's sections hold its sequences.
-    unsafe {
-        launcher.launch(&backward_query.kernel, grid, threads, backward_query.shared_bytes, |args| {
-            args.arg(&mut *d_qkv).arg(&mut *statistics).arg(d_ctx).arg(qkv).arg(ctx).arg(lse);
-            args.arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
-        })?;
-        // The first launch has written the statistics; the two write different columns of d_qkv.
-        launcher.launch(&backward_key_value.kernel, grid, threads, backward_key_value.shared_bytes, |args| {
-            args.arg(d_qkv).arg(&*statistics).arg(d_ctx).arg(qkv);
-            args.arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
-        })
-    }
-}
-
 /// (sequences, heads).
 fn first_grid(shape: &Shape, batch: &CudaBatch) -> [u32; 3] {
     [batch.bucket().sequences as u32, shape.heads as u32, 1]
 }
 
-pub fn attention_first<E: Element>(
-    device: &mut CudaDevice<E>,
-    ctx: &mut CudaSlice<E>,
-    lse: &mut CudaSlice<f32>,
-    q: &CudaSlice<E>,
-    kv: &CudaSlice<E>,
-    batch: &CudaBatch,
-    dropout: Dropout,
-) -> Result<()> {
-    let CudaDevice { launcher, shape, attention: Attention { first_forward, lanes, .. }, .. } = device;
-    let (t, b, c) = (batch.tokens(), batch.sequences(), shape.hidden);
-    check(&[(ctx.len(), b * c), (lse.len(), b * shape.heads), (q.len(), b * c), (kv.len(), 2 * t * c)]);
-    let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
-    let (hidden, columns) = (c as u32, shape.head_size as u32);
-    // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.
-    unsafe {
-        launcher.launch(first_forward, first_grid(shape, batch), geometry::ATTENTION_FIRST_THREADS, 0, |args| {
-            args.arg(ctx).arg(lse).arg(q).arg(kv);
-            args.arg(&sequences).arg(&hidden).arg(&columns).arg(&*lanes).arg(&dropout);
-        })
+impl<E: Element> AttentionOps for CudaDevice<E> {
+    fn attention(
+        &mut self,
+        ctx: &mut Matrix<Self>,
+        lse: &mut CudaSlice<f32>,
+        qkv: &Matrix<Self>,
+        dropout: Dropout,
+        batch: &CudaBatch,
+    ) -> Result<()> {
+        let Self { launcher, shape, attention: Attention { forward, .. }, .. } = self;
+        check(shape, batch, lse, &[("ctx", ctx)], &[("qkv", qkv)]);
+        let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
+        let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
+        let (grid, threads) = (grid::<E>(shape, batch), geometry::ATTENTION_THREADS);
+        // SAFETY: checked above: T rows of C, 3C and H columns; the batch's sections hold its sequences.
+        unsafe {
+            launcher.launch(&forward.kernel, grid, threads, forward.shared_bytes, |args| {
+                args.arg(&mut ctx.elements).arg(lse).arg(&qkv.elements);
+                args.arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
+            })
+        }
     }
-}
 
-pub fn attention_first_backward<E: Element>(
-    device: &mut CudaDevice<E>,
-    d_q: &mut CudaSlice<E>,
-    d_kv: &mut CudaSlice<E>,
-    d_ctx: &CudaSlice<E>,
-    q: &CudaSlice<E>,
-    kv: &CudaSlice<E>,
-    ctx: &CudaSlice<E>,
-    lse: &CudaSlice<f32>,
-    batch: &CudaBatch,
-    dropout: Dropout,
-) -> Result<()> {
-    let CudaDevice { launcher, shape, attention: Attention { first_backward, lanes, .. }, .. } = device;
-    let (t, b, c) = (batch.tokens(), batch.sequences(), shape.hidden);
-    check(&[(d_q.len(), b * c), (d_kv.len(), 2 * t * c), (d_ctx.len(), b * c), (q.len(), b * c)]);
-    check(&[(kv.len(), 2 * t * c), (ctx.len(), b * c), (lse.len(), b * shape.heads)]);
-    let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
-    let (hidden, columns) = (c as u32, shape.head_size as u32);
-    // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.
-    unsafe {
-        launcher.launch(first_backward, first_grid(shape, batch), geometry::ATTENTION_FIRST_THREADS, 0, |args| {
-            args.arg(d_q).arg(d_kv).arg(d_ctx).arg(q).arg(kv).arg(ctx).arg(lse);
-            args.arg(&sequences).arg(&hidden).arg(&columns).arg(&*lanes).arg(&dropout);
-        })
+    fn attention_backward(
+        &mut self,
+        d_qkv: &mut Matrix<Self>,
+        d_ctx: &Matrix<Self>,
+        kept: Attended<'_, Self>,
+        dropout: Dropout,
+        batch: &CudaBatch,
+    ) -> Result<()> {
+        let Self { launcher, shape, attention, .. } = self;
+        let Attention { backward_query, backward_key_value, statistics, .. } = attention;
+        let Attended { qkv, ctx, lse } = kept;
+        check(shape, batch, lse, &[("d_ctx", d_ctx), ("ctx", ctx)], &[("d_qkv", d_qkv), ("qkv", qkv)]);
+        Check("attention").vector("the statistics", statistics, shape.heads * batch.limits().tokens);
+        let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
+        let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
+        let (grid, threads) = (grid::<E>(shape, batch), geometry::ATTENTION_THREADS);
+        let (d_qkv, d_ctx, qkv) = (&mut d_qkv.elements, &d_ctx.elements, &qkv.elements);
+        // SAFETY: checked above: T rows of C, 3C and H columns; the batch's sections hold its sequences.
+        unsafe {
+            launcher.launch(&backward_query.kernel, grid, threads, backward_query.shared_bytes, |args| {
+                args.arg(&mut *d_qkv).arg(&mut *statistics).arg(d_ctx).arg(qkv).arg(&ctx.elements).arg(lse);
+                args.arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
+            })?;
+            // The first launch has written the statistics; the two write different columns of d_qkv.
+            launcher.launch(&backward_key_value.kernel, grid, threads, backward_key_value.shared_bytes, |args| {
+                args.arg(d_qkv).arg(&*statistics).arg(d_ctx).arg(qkv);
+                args.arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
+            })
+        }
+    }
+
+    fn attention_first(
+        &mut self,
+        ctx: &mut Matrix<Self>,
+        lse: &mut CudaSlice<f32>,
+        q: &Matrix<Self>,
+        kv: &Matrix<Self>,
+        dropout: Dropout,
+        batch: &CudaBatch,
+    ) -> Result<()> {
+        let Self { launcher, shape, attention: Attention { first_forward, lanes, .. }, .. } = self;
+        check_first(shape, batch, lse, &[("ctx", ctx), ("q", q)], &[("kv", kv)]);
+        let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
+        let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
+        // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.
+        unsafe {
+            launcher.launch(first_forward, first_grid(shape, batch), geometry::ATTENTION_FIRST_THREADS, 0, |args| {
+                args.arg(&mut ctx.elements).arg(lse).arg(&q.elements).arg(&kv.elements);
+                args.arg(&sequences).arg(&hidden).arg(&columns).arg(&*lanes).arg(&dropout);
+            })
+        }
+    }
+
+    fn attention_first_backward(
+        &mut self,
+        d_q: &mut Matrix<Self>,
+        d_kv: &mut Matrix<Self>,
+        d_ctx: &Matrix<Self>,
+        kept: AttendedFirst<'_, Self>,
+        dropout: Dropout,
+        batch: &CudaBatch,
+    ) -> Result<()> {
+        let Self { launcher, shape, attention: Attention { first_backward, lanes, .. }, .. } = self;
+        let AttendedFirst { q, kv, ctx, lse } = kept;
+        let of_sequences = [("d_q", &*d_q), ("d_ctx", d_ctx), ("q", q), ("ctx", ctx)];
+        check_first(shape, batch, lse, &of_sequences, &[("d_kv", d_kv), ("kv", kv)]);
+        let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
+        let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
+        // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.
+        unsafe {
+            launcher.launch(first_backward, first_grid(shape, batch), geometry::ATTENTION_FIRST_THREADS, 0, |args| {
+                args.arg(&mut d_q.elements).arg(&mut d_kv.elements).arg(&d_ctx.elements);
+                args.arg(&q.elements).arg(&kv.elements).arg(&ctx.elements).arg(lse);
+                args.arg(&sequences).arg(&hidden).arg(&columns).arg(&*lanes).arg(&dropout);
+            })
+        }
     }
 }

@@ -11,18 +11,19 @@
 //! Sections start where the capacity puts them, so addresses never change. Two pinned buffers take turns: the next batch is
 //! filled in while the copy of the last may still be under way.
 
-use std::{ops::Range, sync::Arc};
+use std::{cell::Cell, sync::Arc};
 
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr};
 
 use super::{
     fault::{Place, driver_error},
+    launch::Launcher,
     pinned::Pinned,
 };
 use crate::{
     Result,
     data::PackedBatch,
-    device::{Capacity, Rows, StepScalars},
+    device::{Capacity, Limits, Rows, Shape, StepScalars, Uploaded, batch_index::Index},
 };
 
 const HEADER: usize = 8;
@@ -79,42 +80,54 @@ pub struct CudaBatch {
     staging: [Pinned<u32>; 2],
     /// Which of `staging` the next batch is written to.
     turn: usize,
+    shape: Shape,
     capacity: Capacity,
     bucket: Capacity,
-    tokens: usize,
-    sequences: usize,
+    limits: Limits,
+    /// Those of the largest batch of the bucket.
+    most: Limits,
+    is_recording: Cell<bool>,
     step: u32,
     device: Place,
 }
 
+impl Uploaded for CudaBatch {
+    /// While a pass is recorded, those of the largest batch that it may be launched again for: nothing is checked then.
+    fn limits(&self) -> &Limits {
+        if self.is_recording.get() { &self.most } else { &self.limits }
+    }
+}
+
 impl CudaBatch {
-    pub fn new(
-        context: &Arc<CudaContext>,
-        stream: &Arc<CudaStream>,
-        device: &Place,
-        capacity: Capacity,
-    ) -> Result<Self> {
+    pub fn new(context: &Arc<CudaContext>, launcher: &Launcher, shape: Shape, capacity: Capacity) -> Result<Self> {
+        let Launcher { stream, device, .. } = launcher;
         let sections = Sections::new(capacity);
         let words = stream.alloc_zeros(sections.end).map_err(driver_error(device, "allocate a batch"))?;
         let base = words.device_ptr(stream).0;
         let pinned = || Pinned::new(context, sections.end);
         let pinned = || pinned().map_err(driver_error(device, "allocate pinned memory"));
         let staging = [pinned()?, pinned()?];
-        let (bucket, device) = (capacity, device.clone());
-        let (turn, tokens, sequences, step) = (0, 0, 0, 0);
-        Ok(Self { words, base, sections, staging, turn, capacity, bucket, tokens, sequences, step, device })
+        let [limits, most] = [Limits::default(); 2];
+        Ok(Self {
+            words,
+            base,
+            sections,
+            staging,
+            turn: 0,
+            shape,
+            capacity,
+            bucket: capacity,
+            limits,
+            most,
+            is_recording: Cell::new(false),
+            step: 0,
+            device: device.clone(),
+        })
     }
 
-    /// Copies a batch that fits the capacity.
     pub fn upload(&mut self, stream: &Arc<CudaStream>, source: &PackedBatch, scalars: &StepScalars) -> Result<()> {
-        let (tokens, sequences) = (source.tokens(), source.sequences());
-        let longest = source.offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
-        assert!(
-            tokens <= self.capacity.tokens
-                && sequences <= self.capacity.sequences
-                && longest as usize <= self.capacity.length,
-            "a batch fits what was planned"
-        );
+        let limits = Limits::new(source, self.capacity, &self.shape)?;
+        let Limits { tokens, sequences, longest, .. } = limits;
         self.turn = 1 - self.turn;
         let Self { staging, sections, turn, device, .. } = self;
         // Waits for the copy that last read this buffer.
@@ -124,8 +137,8 @@ impl CudaBatch {
             tokens as u32,
             sequences as u32,
             scalars.step,
-            runs,
-            longest,
+            runs as u32,
+            longest as u32,
             scalars.ce_scale.to_bits(),
             (scalars.lambda * scalars.distill_scale).to_bits(),
             0,
@@ -133,8 +146,14 @@ impl CudaBatch {
         words[..HEADER].copy_from_slice(&header);
         words[sections.offsets + sequences..sections.labels].fill(tokens as u32);
         staging[*turn].copy_to(stream, &mut self.words).map_err(driver_error(device, "upload a batch"))?;
-        (self.tokens, self.sequences, self.step) = (tokens, sequences, scalars.step);
-        self.bucket = bucket(self.capacity, Capacity { tokens, sequences, length: longest as usize });
+        (self.limits, self.step) = (limits, scalars.step);
+        self.bucket = bucket(self.capacity, Capacity { tokens, sequences, length: longest });
+        self.most = Limits {
+            tokens: self.bucket.tokens.min(self.capacity.tokens),
+            sequences: self.bucket.sequences.min(self.capacity.sequences),
+            longest: self.bucket.length.min(self.capacity.length),
+            slots: limits.slots,
+        };
         Ok(())
     }
 
@@ -151,12 +170,9 @@ impl CudaBatch {
         }
     }
 
-    pub fn tokens(&self) -> usize {
-        self.tokens
-    }
-
-    pub fn sequences(&self) -> usize {
-        self.sequences
+    /// Whether the operations that follow are recorded.
+    pub fn record(&self, recording: bool) {
+        self.is_recording.set(recording);
     }
 
     pub fn step(&self) -> u32 {
@@ -224,36 +240,33 @@ impl CudaBatch {
 }
 
 /// Writes every section but the header, and returns the number of runs.
-fn fill(words: &mut [u32], sections: &Sections, source: &PackedBatch) -> u32 {
-    let at = |start: usize, len: usize| -> Range<usize> { start..start + len };
+fn fill(words: &mut [u32], sections: &Sections, source: &PackedBatch) -> usize {
     let (tokens, sequences) = (source.tokens(), source.sequences());
-    words[at(sections.offsets, sequences + 1)].copy_from_slice(&source.offsets);
-    words[at(sections.labels, sequences)].copy_from_slice(&source.labels);
-    words[at(sections.slots, sequences)].copy_from_slice(&source.slots);
-    words[at(sections.ids, tokens)].copy_from_slice(&source.ids);
-    words[at(sections.types, tokens)].copy_from_slice(&source.types);
-    for (ends, &slot) in source.offsets.windows(2).zip(&source.slots) {
-        for t in ends[0]..ends[1] {
-            words[sections.positions + t as usize] = t - ends[0];
-            words[sections.token_slots + t as usize] = slot;
-        }
+    let spans = [
+        (sections.offsets, sequences + 1),
+        (sections.labels, sequences),
+        (sections.slots, sequences),
+        (sections.ids, tokens),
+        (sections.types, tokens),
+        (sections.positions, tokens),
+        (sections.token_slots, tokens),
+        (sections.order, tokens),
+        (sections.run_ids, tokens),
+        (sections.run_starts, tokens + 1),
+    ];
+    let [offsets, labels, slots, ids, types, positions, token_slots, order, run_ids, run_starts] =
+        words.get_disjoint_mut(spans.map(|(start, len)| start..start + len)).expect("sections lie one after another");
+    let copies = [
+        (offsets, &source.offsets),
+        (labels, &source.labels),
+        (slots, &source.slots),
+        (ids, &source.ids),
+        (types, &source.types),
+    ];
+    for (section, values) in copies {
+        section.copy_from_slice(values);
     }
-    let order = at(sections.order, tokens);
-    for (t, place) in words[order.clone()].iter_mut().enumerate() {
-        *place = t as u32;
-    }
-    words[order].sort_unstable_by_key(|&t| (source.ids[t as usize], t));
-    let mut runs = 0;
-    for i in 0..tokens {
-        let id = source.ids[words[sections.order + i] as usize];
-        if runs == 0 || words[sections.run_ids + runs - 1] != id {
-            words[sections.run_ids + runs] = id;
-            words[sections.run_starts + runs] = i as u32;
-            runs += 1;
-        }
-    }
-    words[sections.run_starts + runs] = tokens as u32;
-    runs as u32
+    Index { positions, token_slots, order, run_ids, run_starts }.fill(source)
 }
 
 /// Rounds sizes up, so that a run has few buckets: tokens to sixteenths of the capacity, lengths to powers of two. Blocks for

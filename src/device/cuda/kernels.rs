@@ -11,7 +11,7 @@ use super::{
     element::Element,
     fault::{Place, driver_error},
 };
-use crate::Result;
+use crate::{Result, device::Dropout};
 
 /// A compiled file of kernels/.
 pub struct Image {
@@ -29,6 +29,10 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 pub mod geometry {
     include!(concat!(env!("OUT_DIR"), "/geometry.rs"));
 }
+
+/// Elements that a thread takes together.
+pub const PACK: usize = geometry::PACK as usize;
+const _: () = assert!(PACK == Dropout::GROUP, "a thread has the dropout bits of what it takes");
 
 /// A kernel and its name, which errors and traces give.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Launching kernels: one place that talks to the driver, and the values that kernels take by copy.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, mem::offset_of, sync::Arc};
 
 use cudarc::driver::{CudaStream, DeviceRepr, LaunchArgs, LaunchConfig, PushKernelArg};
 
@@ -88,7 +88,8 @@ pub struct DropoutArgs {
     scale: f32,
 }
 
-// SAFETY: plain words, laid out as the kernel's struct.
+const _: () = assert!(size_of::<DropoutArgs>() == 20 && offset_of!(DropoutArgs, scale) == 16);
+// SAFETY: plain words, laid out as the kernel's struct, which asserts the same.
 unsafe impl DeviceRepr for DropoutArgs {}
 
 impl DropoutArgs {
@@ -109,7 +110,8 @@ pub struct RowsArgs {
     positions: u64,
 }
 
-// SAFETY: three device addresses, laid out as the kernel's struct.
+const _: () = assert!(size_of::<RowsArgs>() == 24 && offset_of!(RowsArgs, positions) == 16);
+// SAFETY: three device addresses, laid out as the kernel's struct, which asserts the same.
 unsafe impl DeviceRepr for RowsArgs {}
 
 impl RowsArgs {

@@ -5,15 +5,15 @@ use std::marker::PhantomData;
 use cudarc::driver::{CudaSlice, PushKernelArg};
 
 use super::{
-    CudaBatch, CudaDevice, CudaGradients, CudaParameters, Setup,
+    CudaDevice, CudaGradients, Setup,
     element::Element,
     kernels::{Kernel, geometry},
     launch::{DropoutArgs, RowsArgs},
-    partials::{Destination, Partials, RowShape},
+    row_sums::{Destination, RowShape, RowSums},
 };
 use crate::{
     Result,
-    device::{Dropout, Rows, Shape, Write},
+    device::{BranchGradient, Matrix, NormOps, Normed, On, RowStats, Sink, layer_norm::check},
     model::layout::Norm,
 };
 
@@ -22,12 +22,12 @@ pub struct LayerNorms<E: Element> {
     forward: Kernel,
     backward: Kernel,
     pub shape: RowShape,
-    pub partials: Partials,
+    pub row_sums: RowSums,
     element: PhantomData<E>,
 }
 
 impl<E: Element> LayerNorms<E> {
-    pub fn new(setup: &Setup) -> Result<Self> {
+    pub fn new(setup: &Setup, sums: CudaSlice<f32>) -> Result<Self> {
         let shape = RowShape::new(setup)?;
         let [forward, backward] = [
             shape.choose(
@@ -44,76 +44,67 @@ impl<E: Element> LayerNorms<E> {
             forward: forward?,
             backward: backward?,
             shape,
-            partials: Partials::new(setup, shape)?,
+            row_sums: RowSums::new(setup, sums, shape)?,
             element: PhantomData,
         })
     }
 }
 
-pub fn scratch_bytes(shape: Shape) -> usize {
-    Partials::scratch_bytes(shape.hidden)
-}
-
-pub fn layer_norm<E: Element>(
-    device: &mut CudaDevice<E>,
-    y: &mut CudaSlice<E>,
-    mean: &mut CudaSlice<f32>,
-    rstd: &mut CudaSlice<f32>,
-    r: &CudaSlice<E>,
-    weights: &CudaParameters<E>,
-    batch: &CudaBatch,
-    rows: Rows,
-    norm: Norm,
-) -> Result<()> {
-    let LayerNorms { forward, shape, .. } = &device.layer_norm;
-    let (gamma, beta) = (weights.vector(norm.gamma), weights.vector(norm.beta));
-    let (grid, eps) = ([shape.blocks(batch.bucket_rows(rows)), 1, 1], device.shape.layer_norm_eps);
-    let rows = RowsArgs::new(rows, batch);
-    // SAFETY: the matrices have a row of `width`, mean and rstd an element for each row of the batch; γ and β have `width`.
-    unsafe {
-        device.launcher.launch(forward, grid, geometry::ROW_THREADS, 0, |args| {
-            args.arg(y).arg(mean).arg(rstd).arg(r).arg(&gamma).arg(&beta).arg(&rows).arg(&shape.width).arg(&eps);
-        })
+impl<E: Element> NormOps for CudaDevice<E> {
+    fn layer_norm(
+        &mut self,
+        y: &mut Matrix<Self>,
+        stats: &mut RowStats<Self>,
+        r: &Matrix<Self>,
+        norm: Norm,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check(norm, stats, &[("y", y), ("r", r)], on);
+        let LayerNorms { forward, shape, .. } = &self.layer_norm;
+        let (gamma, beta) = (on.weights.vector(norm.gamma), on.weights.vector(norm.beta));
+        let (grid, eps) = ([shape.blocks(on.batch.bucket_rows(on.rows)), 1, 1], self.shape.layer_norm_eps);
+        let rows = RowsArgs::new(on.rows, on.batch);
+        // SAFETY: checked above: the matrices have a row of `width`, mean and rstd an element for each row of the batch; the
+        // views of γ and β have `width`.
+        unsafe {
+            self.launcher.launch(forward, grid, geometry::ROW_THREADS, 0, |args| {
+                args.arg(&mut y.elements).arg(&mut stats.mean).arg(&mut stats.rstd).arg(&r.elements);
+                args.arg(&gamma).arg(&beta).arg(&rows).arg(&shape.width).arg(&eps);
+            })
+        }
     }
-}
 
-pub fn layer_norm_backward<E: Element>(
-    device: &mut CudaDevice<E>,
-    d_r: &mut CudaSlice<E>,
-    d_branch: &mut CudaSlice<E>,
-    gradients: &mut CudaGradients,
-    d_y: &CudaSlice<E>,
-    r: &CudaSlice<E>,
-    mean: &CudaSlice<f32>,
-    rstd: &CudaSlice<f32>,
-    weights: &CudaParameters<E>,
-    batch: &CudaBatch,
-    rows: Rows,
-    norm: Norm,
-    dropout: Dropout,
-    write: Write,
-) -> Result<()> {
-    let LayerNorms { backward, partials, shape, .. } = &mut device.layer_norm;
-    let (rows, dropout) = (RowsArgs::new(rows, batch), DropoutArgs::new(dropout, batch));
-    let to = Destination { first: norm.gamma.start, second: Some(norm.beta.start), write, count: rows.count_address() };
-    let grid = [partials.blocks(), 1, 1];
-    let mut partial = partials.take(&device.launcher, gradients, to)?;
-    let (gamma, header) = (weights.vector(norm.gamma), batch.header());
-    // SAFETY: the matrices have a row of `width`, mean and rstd an element for each row of the batch; γ has `width`, the slot
-    // 2 · `width` for each block.
-    unsafe {
-        device.launcher.launch(backward, grid, geometry::ROW_THREADS, 0, |args| {
-            args.arg(d_r).arg(d_branch).arg(&mut partial).arg(d_y).arg(r).arg(mean).arg(rstd).arg(&gamma);
-            args.arg(&header).arg(&rows).arg(&shape.width).arg(&dropout);
-        })
+    fn layer_norm_backward(
+        &mut self,
+        d_r: &mut Matrix<Self>,
+        branch: BranchGradient<'_, Self>,
+        sink: &mut Sink<'_, Self>,
+        d_y: &Matrix<Self>,
+        kept: Normed<'_, Self>,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let (Normed { r, stats, norm }, BranchGradient { d: d_branch, dropout }) = (kept, branch);
+        check(norm, stats, &[("d_r", d_r), ("the gradient of the branch", d_branch), ("d_y", d_y), ("r", r)], on);
+        let LayerNorms { backward, row_sums, shape, .. } = &mut self.layer_norm;
+        let (rows, dropout) = (RowsArgs::new(on.rows, on.batch), DropoutArgs::new(dropout, on.batch));
+        let (first, second) = (norm.gamma.start, Some(norm.beta.start));
+        let to = Destination { first, second, write: sink.write, count: rows.count_address() };
+        let grid = [row_sums.blocks(), 1, 1];
+        let mut sums = row_sums.take(&self.launcher, sink.gradients, to)?;
+        let (gamma, header) = (on.weights.vector(norm.gamma), on.batch.header());
+        // SAFETY: checked above: the matrices have a row of `width`, mean and rstd an element for each row of the batch; the view
+        // of γ has `width`, the slot 2 · `width` for each block.
+        unsafe {
+            self.launcher.launch(backward, grid, geometry::ROW_THREADS, 0, |args| {
+                args.arg(&mut d_r.elements).arg(&mut d_branch.elements).arg(&mut sums);
+                args.arg(&d_y.elements).arg(&r.elements).arg(&stats.mean).arg(&stats.rstd).arg(&gamma);
+                args.arg(&header).arg(&rows).arg(&shape.width).arg(&dropout);
+            })
+        }
     }
-}
 
-/// Folds what the pass has left in slots.
-pub fn end_backward<E: Element>(
-    device: &mut CudaDevice<E>,
-    gradients: &mut CudaGradients,
-    _: &CudaBatch,
-) -> Result<()> {
-    device.layer_norm.partials.fold(&device.launcher, gradients)
+    /// Folds what the pass has left in slots.
+    fn end_backward(&mut self, gradients: &mut CudaGradients) -> Result<()> {
+        self.layer_norm.row_sums.fold(&self.launcher, gradients)
+    }
 }

@@ -1,19 +1,22 @@
-//! Linear layers (kernels/linear.cu, linear_input.cu, linear_weight.cu): one launch an operation.
+//! Linear layers (kernels/linear.cu, linear_input.cu, linear_weight.cu): one launch per operation.
 
 use std::{marker::PhantomData, sync::Arc};
 
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, PushKernelArg};
 
 use super::{
-    CudaBatch, CudaDevice, CudaGradients, CudaParameters, Setup,
+    CudaDevice, CudaGradients, Setup,
     element::Element,
     kernels::geometry::GEMM_THREADS,
     launch::{DropoutArgs, RowsArgs},
-    linear_tiles::{Choice, Parts, Tiled, names, weight_tiles},
+    linear_tiles::{Choice, Parts, Tiled, names},
 };
 use crate::{
     Result,
-    device::{Capacity, Dropout, Rows, Shape, Write, outputs_of},
+    device::{
+        Dropout, LinearOps, Matrix, On, Rows, Sink, Write,
+        linear::{check, check_first, query_and_key_value},
+    },
     model::{Activation, View, layout::Linear},
 };
 
@@ -33,20 +36,20 @@ pub struct Linears<E: Element> {
 }
 
 impl<E: Element> Linears<E> {
-    pub fn new(setup: &Setup) -> Result<Self> {
+    pub fn new(setup: &Setup, parts: CudaSlice<f32>, arrivals: CudaSlice<u32>) -> Result<Self> {
         let tiled = |names| Tiled::new::<E>(setup, names);
-        let of_sequences = |names| Tiled::of_sequences::<E>(setup, names);
+        let for_sequences = |names| Tiled::for_sequences::<E>(setup, names);
         Ok(Self {
             linear: tiled(names!("linear_forward", "large", "medium", "small"))?,
             gelu: tiled(names!("linear_gelu_forward", "large", "medium", "small"))?,
             dropout_residual: tiled(names!("linear_dropout_residual_forward", "large", "medium", "small"))?,
-            pooler: of_sequences(names!("pooler_forward"))?,
+            pooler: for_sequences(names!("pooler_forward"))?,
             project_first: tiled(names!("project_first_forward", "large", "medium", "small"))?,
             backward_input: tiled(names!("linear_backward_input", "large", "medium", "small"))?,
             backward_input_gelu: tiled(names!("linear_backward_input_gelu", "large", "medium", "small"))?,
-            project_first_backward_input: of_sequences(names!("project_first_backward_input"))?,
-            backward_weight: Tiled::of_weights::<E>(setup, names!("linear_backward_weight", "large", "medium"))?,
-            parts: Parts::new(setup, &weight_tiles::<E>())?,
+            project_first_backward_input: for_sequences(names!("project_first_backward_input"))?,
+            backward_weight: Tiled::for_weights::<E>(setup, names!("linear_backward_weight", "large", "medium"))?,
+            parts: Parts::new(parts, arrivals, setup.capacity),
             element: PhantomData,
         })
     }
@@ -58,8 +61,8 @@ fn sizes(layer: Linear) -> (u32, u32) {
 }
 
 /// Address of a buffer that may not be there: 0 then.
-fn address<E: Element>(stream: &Arc<CudaStream>, buffer: Option<&CudaSlice<E>>) -> u64 {
-    buffer.map_or(0, |buffer| buffer.device_ptr(stream).0)
+fn address<E: Element>(stream: &Arc<CudaStream>, matrix: Option<&Matrix<CudaDevice<E>>>) -> u64 {
+    matrix.map_or(0, |matrix| matrix.elements.device_ptr(stream).0)
 }
 
 fn gradient_address(stream: &Arc<CudaStream>, gradients: &mut CudaGradients, view: View) -> u64 {
@@ -71,238 +74,233 @@ fn is_tanh(activation: Activation) -> i32 {
     i32::from(activation == Activation::GeluTanh)
 }
 
-pub fn linear<E: Element>(
-    device: &mut CudaDevice<E>,
-    y: &mut CudaSlice<E>,
-    x: &CudaSlice<E>,
-    weights: &CudaParameters<E>,
-    batch: &CudaBatch,
-    rows: Rows,
-    layer: Linear,
-) -> Result<()> {
-    let (inputs, outputs) = sizes(layer);
-    let (weight, bias) = (weights.matrix(layer.weight), weights.vector(layer.bias));
-    let Choice { kernel, grid, shared_bytes, .. } =
-        device.linear.linear.choose(batch.bucket_rows(rows), outputs as usize);
-    let rows = RowsArgs::new(rows, batch);
-    // SAFETY: x [rows, inputs] and y [rows, outputs] are as long as the seam says; the kernel stops at the true number of rows.
-    unsafe {
-        device.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
-            args.arg(y).arg(x).arg(&weight).arg(&bias).arg(&inputs).arg(&outputs).arg(&rows);
-        })
+impl<E: Element> LinearOps for CudaDevice<E> {
+    fn linear(&mut self, y: &mut Matrix<Self>, x: &Matrix<Self>, layer: Linear, on: On<'_, Self>) -> Result<()> {
+        check("linear", layer, on, &[("x", Some(x))], &[("y", Some(y))]);
+        let (inputs, outputs) = sizes(layer);
+        let (weight, bias) = (on.weights.matrix(layer.weight), on.weights.vector(layer.bias));
+        let Choice { kernel, grid, shared_bytes, .. } =
+            self.linear.linear.choose(on.batch.bucket_rows(on.rows), outputs as usize);
+        let rows = RowsArgs::new(on.rows, on.batch);
+        // SAFETY: checked above: x [rows, inputs] and y [rows, outputs]; the kernel stops at the true number of rows.
+        unsafe {
+            self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
+                args.arg(&mut y.elements).arg(&x.elements).arg(&weight).arg(&bias);
+                args.arg(&inputs).arg(&outputs).arg(&rows);
+            })
+        }
+    }
+
+    fn linear_gelu(
+        &mut self,
+        h: &mut Matrix<Self>,
+        u: Option<&mut Matrix<Self>>,
+        x: &Matrix<Self>,
+        layer: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check("linear with GELU", layer, on, &[("x", Some(x))], &[("h", Some(h)), ("u", u.as_deref())]);
+        let (inputs, outputs) = sizes(layer);
+        let (weight, bias) = (on.weights.matrix(layer.weight), on.weights.vector(layer.bias));
+        let u = address(&self.launcher.stream, u.as_deref());
+        let Choice { kernel, grid, shared_bytes, .. } =
+            self.linear.gelu.choose(on.batch.bucket_rows(on.rows), outputs as usize);
+        let (rows, is_tanh) = (RowsArgs::new(on.rows, on.batch), is_tanh(self.shape.activation));
+        // SAFETY: as in `linear`; u is nothing or [rows, outputs] too, and the caller's borrow of it lasts until the launch is
+        // queued.
+        unsafe {
+            self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
+                args.arg(&mut h.elements).arg(&u).arg(&x.elements).arg(&weight).arg(&bias);
+                args.arg(&inputs).arg(&outputs).arg(&rows).arg(&is_tanh);
+            })
+        }
+    }
+
+    fn linear_dropout_residual(
+        &mut self,
+        r: &mut Matrix<Self>,
+        x: &Matrix<Self>,
+        residual: &Matrix<Self>,
+        layer: Linear,
+        dropout: Dropout,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let of_outputs = [("r", Some(&*r)), ("the residual", Some(residual))];
+        check("linear with residual", layer, on, &[("x", Some(x))], &of_outputs);
+        let (inputs, outputs) = sizes(layer);
+        let (weight, bias) = (on.weights.matrix(layer.weight), on.weights.vector(layer.bias));
+        let Choice { kernel, grid, shared_bytes, .. } =
+            self.linear.dropout_residual.choose(on.batch.bucket_rows(on.rows), outputs as usize);
+        let (rows, header) = (RowsArgs::new(on.rows, on.batch), on.batch.header());
+        let dropout = DropoutArgs::new(dropout, on.batch);
+        // SAFETY: as in `linear`; residual is [rows, outputs] too.
+        unsafe {
+            self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
+                args.arg(&mut r.elements).arg(&x.elements).arg(&residual.elements).arg(&weight).arg(&bias);
+                args.arg(&inputs).arg(&outputs).arg(&rows).arg(&header).arg(&dropout);
+            })
+        }
+    }
+
+    fn linear_backward_input(
+        &mut self,
+        d_x: &mut Matrix<Self>,
+        d_y: &Matrix<Self>,
+        residual: Option<&Matrix<Self>>,
+        layer: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let of_inputs = [("d_x", Some(&*d_x)), ("the residual", residual)];
+        check("linear backward, input", layer, on, &of_inputs, &[("d_y", Some(d_y))]);
+        let (inputs, outputs) = sizes(layer);
+        let weight = on.weights.matrix(layer.weight);
+        let residual = address(&self.launcher.stream, residual);
+        let Choice { kernel, grid, shared_bytes, .. } =
+            self.linear.backward_input.choose(on.batch.bucket_rows(on.rows), inputs as usize);
+        let rows = RowsArgs::new(on.rows, on.batch);
+        // SAFETY: checked above: d_y [rows, outputs], d_x [rows, inputs] and a residual like d_x.
+        unsafe {
+            self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
+                args.arg(&mut d_x.elements).arg(&d_y.elements).arg(&residual).arg(&weight);
+                args.arg(&inputs).arg(&outputs).arg(&rows);
+            })
+        }
+    }
+
+    fn linear_backward_input_gelu(
+        &mut self,
+        d_u: &mut Matrix<Self>,
+        h: Option<&mut Matrix<Self>>,
+        d_y: &Matrix<Self>,
+        u: &Matrix<Self>,
+        layer: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let of_inputs = [("d_u", Some(&*d_u)), ("h", h.as_deref()), ("u", Some(u))];
+        check("linear backward, input with GELU", layer, on, &of_inputs, &[("d_y", Some(d_y))]);
+        let (inputs, outputs) = sizes(layer);
+        let weight = on.weights.matrix(layer.weight);
+        let h = address(&self.launcher.stream, h.as_deref());
+        let Choice { kernel, grid, shared_bytes, .. } =
+            self.linear.backward_input_gelu.choose(on.batch.bucket_rows(on.rows), inputs as usize);
+        let (rows, is_tanh) = (RowsArgs::new(on.rows, on.batch), is_tanh(self.shape.activation));
+        // SAFETY: as in `linear_backward_input`; u is like d_u, h too or nothing, and its borrow lasts until the launch is queued.
+        unsafe {
+            self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
+                args.arg(&mut d_u.elements).arg(&h).arg(&d_y.elements).arg(&u.elements).arg(&weight);
+                args.arg(&inputs).arg(&outputs).arg(&rows).arg(&is_tanh);
+            })
+        }
+    }
+
+    fn linear_backward_weight(
+        &mut self,
+        sink: &mut Sink<'_, Self>,
+        d_y: &Matrix<Self>,
+        x: &Matrix<Self>,
+        layer: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check("linear backward, weight", layer, on, &[("x", Some(x))], &[("d_y", Some(d_y))]);
+        let (inputs, outputs) = sizes(layer);
+        let stream = &self.launcher.stream;
+        let d_weight = gradient_address(stream, sink.gradients, layer.weight);
+        let d_bias = gradient_address(stream, sink.gradients, layer.bias);
+        let Linears { backward_weight, parts, .. } = &mut self.linear;
+        let choice = backward_weight.choose(outputs as usize, inputs as usize);
+        let [x_tiles, y_tiles, _] = choice.grid;
+        let grid = [x_tiles, y_tiles, parts.count(&choice, outputs as usize, inputs as usize)];
+        let Choice { kernel, shared_bytes, .. } = choice;
+        let (rows, adds) = (RowsArgs::new(on.rows, on.batch), i32::from(sink.write == Write::Add));
+        let Parts { partials, arrivals, .. } = parts;
+        // SAFETY: the views lie in the arena, which `sink` lends for this launch; `Parts::count` gives no more parts than have a
+        // place; checked above: d_y [rows, outputs] and x [rows, inputs].
+        unsafe {
+            self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
+                args.arg(&d_weight).arg(&d_bias).arg(partials).arg(arrivals).arg(&d_y.elements).arg(&x.elements);
+                args.arg(&inputs).arg(&outputs).arg(&rows).arg(&adds);
+            })
+        }
+    }
+
+    fn project_first(
+        &mut self,
+        kv: &mut Matrix<Self>,
+        q: &mut Matrix<Self>,
+        first: &mut Matrix<Self>,
+        x: &Matrix<Self>,
+        qkv: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        check_first("project first tokens", qkv, on, [x, kv], &[("q", q), ("the first rows", first)]);
+        let (width, _) = sizes(qkv);
+        let (weight, bias) = (on.weights.matrix(qkv.weight), on.weights.vector(qkv.bias));
+        let [tokens, sequences] = [Rows::Tokens, Rows::Sequences].map(|rows| on.batch.bucket_rows(rows));
+        let choice = self.linear.project_first.choose(tokens, 2 * width as usize);
+        let [columns, token_tiles, _] = choice.grid;
+        let grid = [columns, token_tiles + choice.tiles_of_rows(sequences), 1];
+        let Choice { kernel, shared_bytes, .. } = choice;
+        let (offsets, header) = (on.batch.offsets(), on.batch.header());
+        // SAFETY: checked above: x [T, C], kv [T, 2C], q and first [B, C]; offsets are of rows of x.
+        unsafe {
+            self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
+                args.arg(&mut kv.elements).arg(&mut q.elements).arg(&mut first.elements).arg(&x.elements);
+                args.arg(&weight).arg(&bias).arg(&offsets).arg(&header).arg(&width).arg(&token_tiles);
+            })
+        }
+    }
+
+    /// Two launches: the second adds to the first rows where they lie.
+    fn project_first_backward_input(
+        &mut self,
+        d_x: &mut Matrix<Self>,
+        d_kv: &Matrix<Self>,
+        d_q: &Matrix<Self>,
+        residual: &Matrix<Self>,
+        qkv: Linear,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let of_sequences = [("d_q", d_q), ("the residual", residual)];
+        check_first("project first tokens backward", qkv, on, [&*d_x, d_kv], &of_sequences);
+        let ((width, _), (query, key_value)) = (sizes(qkv), query_and_key_value(qkv));
+        self.linear_backward_input(d_x, d_kv, None, key_value, On { rows: Rows::Tokens, ..on })?;
+        let weight = on.weights.matrix(query.weight);
+        let sequences = on.batch.bucket_rows(Rows::Sequences);
+        let Choice { kernel, grid, shared_bytes, .. } =
+            self.linear.project_first_backward_input.choose(sequences, width as usize);
+        let (offsets, rows) = (on.batch.offsets(), RowsArgs::new(Rows::Sequences, on.batch));
+        // SAFETY: checked above: d_q and residual are [B, C], d_x is [T, C] and offsets are of its rows.
+        unsafe {
+            self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
+                args.arg(&mut d_x.elements).arg(&d_q.elements).arg(&residual.elements).arg(&weight);
+                args.arg(&offsets).arg(&width).arg(&rows);
+            })
+        }
     }
 }
 
-pub fn linear_gelu<E: Element>(
-    device: &mut CudaDevice<E>,
-    h: &mut CudaSlice<E>,
-    u: Option<&mut CudaSlice<E>>,
-    x: &CudaSlice<E>,
-    weights: &CudaParameters<E>,
-    batch: &CudaBatch,
-    rows: Rows,
-    layer: Linear,
-) -> Result<()> {
-    let (inputs, outputs) = sizes(layer);
-    let (weight, bias) = (weights.matrix(layer.weight), weights.vector(layer.bias));
-    let u = address(&device.launcher.stream, u.as_deref());
-    let Choice { kernel, grid, shared_bytes, .. } =
-        device.linear.gelu.choose(batch.bucket_rows(rows), outputs as usize);
-    let (rows, is_tanh) = (RowsArgs::new(rows, batch), is_tanh(device.shape.activation));
-    // SAFETY: as in `linear`; u is nothing or as long as h, and the caller's borrow of it lasts until the launch is queued.
-    unsafe {
-        device.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
-            args.arg(h).arg(&u).arg(x).arg(&weight).arg(&bias).arg(&inputs).arg(&outputs).arg(&rows).arg(&is_tanh);
-        })
+impl<E: Element> CudaDevice<E> {
+    /// pooled = tanh(first · Wpᵀ + b), dropped = dropout(pooled), all \[B, C\], whose lengths the caller has checked.
+    pub(super) fn pooler(
+        &mut self,
+        [pooled, dropped]: [&mut Matrix<Self>; 2],
+        first: &Matrix<Self>,
+        layer: Linear,
+        dropout: Dropout,
+        on: On<'_, Self>,
+    ) -> Result<()> {
+        let (inputs, outputs) = sizes(layer);
+        let (weight, bias) = (on.weights.matrix(layer.weight), on.weights.vector(layer.bias));
+        let Choice { kernel, grid, shared_bytes, .. } =
+            self.linear.pooler.choose(on.batch.bucket_rows(Rows::Sequences), outputs as usize);
+        let (rows, header) = (RowsArgs::new(Rows::Sequences, on.batch), on.batch.header());
+        let dropout = DropoutArgs::new(dropout, on.batch);
+        // SAFETY: as in `linear`, with one row per sequence; both outputs are [B, C].
+        unsafe {
+            self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
+                args.arg(&mut pooled.elements).arg(&mut dropped.elements).arg(&first.elements);
+                args.arg(&weight).arg(&bias).arg(&inputs).arg(&outputs).arg(&rows).arg(&header).arg(&dropout);
+            })
+        }
     }
-}
-
-pub fn linear_dropout_residual<E: Element>(
-    device: &mut CudaDevice<E>,
-    r: &mut CudaSlice<E>,
-    x: &CudaSlice<E>,
-    residual: &CudaSlice<E>,
-    weights: &CudaParameters<E>,
-    batch: &CudaBatch,
-    rows: Rows,
-    layer: Linear,
-    dropout: Dropout,
-) -> Result<()> {
-    let (inputs, outputs) = sizes(layer);
-    let (weight, bias) = (weights.matrix(layer.weight), weights.vector(layer.bias));
-    let Choice { kernel, grid, shared_bytes, .. } =
-        device.linear.dropout_residual.choose(batch.bucket_rows(rows), outputs as usize);
-    let (rows, header, dropout) = (RowsArgs::new(rows, batch), batch.header(), DropoutArgs::new(dropout, batch));
-    // SAFETY: as in `linear`; residual is as long as r.
-    unsafe {
-        device.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
-            args.arg(r).arg(x).arg(residual).arg(&weight).arg(&bias).arg(&inputs).arg(&outputs);
-            args.arg(&rows).arg(&header).arg(&dropout);
-        })
-    }
-}
-
-/// pooled = tanh(first · Wpᵀ + b), dropped = dropout(pooled), all \[B, C\].
-pub(super) fn pooler<E: Element>(
-    device: &mut CudaDevice<E>,
-    pooled: &mut CudaSlice<E>,
-    dropped: &mut CudaSlice<E>,
-    first: &CudaSlice<E>,
-    weights: &CudaParameters<E>,
-    batch: &CudaBatch,
-    layer: Linear,
-    dropout: Dropout,
-) -> Result<()> {
-    let (inputs, outputs) = sizes(layer);
-    let (weight, bias) = (weights.matrix(layer.weight), weights.vector(layer.bias));
-    let Choice { kernel, grid, shared_bytes, .. } =
-        device.linear.pooler.choose(batch.bucket_rows(Rows::Sequences), outputs as usize);
-    let (rows, header) = (RowsArgs::new(Rows::Sequences, batch), batch.header());
-    let dropout = DropoutArgs::new(dropout, batch);
-    // SAFETY: as in `linear`, with a row a sequence; both outputs are [B, C].
-    unsafe {
-        device.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
-            args.arg(pooled).arg(dropped).arg(first).arg(&weight).arg(&bias).arg(&inputs).arg(&outputs);
-            args.arg(&rows).arg(&header).arg(&dropout);
-        })
-    }
-}
-
-pub fn linear_backward_input<E: Element>(
-    device: &mut CudaDevice<E>,
-    d_x: &mut CudaSlice<E>,
-    d_y: &CudaSlice<E>,
-    residual: Option<&CudaSlice<E>>,
-    weights: &CudaParameters<E>,
-    batch: &CudaBatch,
-    rows: Rows,
-    layer: Linear,
-) -> Result<()> {
-    let (inputs, outputs) = sizes(layer);
-    let weight = weights.matrix(layer.weight);
-    let residual = address(&device.launcher.stream, residual);
-    let Choice { kernel, grid, shared_bytes, .. } =
-        device.linear.backward_input.choose(batch.bucket_rows(rows), inputs as usize);
-    let rows = RowsArgs::new(rows, batch);
-    // SAFETY: d_y [rows, outputs], d_x [rows, inputs] and a residual like d_x are as long as the seam says.
-    unsafe {
-        device.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
-            args.arg(d_x).arg(d_y).arg(&residual).arg(&weight).arg(&inputs).arg(&outputs).arg(&rows);
-        })
-    }
-}
-
-pub fn linear_backward_input_gelu<E: Element>(
-    device: &mut CudaDevice<E>,
-    d_u: &mut CudaSlice<E>,
-    h: Option<&mut CudaSlice<E>>,
-    d_y: &CudaSlice<E>,
-    u: &CudaSlice<E>,
-    weights: &CudaParameters<E>,
-    batch: &CudaBatch,
-    rows: Rows,
-    layer: Linear,
-) -> Result<()> {
-    let (inputs, outputs) = sizes(layer);
-    let weight = weights.matrix(layer.weight);
-    let h = address(&device.launcher.stream, h.as_deref());
-    let Choice { kernel, grid, shared_bytes, .. } =
-        device.linear.backward_input_gelu.choose(batch.bucket_rows(rows), inputs as usize);
-    let (rows, is_tanh) = (RowsArgs::new(rows, batch), is_tanh(device.shape.activation));
-    // SAFETY: as in `linear_backward_input`; u is as long as d_u, h too or nothing, and its borrow lasts until the launch is queued.
-    unsafe {
-        device.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
-            args.arg(d_u).arg(&h).arg(d_y).arg(u).arg(&weight).arg(&inputs).arg(&outputs).arg(&rows).arg(&is_tanh);
-        })
-    }
-}
-
-pub fn linear_backward_weight<E: Element>(
-    device: &mut CudaDevice<E>,
-    gradients: &mut CudaGradients,
-    d_y: &CudaSlice<E>,
-    x: &CudaSlice<E>,
-    batch: &CudaBatch,
-    rows: Rows,
-    layer: Linear,
-    write: Write,
-) -> Result<()> {
-    let (inputs, outputs) = sizes(layer);
-    let stream = &device.launcher.stream;
-    let d_weight = gradient_address(stream, gradients, layer.weight);
-    let d_bias = gradient_address(stream, gradients, layer.bias);
-    let Linears { backward_weight, parts, .. } = &mut device.linear;
-    let choice = backward_weight.choose(outputs as usize, inputs as usize);
-    let [x_tiles, y_tiles, _] = choice.grid;
-    let grid = [x_tiles, y_tiles, parts.of(&choice, outputs as usize, inputs as usize)];
-    let Choice { kernel, shared_bytes, .. } = choice;
-    let (rows, adds) = (RowsArgs::new(rows, batch), i32::from(write == Write::Add));
-    let Parts { partials, arrivals, .. } = parts;
-    // SAFETY: the views lie in the arena, which `gradients` lends for this launch; `Parts::of` gives no more parts than have a
-    // place; d_y [rows, outputs], x [rows, inputs] are as long as the seam says.
-    unsafe {
-        device.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
-            args.arg(&d_weight).arg(&d_bias).arg(partials).arg(arrivals).arg(d_y).arg(x);
-            args.arg(&inputs).arg(&outputs).arg(&rows).arg(&adds);
-        })
-    }
-}
-
-pub fn project_first<E: Element>(
-    device: &mut CudaDevice<E>,
-    kv: &mut CudaSlice<E>,
-    q: &mut CudaSlice<E>,
-    first: &mut CudaSlice<E>,
-    x: &CudaSlice<E>,
-    weights: &CudaParameters<E>,
-    batch: &CudaBatch,
-    qkv: Linear,
-) -> Result<()> {
-    let (width, _) = sizes(qkv);
-    let (weight, bias) = (weights.matrix(qkv.weight), weights.vector(qkv.bias));
-    let choice = device.linear.project_first.choose(batch.bucket_rows(Rows::Tokens), 2 * width as usize);
-    let [columns, token_tiles, _] = choice.grid;
-    let grid = [columns, token_tiles + choice.tiles_of_rows(batch.bucket_rows(Rows::Sequences)), 1];
-    let Choice { kernel, shared_bytes, .. } = choice;
-    let (offsets, header) = (batch.offsets(), batch.header());
-    // SAFETY: x [T, C], kv [T, 2C], q and first [B, C] are as long as the seam says; offsets are of rows of x.
-    unsafe {
-        device.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
-            args.arg(kv).arg(q).arg(first).arg(x).arg(&weight).arg(&bias).arg(&offsets).arg(&header);
-            args.arg(&width).arg(&token_tiles);
-        })
-    }
-}
-
-/// Two launches; `_d_first` is not needed, as the second adds to the first rows where they lie.
-pub fn project_first_backward_input<E: Element>(
-    device: &mut CudaDevice<E>,
-    d_x: &mut CudaSlice<E>,
-    _d_first: &mut CudaSlice<E>,
-    d_kv: &CudaSlice<E>,
-    d_q: &CudaSlice<E>,
-    residual: &CudaSlice<E>,
-    weights: &CudaParameters<E>,
-    batch: &CudaBatch,
-    qkv: Linear,
-) -> Result<()> {
-    let (width, _) = sizes(qkv);
-    let c = width as usize;
-    let key_value = outputs_of(qkv, c, c, 2 * c);
-    linear_backward_input(device, d_x, d_kv, None, weights, batch, Rows::Tokens, key_value)?;
-    let weight = weights.matrix(outputs_of(qkv, c, 0, c).weight);
-    let Choice { kernel, grid, shared_bytes, .. } =
-        device.linear.project_first_backward_input.choose(batch.bucket_rows(Rows::Sequences), c);
-    let (offsets, rows) = (batch.offsets(), RowsArgs::new(Rows::Sequences, batch));
-    // SAFETY: d_q and residual are [B, C], d_x is [T, C] and offsets are of its rows.
-    unsafe {
-        device.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
-            args.arg(d_x).arg(d_q).arg(residual).arg(&weight).arg(&offsets).arg(&width).arg(&rows);
-        })
-    }
-}
-
-/// Bytes that [`Linears::new`] allocates.
-pub fn scratch_bytes<E: Element>(shape: Shape, capacity: Capacity) -> usize {
-    Parts::bytes(&weight_tiles::<E>(), shape, capacity)
 }

@@ -2,9 +2,9 @@
 //!
 //! | tile (rows × columns, bytes of depth × stages) | for |
 //! |---|---|
-//! | large, 128 × 128, 64 × 4 | many tokens: 64 × 64 a warp, the fewest reads of shared memory a product |
+//! | large, 128 × 128, 64 × 4 | many tokens: 64 × 64 per warp, the fewest reads of shared memory per product |
 //! | medium, 64 × 64, 128 × 3 | products that make fewer than [`BUSY`] large tiles |
-//! | small, 32 × 64, 128 × 4 | the same of medium ones; a row a sequence |
+//! | small, 32 × 64, 128 × 4 | the same of medium ones; one row per sequence |
 //! | SIMT, 64 × 64, 64 × 2 | float32 |
 //!
 //! The first three are for bf16 and tf32, as tensor cores take either in rows of 32 bytes.
@@ -19,7 +19,6 @@ use super::{
     element::Element,
     fault::driver_error,
     kernels::{Kernel, geometry as sizes},
-    memory::zeros,
 };
 use crate::{
     Result,
@@ -31,7 +30,7 @@ use crate::{
 const BUSY: usize = 96;
 /// Tiles of a weight gradient from which on large ones are taken; parts of the sum make up the number of blocks.
 const BUSY_WITH_PARTS: usize = BUSY / 3;
-/// Blocks that a weight gradient is split into at most: two a multiprocessor, which is what registers allow.
+/// Blocks that a weight gradient is split into at most: two per multiprocessor, which is what registers allow.
 const SPLIT_BLOCKS: usize = 256;
 /// Parts that a sum is split into at most; the last block of a tile reads them one by one.
 const MOST_PARTS: usize = 8;
@@ -64,16 +63,16 @@ impl Tile {
     const SIMT: Self =
         Self { rows: sizes::GEMM_SIMT_M as usize, columns: sizes::GEMM_SIMT_N as usize, shared_bytes: 0 };
 
-    fn of_rows(&self, rows: usize) -> usize {
+    fn along_rows(&self, rows: usize) -> usize {
         rows.div_ceil(self.rows)
     }
 
-    fn of_columns(&self, columns: usize) -> usize {
+    fn along_columns(&self, columns: usize) -> usize {
         columns.div_ceil(self.columns)
     }
 
     fn blocks(&self, rows: usize, columns: usize) -> usize {
-        self.of_rows(rows) * self.of_columns(columns)
+        self.along_rows(rows) * self.along_columns(columns)
     }
 
     /// float32 numbers of a part of a tile's sum: the tile, and the row sums that make up d_b.
@@ -90,7 +89,7 @@ pub struct Names<const TILES: usize> {
 }
 
 impl<const TILES: usize> Names<TILES> {
-    fn of<E: Element>(&self) -> Vec<&'static str> {
+    fn get<E: Element>(&self) -> Vec<&'static str> {
         E::choose_product(self.bf16.to_vec(), self.tf32.to_vec(), vec![self.f32])
     }
 }
@@ -148,18 +147,18 @@ impl Tiled {
     pub fn new<E: Element>(setup: &Setup, names: Names<3>) -> Result<Self> {
         let tensor = vec![Tile::LARGE, Tile::MEDIUM, Tile::SMALL];
         let tiles = E::choose_product(tensor.clone(), tensor, vec![Tile::SIMT]);
-        Self::load(setup, tiles, &names.of::<E>(), BUSY)
+        Self::load(setup, tiles, &names.get::<E>(), BUSY)
     }
 
-    /// Products with a row a sequence only.
-    pub fn of_sequences<E: Element>(setup: &Setup, names: Names<1>) -> Result<Self> {
+    /// Products with one row per sequence only.
+    pub fn for_sequences<E: Element>(setup: &Setup, names: Names<1>) -> Result<Self> {
         let tile = E::choose_product(Tile::SMALL, Tile::SMALL, Tile::SIMT);
-        Self::load(setup, vec![tile], &names.of::<E>(), BUSY)
+        Self::load(setup, vec![tile], &names.get::<E>(), BUSY)
     }
 
     /// Gradients of weights.
-    pub fn of_weights<E: Element>(setup: &Setup, names: Names<2>) -> Result<Self> {
-        Self::load(setup, weight_tiles::<E>(), &names.of::<E>(), BUSY_WITH_PARTS)
+    pub fn for_weights<E: Element>(setup: &Setup, names: Names<2>) -> Result<Self> {
+        Self::load(setup, weight_tiles::<E>(), &names.get::<E>(), BUSY_WITH_PARTS)
     }
 
     fn load(setup: &Setup, tiles: Vec<Tile>, names: &[&'static str], busy: usize) -> Result<Self> {
@@ -180,7 +179,7 @@ impl Tiled {
     pub fn choose(&self, rows: usize, columns: usize) -> Choice<'_> {
         let number = pick(&self.tiles, rows, columns, self.busy);
         let (tile, kernel) = (self.tiles[number], &self.kernels[number]);
-        let grid = [tile.of_columns(columns) as u32, tile.of_rows(rows) as u32, 1];
+        let grid = [tile.along_columns(columns) as u32, tile.along_rows(rows) as u32, 1];
         Choice { kernel, tile, grid, shared_bytes: tile.shared_bytes }
     }
 }
@@ -188,7 +187,7 @@ impl Tiled {
 impl Choice<'_> {
     /// Tiles along this many rows.
     pub fn tiles_of_rows(&self, rows: usize) -> u32 {
-        self.tile.of_rows(rows) as u32
+        self.tile.along_rows(rows) as u32
     }
 }
 
@@ -202,7 +201,7 @@ pub struct Parts {
 }
 
 /// Numbers of [`Parts::partials`] and [`Parts::arrivals`] that the layers of a model need.
-fn plan(tiles: &[Tile], shape: Shape, capacity: Capacity) -> (usize, usize) {
+pub fn plan(tiles: &[Tile], shape: Shape, capacity: Capacity) -> (usize, usize) {
     let Shape { hidden: c, intermediate: f, .. } = shape;
     let most = most_parts(capacity);
     let (mut partials, mut arrivals) = (0, 0);
@@ -219,20 +218,13 @@ fn plan(tiles: &[Tile], shape: Shape, capacity: Capacity) -> (usize, usize) {
 }
 
 impl Parts {
-    pub fn new(setup: &Setup, tiles: &[Tile]) -> Result<Self> {
-        let &Setup { stream, device, shape, capacity, .. } = setup;
-        let (partials, arrivals) = plan(tiles, shape, capacity);
-        let (partials, arrivals) = (zeros(stream, device, partials)?, zeros(stream, device, arrivals)?);
-        Ok(Self { partials, arrivals, most: most_parts(capacity) })
-    }
-
-    pub fn bytes(tiles: &[Tile], shape: Shape, capacity: Capacity) -> usize {
-        let (partials, arrivals) = plan(tiles, shape, capacity);
-        partials * size_of::<f32>() + arrivals * size_of::<u32>()
+    /// Of buffers as large as [`plan`] says.
+    pub fn new(partials: CudaSlice<f32>, arrivals: CudaSlice<u32>, capacity: Capacity) -> Self {
+        Self { partials, arrivals, most: most_parts(capacity) }
     }
 
     /// Parts for a gradient of this shape: as many as are wanted and have a place.
-    pub fn of(&self, choice: &Choice, outputs: usize, inputs: usize) -> u32 {
+    pub fn count(&self, choice: &Choice, outputs: usize, inputs: usize) -> u32 {
         let tiles = choice.tile.blocks(outputs, inputs);
         let places =
             if tiles > self.arrivals.len() { 1 } else { self.partials.len() / (tiles * choice.tile.partial()) };

@@ -1,8 +1,8 @@
 //! The CUDA device: the operations of the seam on our own kernels, driven through cudarc.
 //!
 //! One stream; everything is allocated before the first step. Activations and the forward pass's weights are `E`: bf16 (default),
-//! float32, or float32 multiplied as tf32. Grids are made for a bucket of batch sizes, true sizes lie in device memory (see `batch`), so that a pass can be
-//! recorded once a bucket and launched again. One file an operation family, as in kernels/ and in the CPU device.
+//! float32, or float32 multiplied as tf32. Grids are made for a bucket of
+//! batch sizes, true sizes lie in device memory (see `batch`), so that a pass can be recorded once per bucket and launched again. One file per family of operations, as in kernels/ and in the CPU device.
 
 mod attention;
 mod batch;
@@ -18,13 +18,14 @@ mod linear;
 mod linear_tiles;
 mod loss;
 mod memory;
-mod operations;
 mod optimizer;
 mod outcome;
-mod partials;
+mod pass;
 mod pinned;
 mod ranges;
 mod recorder;
+mod row_sums;
+mod scratch;
 mod tracer;
 mod trail;
 
@@ -45,9 +46,10 @@ use self::{
     kernels::Kernels,
     launch::Launcher,
     recorder::Recorder,
+    scratch::Scratch,
     trail::Trail,
 };
-use super::{Capacity, Shape};
+use super::{Capacity, Matrix, Shape};
 use crate::Result;
 
 /// What the operation families are made from.
@@ -69,7 +71,7 @@ pub struct CudaDevice<E: Element> {
     attention: attention::Attention<E>,
     layer_norm: layer_norm::LayerNorms<E>,
     embedding: embedding::Embedder<E>,
-    head: head::Head<E>,
+    head: head::Classifier<E>,
     loss: loss::Loss,
     optimizer: optimizer::Optimizer<E>,
     recorder: Recorder,
@@ -89,12 +91,15 @@ impl<E: Element> CudaDevice<E> {
         let stream = context.new_stream().map_err(driver_error(&device, "create a stream"))?;
         let kernels = Kernels::load(&context, &device)?;
         let setup = Setup { kernels: &kernels, stream: &stream, device: &device, shape, capacity };
+        let Scratch { parts, arrivals, statistics, row_sums, d_sum, d_pre } =
+            Scratch::<E, _>::new(&setup, shape, capacity)?;
+        let width = shape.hidden;
         Ok(Self {
-            linear: linear::Linears::new(&setup)?,
-            attention: attention::Attention::new(&setup)?,
-            layer_norm: layer_norm::LayerNorms::new(&setup)?,
-            embedding: embedding::Embedder::new(&setup)?,
-            head: head::Head::new(&setup)?,
+            linear: linear::Linears::new(&setup, parts, arrivals)?,
+            attention: attention::Attention::new(&setup, statistics)?,
+            layer_norm: layer_norm::LayerNorms::new(&setup, row_sums)?,
+            embedding: embedding::Embedder::new(&setup, Matrix::new(d_sum, capacity.tokens, width))?,
+            head: head::Classifier::new(&setup, Matrix::new(d_pre, capacity.sequences, width))?,
             loss: loss::Loss::new(&setup)?,
             optimizer: optimizer::Optimizer::new(&setup)?,
             name: driver::describe(&context, &device, E::NAME)?,
@@ -107,11 +112,7 @@ impl<E: Element> CudaDevice<E> {
 
     /// Bytes of the scratch that [`CudaDevice::new`] allocates.
     pub fn scratch_bytes(shape: Shape, capacity: Capacity) -> usize {
-        linear::scratch_bytes::<E>(shape, capacity)
-            + attention::scratch_bytes(shape, capacity)
-            + layer_norm::scratch_bytes(shape)
-            + embedding::scratch_bytes::<E>(shape, capacity)
-            + head::scratch_bytes::<E>(shape, capacity)
+        scratch::bytes::<E>(shape, capacity)
     }
 
     /// Whether passes are recorded as graphs (the default) or launched kernel by kernel; the results are the same.

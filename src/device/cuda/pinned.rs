@@ -1,7 +1,7 @@
 //! Pinned memory that copies run from and to while the host goes on.
 //!
 //! The binding's own pinned slices know when a copy is over only where it tracks events, which one stream has no need of; here
-//! each buffer has an event behind its last copy.
+//! each buffer has an event after its last copy.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use cudarc::driver::{
 
 pub struct Pinned<T> {
     memory: PinnedHostSlice<T>,
-    /// Behind the last copy.
+    /// After the last copy.
     copied: CudaEvent,
 }
 

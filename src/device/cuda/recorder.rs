@@ -1,4 +1,4 @@
-//! Passes as CUDA graphs: recorded once a key and bucket, launched again with one call.
+//! Passes as CUDA graphs: recorded once per key and bucket, launched again with one call.
 //!
 //! What changes between two launches of a graph lies in device memory: the batch, its true sizes, the step, λ and the scales. Its
 //! grids and arguments are those of the recording, which equal those of an eager pass of the same bucket; so both give the same
@@ -67,7 +67,9 @@ pub fn replay<E: Element>(
     let stream = Arc::clone(&device.launcher.stream);
     let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     stream.begin_capture(mode).map_err(driver_error(name, "record a pass"))?;
+    batch.record(true);
     let passed = pass(device);
+    batch.record(false);
     let recorded = end(&stream, &device.launcher.device);
     passed?;
     let graph = recorded?;

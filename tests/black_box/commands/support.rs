@@ -10,8 +10,8 @@ use std::{
 use assert_cmd::Command;
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Mask, Shape, StepScalars, cpu::CpuDevice},
-    encoder::{Encoder, Keep, LastLayer, Workspace},
+    device::{Capacity, Mask, Shape, StepScalars, cpu::CpuDevice, families::*},
+    encoder::{Encoder, Keep, LastLayer, Pass, Workspace},
     model::{Model, Purpose},
 };
 use serde_json::Value;
@@ -130,7 +130,8 @@ pub fn logits(model: &Model, ids: &[u32], types: &[u32]) -> Vec<f64> {
     packed.push(ids, types, 0, 0);
     let mut batch = device.batch(capacity).unwrap();
     device.upload(&mut batch, &packed, &StepScalars::default()).unwrap();
-    encoder.forward(&mut device, &mut workspace, &weights, &batch, Mask::none()).unwrap();
+    let (encoder, mask) = (&encoder, Mask::none());
+    Pass { encoder, device: &mut device, weights: &weights, batch: &batch, mask }.forward(&mut workspace).unwrap();
     device.read_vector(&workspace.logits).unwrap().iter().map(|&z| f64::from(z)).collect()
 }
 

@@ -6,7 +6,10 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Buffers, Capacity, Device, Dropout, Mask, Rows, Shape, Site, StepScalars, Write, cpu::CpuDevice},
+    device::{
+        BranchGradient, Capacity, Dropout, Head, Mask, Normed, RowStats, Rows, Shape, Sink, Site, StepScalars, Write,
+        cpu::CpuDevice, families::*,
+    },
     model::{
         BertConfig, View,
         layout::{Linear, Norm},
@@ -45,7 +48,8 @@ fn hidden_factors(packed: &PackedBatch, rows: Rows, dropout: Dropout) -> Vec<f32
     let layer = Linear { weight: View { start: 0, len: square }, bias: View { start: square, len: HIDDEN } };
     let weights = device.parameters(&values).unwrap();
     let [mut r, zero] = [0; 2].map(|_| device.matrix(TOKENS, HIDDEN).unwrap());
-    device.linear_dropout_residual(&mut r, &zero, &zero, &weights, &batch, rows, layer, dropout).unwrap();
+    let on = tiny::on(&weights, &batch, rows);
+    device.linear_dropout_residual(&mut r, &zero, &zero, layer, dropout, on).unwrap();
     let n = if rows == Rows::Tokens { packed.tokens() } else { packed.sequences() };
     device.read_matrix(&r).unwrap()[..n * HIDDEN].to_vec()
 }
@@ -73,7 +77,7 @@ fn assert_independent(a: &[f64], b: &[f64], what: &str) {
 #[test]
 fn keep_rate_and_scale() {
     for (p, seed) in [(0.1f32, 1), (0.1, 2), (0.5, 3), (0.01, 4), (0.9, 5)] {
-        let dropout = mask(seed, 3, 0).at(Site::Output { layer: 2 }, p);
+        let dropout = mask(seed, 3, 0).at(Site::Output(2), p);
         let factors = hidden_factors(&one_sequence(0, TOKENS), Rows::Tokens, dropout);
         let n = factors.len() as f64;
         // The probability is rounded to 1 / 65536; the scale is exact for the rounded one.
@@ -99,7 +103,7 @@ fn no_correlation_between_neighbours_sites_steps_passes_slots_and_seeds() {
         let dropout = mask(seed, step, pass).at(site, p as f32);
         signs(&hidden_factors(&one_sequence(slot, TOKENS), Rows::Tokens, dropout), p)
     };
-    let site = Site::AttentionOutput { layer: 0 };
+    let site = Site::AttentionOutput(0);
     let base = draw(7, 10, 0, site, 3);
     for lag in (1..=17).chain([HIDDEN, 2 * HIDDEN, 128]) {
         assert_independent(&base, &base[lag..], &format!("elements {lag} apart"));
@@ -114,10 +118,10 @@ fn no_correlation_between_neighbours_sites_steps_passes_slots_and_seeds() {
         ("a seed of other high bits", draw(7 | 1 << 32, 10, 0, site, 3)),
         ("embeddings", draw(7, 10, 0, Site::Embeddings, 3)),
         ("classifier", draw(7, 10, 0, Site::Classifier, 3)),
-        ("probabilities", draw(7, 10, 0, Site::AttentionProbabilities { layer: 0 }, 3)),
-        ("output", draw(7, 10, 0, Site::Output { layer: 0 }, 3)),
-        ("layer 1", draw(7, 10, 0, Site::AttentionOutput { layer: 1 }, 3)),
-        ("layer 11", draw(7, 10, 0, Site::AttentionOutput { layer: 11 }, 3)),
+        ("probabilities", draw(7, 10, 0, Site::Probabilities(0), 3)),
+        ("output", draw(7, 10, 0, Site::Output(0), 3)),
+        ("layer 1", draw(7, 10, 0, Site::AttentionOutput(1), 3)),
+        ("layer 11", draw(7, 10, 0, Site::AttentionOutput(11), 3)),
     ];
     for (i, (name, other)) in others.iter().enumerate() {
         assert_independent(&base, other, name);
@@ -129,7 +133,7 @@ fn no_correlation_between_neighbours_sites_steps_passes_slots_and_seeds() {
 
 #[test]
 fn hidden_masks_are_the_specified_bits_however_a_batch_is_packed() {
-    let (p, site, step, pass) = (0.3, Site::Output { layer: 1 }, 9, 2);
+    let (p, site, step, pass) = (0.3, Site::Output(1), 9, 2);
     let dropout = mask(tiny::SEED, step, pass).at(site, p);
     let masks = Masks { philox: Philox::new(tiny::SEED), step, pass };
     let packed = tiny::batch(&config(), &[5, 33, 1, 64, 9], 1);
@@ -156,12 +160,11 @@ fn hidden_masks_are_the_specified_bits_however_a_batch_is_packed() {
 #[test]
 fn attention_masks_are_the_specified_bits_in_all_rows_and_in_first_rows() {
     let (p, step, pass, layer) = (0.4, 4, 1, 3);
-    let dropout = mask(tiny::SEED, step, pass).at(Site::AttentionProbabilities { layer }, p);
+    let dropout = mask(tiny::SEED, step, pass).at(Site::Probabilities(layer), p);
     let masks = Masks { philox: Philox::new(tiny::SEED), step, pass };
     let packed = tiny::part(&tiny::batch(&config(), &[7, 64, 1, 13, 40], 2), [2, 1, 4, 0, 3]);
     let (mut device, batch, _) = setup(&packed);
-    let mut qkv = device.matrix(TOKENS, 3 * HIDDEN).unwrap();
-    let mut kv = device.matrix(TOKENS, 2 * HIDDEN).unwrap();
+    let (mut qkv, mut kv) = (vec![0.0; TOKENS * 3 * HIDDEN], vec![0.0; TOKENS * 2 * HIDDEN]);
     for span in packed.offsets.windows(2) {
         for (key, t) in (span[0] as usize..span[1] as usize).enumerate() {
             qkv[t * 3 * HIDDEN + 2 * HIDDEN + key] = 1.0;
@@ -170,8 +173,10 @@ fn attention_masks_are_the_specified_bits_in_all_rows_and_in_first_rows() {
     }
     let [mut ctx, mut ctx_first, q] = [0; 3].map(|_| device.matrix(TOKENS, HIDDEN).unwrap());
     let [mut lse, mut lse_first] = [0; 2].map(|_| device.vector(TOKENS).unwrap());
-    device.attention(&mut ctx, &mut lse, &qkv, &batch, dropout).unwrap();
-    device.attention_first(&mut ctx_first, &mut lse_first, &q, &kv, &batch, dropout).unwrap();
+    let (qkv, kv) = (tiny::matrix(&qkv, 3 * HIDDEN), tiny::matrix(&kv, 2 * HIDDEN));
+    device.attention(&mut ctx, &mut lse, &qkv, dropout, &batch).unwrap();
+    device.attention_first(&mut ctx_first, &mut lse_first, &q, &kv, dropout, &batch).unwrap();
+    let (ctx, ctx_first) = (ctx.elements(), ctx_first.elements());
     for b in 0..packed.sequences() {
         let (start, end) = (packed.offsets[b] as usize, packed.offsets[b + 1] as usize);
         let length = end - start;
@@ -200,12 +205,15 @@ fn the_classifier_and_the_embeddings_have_the_specified_masks() {
     values[layout.pooler.bias.range()].fill(1.0);
     let weights = device.parameters(&values).unwrap();
     let [mut x, mut pooled, mut dropped] = [0; 3].map(|_| device.matrix(TOKENS, HIDDEN).unwrap());
-    let [mut mean, mut rstd, mut logits] = [0; 3].map(|_| device.vector(TOKENS).unwrap());
+    let (mut stats, mut logits) =
+        (RowStats::new(&device, TOKENS).unwrap(), device.vector(TOKENS * config.labels).unwrap());
     let of = |site| mask(tiny::SEED, step, pass).at(site, p);
-    let table = &layout.embeddings;
-    device.embed(&mut x, &mut mean, &mut rstd, &weights, &batch, table, of(Site::Embeddings)).unwrap();
-    let (pooler, classifier, site) = (layout.pooler, layout.classifier, of(Site::Classifier));
-    device.classify(&mut pooled, &mut dropped, &mut logits, &x, &weights, &batch, pooler, classifier, site).unwrap();
+    let on = tiny::on(&weights, &batch, Rows::Tokens);
+    device.embed(&mut x, &mut stats, &layout.embeddings, of(Site::Embeddings), on).unwrap();
+    let (pooler, classifier) = (layout.pooler, layout.classifier);
+    let head = Head { pooler, classifier, dropout: of(Site::Classifier) };
+    device.classify(&mut pooled, &mut dropped, &mut logits, &x, head, on).unwrap();
+    let (x, pooled, dropped) = (x.elements(), pooled.elements(), dropped.elements());
     for b in 0..packed.sequences() {
         let (start, end, slot) = (packed.offsets[b] as usize, packed.offsets[b + 1] as usize, packed.slots[b]);
         for element in 0..(end - start) * HIDDEN {
@@ -228,7 +236,7 @@ fn factor_f32(masks: &Masks, site: u32, p: f32, slot: u32, element: usize) -> f6
 /// The gradient of the dropped branch is the gradient of the sum times the forward mask, element by element.
 #[test]
 fn the_backward_mask_is_the_forward_mask() {
-    let dropout = mask(tiny::SEED, 2, 0).at(Site::Output { layer: 0 }, 0.35);
+    let dropout = mask(tiny::SEED, 2, 0).at(Site::Output(0), 0.35);
     let packed = tiny::batch(&config(), &[5, 33, 1, 64, 9], 1);
     for rows in [Rows::Tokens, Rows::Sequences] {
         let forward = hidden_factors(&packed, rows, dropout);
@@ -237,29 +245,19 @@ fn the_backward_mask_is_the_forward_mask() {
         let mut stream = tiny::stream(5);
         let mut random = |len: usize| (0..len).map(|_| stream.normal() as f32).collect::<Vec<f32>>();
         let weights = device.parameters(&random(2 * HIDDEN)).unwrap();
-        let (r, d_y) = (random(TOKENS * HIDDEN), random(TOKENS * HIDDEN));
+        let [r, d_y] = [0; 2].map(|_| tiny::matrix(&random(TOKENS * HIDDEN), HIDDEN));
         let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| device.matrix(TOKENS, HIDDEN).unwrap());
-        let [mut mean, mut rstd] = [0; 2].map(|_| device.vector(TOKENS).unwrap());
+        let mut stats = RowStats::new(&device, TOKENS).unwrap();
         let layout = bertsd_cuda::model::Layout::new(&config());
         let mut gradients = device.gradients(layout.len, &layout.embeddings).unwrap();
-        device.layer_norm(&mut y, &mut mean, &mut rstd, &r, &weights, &batch, rows, norm).unwrap();
+        let on = tiny::on(&weights, &batch, rows);
+        device.layer_norm(&mut y, &mut stats, &r, norm, on).unwrap();
+        let branch = BranchGradient { d: &mut d_branch, dropout };
+        let mut sink = Sink { gradients: &mut gradients, write: Write::Overwrite };
         device
-            .layer_norm_backward(
-                &mut d_r,
-                &mut d_branch,
-                &mut gradients,
-                &d_y,
-                &r,
-                &mean,
-                &rstd,
-                &weights,
-                &batch,
-                rows,
-                norm,
-                dropout,
-                Write::Overwrite,
-            )
+            .layer_norm_backward(&mut d_r, branch, &mut sink, &d_y, Normed { r: &r, stats: &stats, norm }, on)
             .unwrap();
+        let (d_r, d_branch) = (d_r.elements(), d_branch.elements());
         for (i, &factor) in forward.iter().enumerate() {
             assert!(d_r[i] != 0.0);
             assert_eq!(d_branch[i], d_r[i] * factor, "{rows:?} {i}");

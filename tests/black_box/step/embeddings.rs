@@ -1,10 +1,10 @@
 //! The embedding's backward pass against sums in f64, with words that repeat within and across sequences, and with rows that
-//! earlier steps touched; and the moves between token rows and first rows.
+//! earlier steps touched; and the moves between rows of tokens and first rows.
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Mask, OptimizerOps, Shape, Site, StepScalars, cpu::CpuDevice},
-    model::{BertConfig, Layout},
+    device::{Capacity, Mask, RowStats, Rows, Shape, Site, StepScalars, cpu::CpuDevice, families::*},
+    model::{BertConfig, Layout, View, layout::Linear},
     random::Philox,
 };
 
@@ -81,7 +81,7 @@ fn repeated_words_and_micro_batches_add_up() {
     let mut batch = device.batch(capacity).unwrap();
     let mut gradients = device.gradients(layout.len, &layout.embeddings).unwrap();
     let mut x = device.matrix(300, config.hidden_size).unwrap();
-    let [mut mean, mut rstd] = [0; 2].map(|_| device.vector(300).unwrap());
+    let mut stats = RowStats::new(&device, 300).unwrap();
     // Steps of one and of two micro-batches, one after another on the same buffers.
     let steps: [&[&[usize]]; 4] = [&[&[100, 33, 64]], &[&[1], &[31, 2]], &[&[65, 1, 1, 7], &[97, 3], &[5]], &[&[32]]];
     for (t, micro) in steps.into_iter().enumerate() {
@@ -96,8 +96,10 @@ fn repeated_words_and_micro_batches_add_up() {
             let d_x: Vec<f32> = (0..300 * config.hidden_size).map(|_| stream.normal() as f32).collect();
             device.upload(&mut batch, &packed, &StepScalars::default()).unwrap();
             let table = &layout.embeddings;
-            device.embed(&mut x, &mut mean, &mut rstd, &parameters, &batch, table, dropout).unwrap();
-            device.embed_backward(&mut gradients, &d_x, &mean, &rstd, &parameters, &batch, table, dropout).unwrap();
+            let on = tiny::on(&parameters, &batch, Rows::Tokens);
+            device.embed(&mut x, &mut stats, table, dropout, on).unwrap();
+            let d_rows = tiny::matrix(&d_x, config.hidden_size);
+            device.embed_backward(&mut gradients, &d_rows, &stats, table, dropout, on).unwrap();
             expected(&mut sums, &weights, &packed, &d_x, masks);
         }
         let found = device.read_gradients(&gradients).unwrap();
@@ -129,14 +131,21 @@ fn first_rows_are_gathered_and_scattered() {
     let mut batch = device.batch(capacity).unwrap();
     device.upload(&mut batch, &packed, &StepScalars::default()).unwrap();
     let x: Vec<f32> = (0..tokens * c).map(|i| i as f32).collect();
-    let mut first = device.matrix(5, c).unwrap();
-    device.gather_first(&mut first, &x, &batch).unwrap();
+    // Through a projection of zeros, forward and back.
+    let (square, width) = (3 * c * c, 3 * c);
+    let layer = Linear { weight: View { start: 0, len: square }, bias: View { start: square, len: width } };
+    let weights = vec![0.0; square + width];
+    let on = tiny::on(&weights, &batch, Rows::Tokens);
+    let [mut kv, no_kv] = [0; 2].map(|_| device.matrix(tokens, 2 * c).unwrap());
+    let [mut q, no_q, mut first] = [0; 3].map(|_| device.matrix(5, c).unwrap());
+    device.project_first(&mut kv, &mut q, &mut first, &tiny::matrix(&x, c), layer, on).unwrap();
     let is_first = |t: usize| packed.offsets[..5].iter().position(|&o| o as usize == t);
     for (b, &offset) in packed.offsets[..5].iter().enumerate() {
-        assert_eq!(first[b * c..(b + 1) * c], x[offset as usize * c..][..c]);
+        assert_eq!(first.elements()[b * c..(b + 1) * c], x[offset as usize * c..][..c]);
     }
-    let mut written = x.clone();
-    device.scatter_first(&mut written, &first, &batch).unwrap();
+    let mut written = tiny::matrix(&x, c);
+    device.project_first_backward_input(&mut written, &no_kv, &no_q, &first, layer, on).unwrap();
+    let written = written.elements();
     for t in 0..tokens {
         for i in t * c..(t + 1) * c {
             assert_eq!(written[i], if is_first(t).is_some() { x[i] } else { 0.0 });

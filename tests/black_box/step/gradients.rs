@@ -3,9 +3,9 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Capacity, Device, Distance, Mask, StepScalars, cpu::CpuDevice},
+    device::{Capacity, Distance, Mask, StepScalars, cpu::CpuDevice, families::*},
     distillation::{Method, TeacherKind},
-    encoder::{Encoder, Keep, LastLayer, Workspace},
+    encoder::{Encoder, Keep, LastLayer, Pass, Workspace},
     model::{Activation, BertConfig},
     random::Philox,
     training::step::StepSettings,
@@ -30,7 +30,7 @@ fn masks(step: u32, pass: u32) -> Masks {
 /// Logits of the CPU device.
 fn logits(config: &BertConfig, last: LastLayer, weights: &[f32], packed: &PackedBatch, mask: Mask) -> Vec<f32> {
     let encoder = Encoder::new(config, last);
-    // More room than needed: rows behind the batch must not matter.
+    // More room than needed: rows beyond the batch must not matter.
     let capacity = Capacity { tokens: packed.tokens() + 5, sequences: packed.sequences() + 2, length: 80 };
     let mut device = CpuDevice::new(encoder.shape, capacity);
     let parameters = device.parameters(weights).unwrap();
@@ -39,7 +39,8 @@ fn logits(config: &BertConfig, last: LastLayer, weights: &[f32], packed: &Packed
     let mut all = Vec::new();
     for keep in [Keep::ForBackward, Keep::Logits] {
         let mut workspace = Workspace::new(&device, &encoder, capacity, keep).unwrap();
-        encoder.forward(&mut device, &mut workspace, &parameters, &batch, mask).unwrap();
+        let (encoder, device) = (&encoder, &mut device);
+        Pass { encoder, device, weights: &parameters, batch: &batch, mask }.forward(&mut workspace).unwrap();
         all.push(device.read_vector(&workspace.logits).unwrap()[..packed.sequences() * config.labels].to_vec());
     }
     assert_eq!(all[0], all[1], "what is kept changes the logits");

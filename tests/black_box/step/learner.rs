@@ -4,7 +4,7 @@
 use bertsd_cuda::{
     Error,
     data::PackedBatch,
-    device::{Device, Distance, cpu::CpuDevice},
+    device::{Copies, Distance, cpu::CpuDevice},
     distillation::{LambdaSchedule, Method, TeacherKind},
     encoder::{Encoder, LastLayer, Recompute},
     model::{BertConfig, Layout},

@@ -3,7 +3,10 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Buffers, Capacity, Device, Mask, Rows, Shape, Site, StepScalars, Write, cpu::CpuDevice},
+    device::{
+        Attended, AttendedFirst, BranchGradient, Capacity, Mask, Matrix, Normed, RowStats, Rows, Shape, Sink, Site,
+        StepScalars, Write, cpu::CpuDevice, families::*,
+    },
     model::{
         Activation, BertConfig, Layout, View,
         layout::{Linear, Norm},
@@ -54,7 +57,7 @@ fn assert_close(found: &[f32], expected: &[f64], what: &str) {
     assert!(error <= TOLERANCE * size, "{what}: {error:e} of {size:e}");
 }
 
-/// A layer behind another parameter, so that its place in the arena matters.
+/// A layer after another parameter, so that its place in the arena matters.
 fn layer(inputs: usize, outputs: usize) -> (Linear, usize) {
     let (start, len) = (16, inputs * outputs);
     let bias = start + len.next_multiple_of(8);
@@ -89,14 +92,15 @@ fn check_linear(config: &BertConfig, packed: &PackedBatch, inputs: usize, output
     let u: Vec<Vec<f64>> = x.chunks(inputs).map(|row| reference::linear(&double(row), &weight, &bias)).collect();
     let h: Vec<f64> = u.concat().iter().map(|&u| reference::gelu(u, config.activation)).collect();
 
+    let (x, on) = (tiny::matrix(&x, inputs), tiny::on(&weights, &batch, Rows::Tokens));
     let [mut y, mut h1, mut h2, mut u1] = [0; 4].map(|_| device.matrix(rows, outputs).unwrap());
-    device.linear(&mut y, &x, &weights, &batch, Rows::Tokens, layer).unwrap();
-    assert_close(&y, &u.concat(), &what);
-    device.linear_gelu(&mut h1, Some(&mut u1), &x, &weights, &batch, Rows::Tokens, layer).unwrap();
-    device.linear_gelu(&mut h2, None, &x, &weights, &batch, Rows::Tokens, layer).unwrap();
-    assert_close(&u1, &u.concat(), &what);
-    assert_close(&h1, &h, &what);
-    assert_eq!(h1, h2, "{what}: h does not depend on what is kept");
+    device.linear(&mut y, &x, layer, on).unwrap();
+    assert_close(y.elements(), &u.concat(), &what);
+    device.linear_gelu(&mut h1, Some(&mut u1), &x, layer, on).unwrap();
+    device.linear_gelu(&mut h2, None, &x, layer, on).unwrap();
+    assert_close(u1.elements(), &u.concat(), &what);
+    assert_close(h1.elements(), &h, &what);
+    assert_eq!(h1.elements(), h2.elements(), "{what}: h does not depend on what is kept");
 
     // d_x = d_y · W (+ residual), and the gradients of W and b.
     let d_y = random(3, rows * outputs);
@@ -108,12 +112,13 @@ fn check_linear(config: &BertConfig, packed: &PackedBatch, inputs: usize, output
             (0..inputs).map(move |i| (0..outputs).map(|o| f64::from(row[o]) * weight[o * inputs + i]).sum::<f64>())
         })
         .collect();
-    let mut found = device.matrix(rows, inputs).unwrap();
-    device.linear_backward_input(&mut found, &d_y, None, &weights, &batch, Rows::Tokens, layer).unwrap();
-    assert_close(&found, &d_x, &what);
-    device.linear_backward_input(&mut found, &d_y, Some(&residual), &weights, &batch, Rows::Tokens, layer).unwrap();
+    let (cpu_d_y, mut found) = (tiny::matrix(&d_y, outputs), device.matrix(rows, inputs).unwrap());
+    device.linear_backward_input(&mut found, &cpu_d_y, None, layer, on).unwrap();
+    assert_close(found.elements(), &d_x, &what);
+    let added = tiny::matrix(&residual, inputs);
+    device.linear_backward_input(&mut found, &cpu_d_y, Some(&added), layer, on).unwrap();
     let sum: Vec<f64> = d_x.iter().zip(&residual).map(|(a, &b)| a + f64::from(b)).collect();
-    assert_close(&found, &sum, &what);
+    assert_close(found.elements(), &sum, &what);
 
     // Through GELU: its slope by a central difference of the f64 function, exact to 10⁻¹⁰.
     let before = random(5, rows * inputs);
@@ -121,21 +126,20 @@ fn check_linear(config: &BertConfig, packed: &PackedBatch, inputs: usize, output
         |u: f64| (reference::gelu(u + 1e-5, config.activation) - reference::gelu(u - 1e-5, config.activation)) / 2e-5;
     let expected: Vec<f64> = d_x.iter().zip(&before).map(|(d, &u)| d * slope(f64::from(u))).collect();
     let again: Vec<f64> = before.iter().map(|&u| reference::gelu(f64::from(u), config.activation)).collect();
-    let mut made = device.matrix(rows, inputs).unwrap();
-    device
-        .linear_backward_input_gelu(&mut found, Some(&mut made), &d_y, &before, &weights, &batch, Rows::Tokens, layer)
-        .unwrap();
-    assert_close(&found, &expected, &what);
-    assert_close(&made, &again, &what);
+    let (before, mut made) = (tiny::matrix(&before, inputs), device.matrix(rows, inputs).unwrap());
+    device.linear_backward_input_gelu(&mut found, Some(&mut made), &cpu_d_y, &before, layer, on).unwrap();
+    assert_close(found.elements(), &expected, &what);
+    assert_close(made.elements(), &again, &what);
 
     let layout = Layout::new(config);
     let mut gradients = device.gradients(layout.len.max(len), &layout.embeddings).unwrap();
     for (write, times) in [(Write::Overwrite, 1.0), (Write::Add, 2.0), (Write::Overwrite, 1.0)] {
-        device.linear_backward_weight(&mut gradients, &d_y, &x, &batch, Rows::Tokens, layer, write).unwrap();
+        let mut sink = Sink { gradients: &mut gradients, write };
+        device.linear_backward_weight(&mut sink, &cpu_d_y, &x, layer, on).unwrap();
         let column = |values: &[f32], width: usize, i: usize| -> Vec<f64> {
             values.chunks(width).map(|row| f64::from(row[i])).collect()
         };
-        let xs: Vec<Vec<f64>> = (0..inputs).map(|i| column(&x, inputs, i)).collect();
+        let xs: Vec<Vec<f64>> = (0..inputs).map(|i| column(x.elements(), inputs, i)).collect();
         let ds: Vec<Vec<f64>> = (0..outputs).map(|o| column(&d_y, outputs, o)).collect();
         let d_w: Vec<f64> = ds.iter().flat_map(|d| xs.iter().map(move |x| times * dot(d, x))).collect();
         let d_b: Vec<f64> = ds.iter().map(|d| times * d.iter().sum::<f64>()).collect();
@@ -159,17 +163,15 @@ fn large_activations_are_as_they_are_or_nothing() {
         let mut size = 20.0f32;
         while size < 1e37 {
             let u: Vec<f32> = (0..5 * WIDTH).map(|_| size * stream.normal().signum() as f32).collect();
-            let [mut h, mut made] = [0; 2].map(|_| vec![f32::NAN; u.len()]);
-            let (mut d, rows) = (vec![f32::NAN; u.len()], Rows::Tokens);
-            device.linear_gelu(&mut h, None, &u, &weights, &batch, rows, layer).unwrap();
-            let ones = vec![1.0; u.len()];
-            device
-                .linear_backward_input_gelu(&mut d, Some(&mut made), &ones, &u, &weights, &batch, rows, layer)
-                .unwrap();
+            let [mut h, mut made, mut d] = [0; 3].map(|_| tiny::matrix(&vec![f32::NAN; u.len()], WIDTH));
+            let (x, ones) = (tiny::matrix(&u, WIDTH), tiny::matrix(&vec![1.0; u.len()], WIDTH));
+            let on = tiny::on(&weights, &batch, Rows::Tokens);
+            device.linear_gelu(&mut h, None, &x, layer, on).unwrap();
+            device.linear_backward_input_gelu(&mut d, Some(&mut made), &ones, &x, layer, on).unwrap();
             let positive: Vec<f64> = u.iter().map(|&u| f64::from(u.max(0.0))).collect();
             let slope: Vec<f64> = u.iter().map(|&u| f64::from(u8::from(u > 0.0))).collect();
             for (found, expected) in [(&h, &positive), (&made, &positive), (&d, &slope)] {
-                assert_close(found, expected, &format!("{activation:?} of {size:e}"));
+                assert_close(found.elements(), expected, &format!("{activation:?} of {size:e}"));
             }
             size *= 7.0;
         }
@@ -192,11 +194,13 @@ fn layer_norm_and_its_backward_at_every_tail() {
             let r: Vec<f32> = random(2, rows * width).iter().map(|v| v + 30.0).collect();
             let d_y = random(3, rows * width);
             let [mut y, mut d_r, mut d_branch] = [0; 3].map(|_| device.matrix(rows, width).unwrap());
-            let [mut mean, mut rstd] = [0; 2].map(|_| device.vector(rows).unwrap());
+            let mut stats = RowStats::new(&device, rows).unwrap();
             let layout = Layout::new(&config);
             let mut gradients = device.gradients(layout.len, &layout.embeddings).unwrap();
             let dropout = Mask::none().at(Site::Embeddings, 0.0);
-            device.layer_norm(&mut y, &mut mean, &mut rstd, &r, &weights, &batch, Rows::Tokens, norm).unwrap();
+            let on = tiny::on(&weights, &batch, Rows::Tokens);
+            let (cpu_r, cpu_d_y) = (tiny::matrix(&r, width), tiny::matrix(&d_y, width));
+            device.layer_norm(&mut y, &mut stats, &cpu_r, norm, on).unwrap();
             let (mut expected, mut expected_d) = (Vec::new(), Vec::new());
             let (mut d_gamma, mut d_beta) = (vec![0.0; width], vec![0.0; width]);
             for (r, d) in r.chunks(width).zip(d_y.chunks(width)) {
@@ -220,27 +224,14 @@ fn layer_norm_and_its_backward_at_every_tail() {
                 let error = tiny::norm(found.iter().zip(expected).map(|(&a, b)| f64::from(a) - b));
                 assert!(error <= 2.0 * TOLERANCE * tiny::norm(expected.iter().copied()), "{what}: {error:e}");
             };
-            half(&y, &expected);
+            half(y.elements(), &expected);
             for (write, times) in [(Write::Overwrite, 1.0), (Write::Add, 2.0)] {
-                device
-                    .layer_norm_backward(
-                        &mut d_r,
-                        &mut d_branch,
-                        &mut gradients,
-                        &d_y,
-                        &r,
-                        &mean,
-                        &rstd,
-                        &weights,
-                        &batch,
-                        Rows::Tokens,
-                        norm,
-                        dropout,
-                        write,
-                    )
-                    .unwrap();
-                half(&d_r, &expected_d);
-                assert_eq!(d_r, d_branch, "nothing is dropped");
+                let branch = BranchGradient { d: &mut d_branch, dropout };
+                let mut sink = Sink { gradients: &mut gradients, write };
+                let kept = Normed { r: &cpu_r, stats: &stats, norm };
+                device.layer_norm_backward(&mut d_r, branch, &mut sink, &cpu_d_y, kept, on).unwrap();
+                half(d_r.elements(), &expected_d);
+                assert_eq!(d_r.elements(), d_branch.elements(), "nothing is dropped");
                 let found = device.read_gradients(&gradients).unwrap();
                 let scaled = |values: &[f64]| values.iter().map(|v| v * times).collect::<Vec<_>>();
                 half(&found[norm.gamma.range()], &scaled(&d_gamma));
@@ -292,13 +283,16 @@ fn check_attention(config: &BertConfig, lengths: &[usize], active: bool) {
     let (mut device, batch) = setup(config, &packed);
     let (tokens, sequences, c, d) = (packed.tokens(), packed.sequences(), config.hidden_size, config.head_size());
     let mask = Mask { philox: Philox::new(tiny::SEED), step: 1, pass: 0, active };
-    let dropout = mask.at(Site::AttentionProbabilities { layer: 2 }, 0.2);
+    let dropout = mask.at(Site::Probabilities(2), 0.2);
     let masks = Masks { philox: mask.philox, step: 1, pass: 0 };
     let (qkv, d_ctx) = (random(1, tokens * 3 * c), random(2, tokens * c));
     let [mut ctx, mut d_qkv] = [c, 3 * c].map(|width| device.matrix(tokens, width).unwrap());
     let mut lse = device.vector(config.heads * tokens).unwrap();
-    device.attention(&mut ctx, &mut lse, &qkv, &batch, dropout).unwrap();
-    device.attention_backward(&mut d_qkv, &d_ctx, &qkv, &ctx, &lse, &batch, dropout).unwrap();
+    let (cpu_qkv, cpu_d_ctx) = (tiny::matrix(&qkv, 3 * c), tiny::matrix(&d_ctx, c));
+    device.attention(&mut ctx, &mut lse, &cpu_qkv, dropout, &batch).unwrap();
+    let kept = Attended { qkv: &cpu_qkv, ctx: &ctx, lse: &lse };
+    device.attention_backward(&mut d_qkv, &cpu_d_ctx, kept, dropout, &batch).unwrap();
+    let [ctx, d_qkv] = [&ctx, &d_qkv].map(Matrix::elements);
 
     // The same of first tokens only.
     let rows = |x: &[f32], width: usize, from: usize, to: usize| -> Vec<f32> {
@@ -313,11 +307,12 @@ fn check_attention(config: &BertConfig, lengths: &[usize], active: bool) {
     let [mut ctx_first, mut d_q] = [0; 2].map(|_| device.matrix(sequences, c).unwrap());
     let mut d_kv = device.matrix(tokens, 2 * c).unwrap();
     let mut lse_first = device.vector(sequences * config.heads).unwrap();
-    device.attention_first(&mut ctx_first, &mut lse_first, &q, &kv, &batch, dropout).unwrap();
-    device
-        .attention_first_backward(&mut d_q, &mut d_kv, &d_first, &q, &kv, &ctx_first, &lse_first, &batch, dropout)
-        .unwrap();
-    assert_close(&ctx_first, &double(&first_of(&ctx, c)), "the first row");
+    let (q, kv, d_first) = (tiny::matrix(&q, c), tiny::matrix(&kv, 2 * c), tiny::matrix(&d_first, c));
+    device.attention_first(&mut ctx_first, &mut lse_first, &q, &kv, dropout, &batch).unwrap();
+    let kept = AttendedFirst { q: &q, kv: &kv, ctx: &ctx_first, lse: &lse_first };
+    device.attention_first_backward(&mut d_q, &mut d_kv, &d_first, kept, dropout, &batch).unwrap();
+    let [ctx_first, d_q, d_kv] = [&ctx_first, &d_q, &d_kv].map(Matrix::elements);
+    assert_close(ctx_first, &double(&first_of(ctx, c)), "the first row");
 
     for b in 0..sequences {
         let (start, end) = (packed.offsets[b] as usize, packed.offsets[b + 1] as usize);
@@ -338,14 +333,14 @@ fn check_attention(config: &BertConfig, lengths: &[usize], active: bool) {
             };
             let [q, k, v] = [0, c, 2 * c].map(|offset| part(&qkv, 3 * c, offset));
             let mut d_out = part(&d_ctx, c, 0);
-            let found = [0, c, 2 * c].map(|offset| part(&d_qkv, 3 * c, offset));
+            let found = [0, c, 2 * c].map(|offset| part(d_qkv, 3 * c, offset));
             compare(&found, &attention_gradients([&q, &k, &v, &d_out], &factor), &what);
             // Only the first row has a gradient.
             d_out[1..].iter_mut().flatten().for_each(|d| *d = 0.0);
             let expected = attention_gradients([&q, &k, &v, &d_out], &factor);
             let mut d_q_rows = vec![vec![0.0; d]; end - start];
             d_q_rows[0] = double(&d_q[b * c + head * d..b * c + (head + 1) * d]);
-            let found = [d_q_rows, part(&d_kv, 2 * c, 0), part(&d_kv, 2 * c, c)];
+            let found = [d_q_rows, part(d_kv, 2 * c, 0), part(d_kv, 2 * c, c)];
             compare(&found, &expected, &format!("first row, {what}"));
         }
     }

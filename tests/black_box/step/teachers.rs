@@ -3,7 +3,7 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Device, Teacher, cpu::CpuDevice},
+    device::{Copies, Teacher, cpu::CpuDevice},
     distillation::{Method, Plan, SdvMode, TeacherKind},
     model::BertConfig,
     training::{

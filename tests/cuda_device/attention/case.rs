@@ -5,16 +5,17 @@ use std::ops::Range;
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Capacity, Device, Dropout, Mask, Shape, Site, StepScalars,
-        cpu::CpuDevice,
-        cuda::{CudaDevice, Element},
+        Attended, AttendedFirst, Capacity, Device, Dropout, Mask, Matrix, Shape, Site, StepScalars, cpu::CpuDevice,
+        cuda::Element,
     },
     model::BertConfig,
     random::Philox,
 };
-use cudarc::driver::CudaSlice;
 
-use super::super::{support, tiny};
+use super::super::{
+    buffers::{matrix, vector},
+    support, tiny,
+};
 
 pub const LAYER: usize = 2;
 pub const STEP: u32 = 3;
@@ -45,7 +46,7 @@ impl Case {
 
     pub fn dropout(&self) -> Dropout {
         let mask = Mask { philox: Philox::new(tiny::SEED), step: STEP, pass: 1, active: self.drop_prob > 0.0 };
-        mask.at(Site::AttentionProbabilities { layer: LAYER }, self.drop_prob)
+        mask.at(Site::Probabilities(LAYER), self.drop_prob)
     }
 
     pub fn capacity(&self) -> Capacity {
@@ -86,88 +87,60 @@ pub struct Results<T> {
     pub d_kv: Vec<T>,
 }
 
-pub fn write<E: Element>(buffer: &mut CudaSlice<E>, values: &[f32]) {
-    let values: Vec<E> = values.iter().map(|&v| E::of(v)).collect();
-    let stream = buffer.stream().clone();
-    stream.memcpy_htod(&values, buffer).unwrap();
+fn poisoned<D: Device>(device: &D, rows: usize, cols: usize) -> Matrix<D> {
+    matrix(device, &vec![f32::NAN; (rows + SPARE) * cols], cols)
 }
 
-pub fn matrix<E: Element>(device: &CudaDevice<E>, values: &[f32]) -> CudaSlice<E> {
-    let mut buffer = device.matrix(values.len(), 1).unwrap();
-    write(&mut buffer, values);
-    buffer
-}
-
-pub fn poisoned<E: Element>(device: &CudaDevice<E>, rows: usize, cols: usize) -> CudaSlice<E> {
-    matrix(device, &vec![f32::NAN; (rows + SPARE) * cols])
-}
-
-pub fn poisoned_vector<E: Element>(device: &CudaDevice<E>, len: usize) -> CudaSlice<f32> {
-    let mut buffer = device.vector(len + SPARE).unwrap();
-    write(&mut buffer, &vec![f32::NAN; len + SPARE]);
-    buffer
+fn poisoned_vector<D: Device>(device: &D, len: usize) -> D::Vector {
+    vector(device, &vec![f32::NAN; len + SPARE])
 }
 
 /// The first `len` numbers of a buffer, all of them written; what is beyond is not.
-pub fn written<E: Element>(buffer: &CudaSlice<E>, len: usize) -> Vec<f32> {
-    let values: Vec<f32> = buffer.stream().clone_dtoh(buffer).unwrap().into_iter().map(E::value).collect();
+fn written(mut values: Vec<f32>, len: usize) -> Vec<f32> {
     assert!(values[len..].iter().all(|v| v.is_nan()), "rows beyond the batch are left alone");
-    values[..len].to_vec()
+    values.truncate(len);
+    values
 }
 
 pub fn on_cuda<E: Element>(case: &Case) -> Results<f32> {
-    let (tokens, sequences, c) = (case.packed.tokens(), case.packed.sequences(), case.config.hidden_size);
-    let (heads, dropout, capacity) = (case.config.heads, case.dropout(), case.capacity());
-    let mut device = support::device::<E>(Shape::new(&case.config), capacity);
-    let scalars = StepScalars { step: STEP, ..StepScalars::default() };
-    let batch = support::upload(&mut device, &case.packed, capacity, &scalars);
-
-    let (qkv, d_ctx) = (matrix(&device, &case.qkv), matrix(&device, &case.d_ctx));
-    let (mut ctx, mut d_qkv) = (poisoned(&device, tokens, c), poisoned(&device, tokens, 3 * c));
-    let mut lse = poisoned_vector(&device, heads * tokens);
-    device.attention(&mut ctx, &mut lse, &qkv, &batch, dropout).unwrap();
-    device.attention_backward(&mut d_qkv, &d_ctx, &qkv, &ctx, &lse, &batch, dropout).unwrap();
-
-    let (q, kv) = (matrix(&device, &case.columns(0..1, true)), matrix(&device, &case.columns(1..3, false)));
-    let d_first = matrix(&device, &case.first_d_ctx());
-    let [mut ctx_first, mut d_q] = [0; 2].map(|_| poisoned(&device, sequences, c));
-    let mut d_kv = poisoned(&device, tokens, 2 * c);
-    let mut lse_first = poisoned_vector(&device, sequences * heads);
-    device.attention_first(&mut ctx_first, &mut lse_first, &q, &kv, &batch, dropout).unwrap();
-    device
-        .attention_first_backward(&mut d_q, &mut d_kv, &d_first, &q, &kv, &ctx_first, &lse_first, &batch, dropout)
-        .unwrap();
-    Results {
-        ctx: written(&ctx, tokens * c),
-        lse: written(&lse, heads * tokens),
-        d_qkv: written(&d_qkv, tokens * 3 * c),
-        ctx_first: written(&ctx_first, sequences * c),
-        lse_first: written(&lse_first, sequences * heads),
-        d_q: written(&d_q, sequences * c),
-        d_kv: written(&d_kv, tokens * 2 * c),
-    }
+    on_device(support::device::<E>(Shape::new(&case.config), case.capacity()), case)
 }
 
 pub fn on_cpu(case: &Case) -> Results<f32> {
+    on_device(CpuDevice::new(Shape::new(&case.config), case.capacity()), case)
+}
+
+fn on_device<D: Device>(mut device: D, case: &Case) -> Results<f32> {
     let (tokens, sequences, c) = (case.packed.tokens(), case.packed.sequences(), case.config.hidden_size);
     let (heads, dropout, capacity) = (case.config.heads, case.dropout(), case.capacity());
-    let mut device = CpuDevice::new(Shape::new(&case.config), capacity);
     let scalars = StepScalars { step: STEP, ..StepScalars::default() };
     let batch = support::upload(&mut device, &case.packed, capacity, &scalars);
-    let (q, kv, d_first) = (case.columns(0..1, true), case.columns(1..3, false), case.first_d_ctx());
-    let mut r = Results {
-        ctx: vec![0.0; tokens * c],
-        lse: vec![0.0; heads * tokens],
-        d_qkv: vec![0.0; tokens * 3 * c],
-        ctx_first: vec![0.0; sequences * c],
-        lse_first: vec![0.0; sequences * heads],
-        d_q: vec![0.0; sequences * c],
-        d_kv: vec![0.0; tokens * 2 * c],
-    };
-    device.attention(&mut r.ctx, &mut r.lse, &case.qkv, &batch, dropout).unwrap();
-    device.attention_backward(&mut r.d_qkv, &case.d_ctx, &case.qkv, &r.ctx, &r.lse, &batch, dropout).unwrap();
-    device.attention_first(&mut r.ctx_first, &mut r.lse_first, &q, &kv, &batch, dropout).unwrap();
-    let (ctx, lse) = (&r.ctx_first, &r.lse_first);
-    device.attention_first_backward(&mut r.d_q, &mut r.d_kv, &d_first, &q, &kv, ctx, lse, &batch, dropout).unwrap();
-    r
+
+    let (qkv, d_ctx) = (matrix(&device, &case.qkv, 3 * c), matrix(&device, &case.d_ctx, c));
+    let (mut ctx, mut d_qkv) = (poisoned(&device, tokens, c), poisoned(&device, tokens, 3 * c));
+    let mut lse = poisoned_vector(&device, heads * tokens);
+    device.attention(&mut ctx, &mut lse, &qkv, dropout, &batch).unwrap();
+    let kept = Attended { qkv: &qkv, ctx: &ctx, lse: &lse };
+    device.attention_backward(&mut d_qkv, &d_ctx, kept, dropout, &batch).unwrap();
+
+    let (q, kv) = (case.columns(0..1, true), case.columns(1..3, false));
+    let (q, kv, d_first) =
+        (matrix(&device, &q, c), matrix(&device, &kv, 2 * c), matrix(&device, &case.first_d_ctx(), c));
+    let [mut ctx_first, mut d_q] = [0; 2].map(|_| poisoned(&device, sequences, c));
+    let mut d_kv = poisoned(&device, tokens, 2 * c);
+    let mut lse_first = poisoned_vector(&device, sequences * heads);
+    device.attention_first(&mut ctx_first, &mut lse_first, &q, &kv, dropout, &batch).unwrap();
+    let kept = AttendedFirst { q: &q, kv: &kv, ctx: &ctx_first, lse: &lse_first };
+    device.attention_first_backward(&mut d_q, &mut d_kv, &d_first, kept, dropout, &batch).unwrap();
+    let read = |matrix: &Matrix<D>, len: usize| written(device.read_matrix(matrix).unwrap().into_owned(), len);
+    let read_vector = |vector: &D::Vector, len: usize| written(device.read_vector(vector).unwrap().into_owned(), len);
+    Results {
+        ctx: read(&ctx, tokens * c),
+        lse: read_vector(&lse, heads * tokens),
+        d_qkv: read(&d_qkv, tokens * 3 * c),
+        ctx_first: read(&ctx_first, sequences * c),
+        lse_first: read_vector(&lse_first, sequences * heads),
+        d_q: read(&d_q, sequences * c),
+        d_kv: read(&d_kv, tokens * 2 * c),
+    }
 }

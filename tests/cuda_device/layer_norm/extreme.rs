@@ -1,15 +1,15 @@
 //! LayerNorm of rows at the ends of float32, of constant rows, and of rows far from 0.
 
 use bertsd_cuda::device::{
-    Device, Rows, Write,
+    Copies, NormOps, Normed, Rows, Write,
     cuda::{Bf16, Element},
 };
 
 use super::{
     super::{
         buffers::{
-            assert_as_good, assert_as_the_cpu, assert_close, matrix, poisoned_matrix, poisoned_vector, random, stored,
-            vector, written, written_vector,
+            assert_as_good, assert_as_the_cpu, assert_close, matrix, poisoned_matrix, poisoned_stats, random, stats,
+            stored, written, written_vector,
         },
         support::double,
     },
@@ -25,21 +25,16 @@ fn extreme_rows<E: Element>(scale: f32, shift: f32) {
     let [y, mean, rstd, d_r, d_branch, d_gamma, d_beta] = on_cpu(&bench, &r_values, &d_values, norm, dropout(false));
     let exact = Exact::new(&r_values, &d_values, &bench.values[norm.gamma.range()], &bench.values[norm.beta.range()]);
 
-    let (r, d) = (matrix(&bench.device, &r_values), matrix(&bench.device, &d_values));
-    let [mut found, mut found_r, mut found_branch] = [0; 3].map(|_| poisoned_matrix(&bench.device, len));
-    let [mut found_mean, mut found_rstd] = [0; 2].map(|_| poisoned_vector(&bench.device, bench.count));
-    {
-        let Bench { device, batch, weights, .. } = &mut bench;
-        device
-            .layer_norm(&mut found, &mut found_mean, &mut found_rstd, &r, weights, batch, Rows::Tokens, norm)
-            .unwrap();
-    }
+    let (r, d) = (matrix(&bench.device, &r_values, width), matrix(&bench.device, &d_values, width));
+    let [mut found, mut found_r, mut found_branch] = [0; 3].map(|_| poisoned_matrix(&bench.device, bench.count, width));
+    let mut found_stats = poisoned_stats(&bench.device, bench.count);
+    bench.forward(&mut found, &mut found_stats, &r, norm);
     // The statistics of the CPU: what is compared is one pass, not two.
-    let (mean_in, rstd_in) = (vector(&bench.device, &mean), vector(&bench.device, &rstd));
+    let given = stats(&bench.device, &mean, &rstd);
     let mut gradients = bench.gradients();
-    let (outputs, inputs) = ([&mut found_r, &mut found_branch], [&d, &r]);
-    bench.backward(outputs, &mut gradients, inputs, [&mean_in, &rstd_in], norm, dropout(false), Write::Overwrite);
-    bench.device.end_backward(&mut gradients, &bench.batch).unwrap();
+    let kept = Normed { r: &r, stats: &given, norm };
+    bench.backward([&mut found_r, &mut found_branch], (&mut gradients, Write::Overwrite), &d, kept, dropout(false));
+    bench.device.end_backward(&mut gradients).unwrap();
     for (name, found, cpu) in [("d_r", &found_r, &d_r), ("d_branch", &found_branch, &d_branch)] {
         let (found, cpu) = (written(&bench.device, found, len, &what), double(cpu));
         assert_as_good::<E>(&found, &cpu, &stored::<E>(&cpu), &format!("{what}, {name}"));
@@ -48,7 +43,7 @@ fn extreme_rows<E: Element>(scale: f32, shift: f32) {
     assert_close(&gradients[norm.gamma.range()], &double(&d_gamma), &format!("{what}, d_gamma"));
     assert_close(&gradients[norm.beta.range()], &double(&d_beta), &format!("{what}, d_beta"));
     let [found_mean, found_rstd] =
-        [&found_mean, &found_rstd].map(|found| written_vector(&bench.device, found, bench.count, &what));
+        [&found_stats.mean, &found_stats.rstd].map(|found| written_vector(&bench.device, found, bench.count, &what));
     assert_as_the_cpu::<f32>(&found_mean, &mean, &exact.mean, &exact.mean, &format!("{what}, mean"));
     let found = written(&bench.device, &found, len, &what);
     if shift == 0.0 || scale == 0.0 {
@@ -95,12 +90,12 @@ fn extreme_rows_are_those_of_the_cpu() {
     let (norm, len) = (norm(136, 0), bench.count * 136);
     let (r, d) = (random::<f32>(5, len, 1e37, 0.0), vec![1.0; len]);
     let [y, mean, rstd, ..] = on_cpu(&bench, &r, &d, norm, dropout(false));
-    let r = matrix(&bench.device, &r);
-    let mut found = poisoned_matrix(&bench.device, len);
-    let [mut found_mean, mut found_rstd] = [0; 2].map(|_| poisoned_vector(&bench.device, bench.count));
-    let Bench { device, batch, weights, .. } = &mut bench;
-    device.layer_norm(&mut found, &mut found_mean, &mut found_rstd, &r, weights, batch, Rows::Tokens, norm).unwrap();
+    let r = matrix(&bench.device, &r, 136);
+    let mut found = poisoned_matrix(&bench.device, bench.count, 136);
+    let mut found_stats = poisoned_stats(&bench.device, bench.count);
+    bench.forward(&mut found, &mut found_stats, &r, norm);
+    let device = &bench.device;
     assert_close(&device.read_matrix(&found).unwrap(), &double(&y), "y of squares that overflow");
-    assert_close(&device.read_vector(&found_mean).unwrap(), &double(&mean), "their mean");
-    assert_close(&device.read_vector(&found_rstd).unwrap(), &double(&rstd), "their 1/σ");
+    assert_close(&device.read_vector(&found_stats.mean).unwrap(), &double(&mean), "their mean");
+    assert_close(&device.read_vector(&found_stats.rstd).unwrap(), &double(&rstd), "their 1/σ");
 }

@@ -2,7 +2,7 @@
 
 use bertsd_cuda::{
     device::{
-        Device, Rows,
+        LinearOps, Matrix, Memory, Rows,
         cuda::{Element, Tf32},
     },
     model::Activation,
@@ -11,12 +11,13 @@ use half::bf16;
 
 use super::{
     super::{
+        buffers::{on, on_cpu},
         gelu::slope,
         linear_fixture::{Factors, Fixture, matrix, poisoned, written},
         reference,
         support::double,
     },
-    ones,
+    of_cpu, ones, poisoned_of_cpu,
 };
 
 /// Products of large and of tiny factors stay what they are; the activations stay finite wherever they are asked.
@@ -36,17 +37,18 @@ fn extremes<E: Element>(activation: Activation) {
         let host_d = f.random(rows * outputs);
         let d_y = matrix(&f.device, &host_d, outputs);
         let Fixture { device, batch, weights, .. } = &mut f;
-        device.linear_gelu(&mut h, Some(&mut u), &x, weights, batch, Rows::Tokens, layer).unwrap();
-        device
-            .linear_backward_input_gelu(&mut d_u, Some(&mut again), &d_y, &x, weights, batch, Rows::Tokens, layer)
-            .unwrap();
+        let all = on(weights, batch, Rows::Tokens);
+        device.linear_gelu(&mut h, Some(&mut u), &x, layer, all).unwrap();
+        device.linear_backward_input_gelu(&mut d_u, Some(&mut again), &d_y, &x, layer, all).unwrap();
         f.what = format!("{}, x of {x_size:e}, W of {w_size:e}", f.what);
         let (mut cpu, cpu_batch) = f.cpu();
-        let [mut cpu_h, mut cpu_u] = [0; 2].map(|_| vec![f32::NAN; rows * outputs]);
-        let [mut cpu_d_u, mut cpu_again] = [0; 2].map(|_| vec![f32::NAN; rows * inputs]);
-        cpu.linear_gelu(&mut cpu_h, Some(&mut cpu_u), &host, &f.values, &cpu_batch, Rows::Tokens, layer).unwrap();
-        let (to, made) = (&mut cpu_d_u, Some(&mut cpu_again));
-        cpu.linear_backward_input_gelu(to, made, &host_d, &host, &f.values, &cpu_batch, Rows::Tokens, layer).unwrap();
+        let [mut cpu_h, mut cpu_u] = [0; 2].map(|_| poisoned_of_cpu(rows, outputs));
+        let [mut cpu_d_u, mut cpu_again] = [0; 2].map(|_| poisoned_of_cpu(rows, inputs));
+        let (x, d_y) = (of_cpu(&host, inputs), of_cpu(&host_d, outputs));
+        let all = on_cpu(&f.values, &cpu_batch, Rows::Tokens);
+        cpu.linear_gelu(&mut cpu_h, Some(&mut cpu_u), &x, layer, all).unwrap();
+        cpu.linear_backward_input_gelu(&mut cpu_d_u, Some(&mut cpu_again), &d_y, &x, layer, all).unwrap();
+        let [cpu_h, cpu_u, cpu_d_u, cpu_again] = [&cpu_h, &cpu_u, &cpu_d_u, &cpu_again].map(Matrix::elements);
         // Below the least normal number every product and every sum is rounded to a multiple of the least denormal one, a result in
         // bf16 to one of its own. A factor in tf32 is a multiple of 1.1e-41: the exact result is out of its reach, and what is made
         // of such factors is not.
@@ -64,10 +66,10 @@ fn extremes<E: Element>(activation: Activation) {
             }
         };
         let gelu = |u: Vec<f64>| u.iter().map(|&u| reference::gelu(u, activation)).collect::<Vec<_>>();
-        check("u", &written(&u, rows * outputs), &cpu_u, &|factors| f.product(&host, factors));
-        check("h", &written(&h, rows * outputs), &cpu_h, &|factors| gelu(f.product(&host, factors)));
-        check("h made again", &written(&again, rows * inputs), &cpu_again, &|_| gelu(double(&host)));
-        check("d_u", &written(&d_u, rows * inputs), &cpu_d_u, &|factors| {
+        check("u", &written(&u, rows * outputs), cpu_u, &|factors| f.product(&host, factors));
+        check("h", &written(&h, rows * outputs), cpu_h, &|factors| gelu(f.product(&host, factors)));
+        check("h recomputed", &written(&again, rows * inputs), cpu_again, &|_| gelu(double(&host)));
+        check("d_u", &written(&d_u, rows * inputs), cpu_d_u, &|factors| {
             let d_h = f.input_product(&host_d, factors);
             d_h.iter().zip(&host).map(|(d, &u)| d * slope(f64::from(u), activation)).collect()
         });

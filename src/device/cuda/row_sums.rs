@@ -4,18 +4,17 @@
 //! the fold takes by value says where they go. Slots are taken in the order of the calls, so the launches of a recorded pass find
 //! theirs again. A pass with more sums than slots folds as often as they run out.
 
+use std::mem::offset_of;
+
 use cudarc::driver::{CudaSlice, CudaViewMut, DeviceRepr, PushKernelArg};
 
 use super::{
     CudaGradients, Setup,
-    kernels::{Kernel, geometry},
+    kernels::{Kernel, PACK, geometry},
     launch::Launcher,
-    memory::zeros,
 };
 use crate::{Result, device::Write};
 
-/// Elements of a row that a thread takes at a time.
-const PACK: usize = 8;
 const SLOTS: usize = geometry::NORM_SLOTS as usize;
 /// Elements of a fold's quads that one block takes.
 const FOLD_COLUMNS: u32 = 4 * geometry::WARP;
@@ -33,11 +32,13 @@ struct Fold {
     unused: u32,
 }
 
+const _: () = assert!(size_of::<Fold>() == 24 && offset_of!(Fold, second) == 12 && offset_of!(Fold, add) == 16);
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 struct Folds([Fold; SLOTS]);
 
-// SAFETY: addresses and plain words, laid out as the kernel's struct.
+// SAFETY: addresses and plain words, laid out as the kernel's struct, which asserts the same.
 unsafe impl DeviceRepr for Folds {}
 
 /// Two vectors of the arena that get the sums of a slot.
@@ -89,28 +90,24 @@ impl RowShape {
 }
 
 /// The slots, and those of them that the pass under way has taken.
-pub struct Partials {
+pub struct RowSums {
     fold: Kernel,
     sums: CudaSlice<f32>, // [SLOTS, NORM_PARTIAL_BLOCKS, 2, C]
     shape: RowShape,
     taken: Vec<Fold>,
 }
 
-impl Partials {
-    pub fn new(setup: &Setup, shape: RowShape) -> Result<Self> {
-        let sums = zeros(setup.stream, setup.device, Self::len(setup.shape.hidden))?;
+impl RowSums {
+    pub fn new(setup: &Setup, sums: CudaSlice<f32>, shape: RowShape) -> Result<Self> {
         Ok(Self { fold: setup.kernels.get("norm_fold")?, sums, shape, taken: Vec::with_capacity(SLOTS) })
     }
 
-    fn len(width: usize) -> usize {
+    /// Numbers of all slots.
+    pub fn len(width: usize) -> usize {
         SLOTS * geometry::NORM_PARTIAL_BLOCKS as usize * 2 * width
     }
 
-    pub fn scratch_bytes(width: usize) -> usize {
-        Self::len(width) * size_of::<f32>()
-    }
-
-    /// Blocks of a kernel that fills a slot: those behind the last row return at once.
+    /// Blocks of a kernel that fills a slot: those after the last row return at once.
     pub fn blocks(&self) -> u32 {
         geometry::NORM_PARTIAL_BLOCKS
     }

@@ -196,8 +196,8 @@ const ROW_GRAIN: usize = 16;
 /// A multiple of the widest register tile of `gemm` (24 with AVX2, 48 with AVX-512).
 const COL_GRAIN: usize = 48;
 
-/// How many blocks a product of this many multiply-adds is worth: two a thread, so that a late thread is waited for less.
+/// How many blocks a product of this many multiply-adds is worth: two per thread, so that a late thread is waited for less.
 pub fn pieces(multiply_adds: usize) -> usize {
-    const WORTH_A_PIECE: usize = 1 << 20;
-    (multiply_adds / WORTH_A_PIECE).clamp(1, 2 * rayon::current_num_threads())
+    const WORTH_ONE_PIECE: usize = 1 << 20;
+    (multiply_adds / WORTH_ONE_PIECE).clamp(1, 2 * rayon::current_num_threads())
 }

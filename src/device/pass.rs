@@ -1,6 +1,50 @@
-//! What operations are told of the step that they belong to.
+//! Passes of a step: where they are, what they belong to, and how they are recorded.
 
 use std::fmt;
+
+use super::{Buffers, timeline::Span};
+use crate::{Result, data::PackedBatch};
+
+/// Steps and passes, and what arrives on the host of them.
+///
+/// # Errors
+/// All of it: [`Error::Device`](crate::Error::Device) where the device has failed.
+pub trait Passes: Buffers {
+    /// Whether calls return before their work is done: then the next step can be prepared while one runs.
+    const QUEUES: bool;
+
+    /// What this device is, for logs: every run names it.
+    fn name(&self) -> String;
+
+    /// The step that the operations that follow belong to: for profilers.
+    fn enter_step(&mut self, _step: u64) {}
+
+    /// What the operations that follow belong to: for profilers, traces and errors.
+    fn enter(&mut self, scope: Scope);
+
+    /// From now on times are taken, for [`Passes::take_spans`]; passes are no longer recorded.
+    fn trace(&mut self);
+
+    /// What the device did since the last call; waits for it. Empty without [`Passes::trace`].
+    fn take_spans(&mut self) -> Result<Vec<Span>>;
+
+    /// The batch, and the scalars of the pass that it is for: what a recorded launch reads from device memory.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`](crate::Error::Misuse) where the batch is larger than what was planned.
+    fn upload(&mut self, batch: &mut Self::Batch, source: &PackedBatch, scalars: &StepScalars) -> Result<()>;
+
+    /// Does what `pass` does. A device that records may launch what it recorded of an equal `key` and batches of like size
+    /// instead of calling it: so a pass must depend on nothing but its buffers, the uploaded batch and the key.
+    fn replay(&mut self, key: PassKey, batch: &Self::Batch, pass: impl FnOnce(&mut Self) -> Result<()>) -> Result<()>;
+
+    /// Lets the losses of a step and its gradient norm come to the host, after [`OptimizerOps::update`](super::OptimizerOps::update)
+    /// and without waiting. `losses` may be overwritten by the next step.
+    fn send_outcome(&mut self, outcome: &mut Self::Outcome, losses: &Self::Vector) -> Result<()>;
+
+    /// What was sent, losses and gradient norm; waits for it.
+    fn receive_outcome<'a>(&mut self, outcome: &'a Self::Outcome) -> Result<(&'a [f32], f64)>;
+}
 
 /// A part of a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +78,9 @@ impl fmt::Display for Scope {
 /// What a row of a matrix stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// One row a packed token: T.
+    /// One row per packed token: T.
     Tokens,
-    /// One row a sequence, its first token: B.
+    /// One row per sequence, its first token: B.
     Sequences,
 }
 
