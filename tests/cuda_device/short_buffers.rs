@@ -7,9 +7,9 @@ use bertsd_cuda::{
     Error,
     data::PackedBatch,
     device::{
-        Attended, AttendedFirst, BranchGradient, Capacity, Device, Distance, Head, LinearOps, LossInputs, LossKind,
-        Mask, Matrix, Normed, On, PassKey, Passes, Pooled, RowStats, Rows, Shape, Sink, Site, StepScalars, Write,
-        cpu::CpuDevice, cuda::Bf16,
+        Attended, AttendedFirst, BranchGradient, Capacity, Copies, Device, Distance, Head, LinearOps, LossInputs,
+        LossKind, Mask, Matrix, Memory, Normed, On, PassKey, Passes, Pooled, RowStats, Rows, Shape, Sink, Site,
+        StepScalars, Write, cpu::CpuDevice, cuda::Bf16,
     },
     model::{BertConfig, Layout},
 };
@@ -226,4 +226,8 @@ fn a_recorded_pass_has_room_for_every_batch_of_its_bucket() {
     refused("linear: ", "has to be [13, 16]", || {
         device.replay(key(Write::Overwrite), on.batch, |device| device.linear(&mut enough, &x, layer, on))
     });
+    // The recording has ended with it.
+    device.linear(&mut enough, &x, layer, on).unwrap();
+    let probe = device.vector(1).unwrap();
+    device.read_vector(&probe).unwrap();
 }

@@ -7,16 +7,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use cudarc::driver::{
-    CudaGraph, CudaStream,
+    CudaGraph, CudaStream, DriverError,
     sys::{CUgraphInstantiate_flags, CUstreamCaptureMode},
 };
 
-use super::{
-    CudaBatch, CudaDevice,
-    element::Element,
-    fault::{Place, driver_error},
-    ranges::Level,
-};
+use super::{CudaBatch, CudaDevice, element::Element, fault::driver_error, ranges::Level};
 use crate::{
     Result,
     device::{Capacity, PassKey},
@@ -65,22 +60,46 @@ pub fn replay<E: Element>(
         return pass(device);
     }
     let stream = Arc::clone(&device.launcher.stream);
-    let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-    stream.begin_capture(mode).map_err(driver_error(name, "record a pass"))?;
-    batch.record(true);
+    let recording = Recording::begin(&stream, batch).map_err(driver_error(name, "record a pass"))?;
     let passed = pass(device);
-    batch.record(false);
-    let recorded = end(&stream, &device.launcher.device);
+    let recorded = recording.end();
     passed?;
-    let graph = recorded?;
-    graph.launch().map_err(driver_error(&device.launcher.device, "launch a recorded pass"))?;
+    let name = &device.launcher.device;
+    let graph = recorded.map_err(driver_error(name, "make a graph of a pass"))?;
+    let graph = graph.ok_or_else(|| name.error("the driver recorded nothing of a pass"))?;
+    graph.launch().map_err(driver_error(name, "launch a recorded pass"))?;
     device.recorder.graphs.insert(key, graph);
     Ok(())
 }
 
-/// Ends the recording, whatever became of it.
-fn end(stream: &Arc<CudaStream>, device: &Place) -> Result<CudaGraph> {
-    let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
-    let graph = stream.end_capture(flags).map_err(driver_error(device, "make a graph of a pass"))?;
-    graph.ok_or_else(|| device.error("the driver recorded nothing of a pass"))
+/// A recording under way. One that a panic breaks off is ended and forgotten, so that the stream goes on.
+struct Recording<'a> {
+    stream: &'a Arc<CudaStream>,
+    batch: &'a CudaBatch,
+    is_open: bool,
+}
+
+impl<'a> Recording<'a> {
+    fn begin(stream: &'a Arc<CudaStream>, batch: &'a CudaBatch) -> Result<Self, DriverError> {
+        stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
+        batch.record(true);
+        Ok(Self { stream, batch, is_open: true })
+    }
+
+    /// Whatever became of the pass.
+    fn end(mut self) -> Result<Option<CudaGraph>, DriverError> {
+        self.is_open = false;
+        self.stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH)
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        self.batch.record(false);
+        if self.is_open {
+            let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+            // The panic is what the caller has to hear of.
+            let _ = self.stream.end_capture(flags);
+        }
+    }
 }
