@@ -45,7 +45,7 @@ const RATES: LearningRates = LearningRates {
 };
 
 /// A matrix of noise.
-fn matrix<D: Device>(device: &D, rows: usize, cols: usize, name: u64) -> Matrix<D> {
+fn matrix<D: Device + Inspect>(device: &D, rows: usize, cols: usize, name: u64) -> Matrix<D> {
     let mut matrix = device.matrix(rows, cols).expect("memory for the bench");
     device.write_matrix(&mut matrix, &noise(rows * cols, name)).expect("memory for the bench");
     matrix

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Capacity, Device, Distance, Mask, Passes, Shape, StepScalars,
+        Capacity, Device, Distance, Inspect, Mask, Passes, Shape, StepScalars,
         cpu::CpuDevice,
         cuda::{Bf16, CudaDevice, Element, Tf32},
     },
@@ -160,7 +160,7 @@ fn unpad(padded: &[f32], batch: &PackedBatch, length: usize, width: usize) -> Ve
     rows
 }
 
-fn check_forward<D: Device>(golden: &Golden, last: LastLayer, make: Make<D>, tolerance: &Tolerance) {
+fn check_forward<D: Device + Inspect>(golden: &Golden, last: LastLayer, make: Make<D>, tolerance: &Tolerance) {
     let encoder = Encoder::new(&golden.model.config, last);
     let capacity = golden.capacity();
     let mut device = make(encoder.shape, capacity);

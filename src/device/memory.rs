@@ -31,13 +31,10 @@ pub trait Memory: Buffers {
 /// # Errors
 /// All of it: [`Error::Device`](crate::Error::Device) where the device has failed.
 pub trait Copies: Buffers {
-    fn read_matrix<'a>(&self, matrix: &'a Matrix<Self>) -> Result<Cow<'a, [f32]>>;
     fn read_vector<'a>(&self, vector: &'a Self::Vector) -> Result<Cow<'a, [f32]>>;
     fn read_arena<'a>(&self, arena: &'a Self::Arena) -> Result<Cow<'a, [f32]>>;
     fn read_parameters<'a>(&self, parameters: &'a Self::Parameters) -> Result<Cow<'a, [f32]>>;
     fn read_gradients<'a>(&self, gradients: &'a Self::Gradients) -> Result<Cow<'a, [f32]>>;
-    /// Overwrites the first elements.
-    fn write_matrix(&self, matrix: &mut Matrix<Self>, values: &[f32]) -> Result<()>;
     /// Overwrites the first elements.
     fn write_vector(&self, vector: &mut Self::Vector, values: &[f32]) -> Result<()>;
     fn write_arena(&self, arena: &mut Self::Arena, values: &[f32]) -> Result<()>;

@@ -19,6 +19,7 @@ pub mod cuda;
 mod dropout;
 mod embedding;
 mod head;
+mod inspect;
 mod layer_norm;
 mod linear;
 mod loss;
@@ -38,6 +39,7 @@ pub use counter::Counter;
 pub use dropout::{Dropout, Mask, Site};
 pub use embedding::EmbeddingOps;
 pub use head::{Head, HeadOps, Pooled};
+pub use inspect::Inspect;
 pub use layer_norm::{BranchGradient, NormOps, Normed};
 pub use linear::{LinearOps, query_and_key_value};
 pub use loss::{LossInputs, LossOps};
@@ -80,7 +82,7 @@ pub trait Buffers: Sized {
 /// The traits of all families, for whoever calls operations of a device whose type is known.
 pub mod families {
     pub use super::{
-        AttentionOps, Buffers, Copies, Device, EmbeddingOps, HeadOps, LinearOps, LossOps, Memory, NormOps,
+        AttentionOps, Buffers, Copies, Device, EmbeddingOps, HeadOps, Inspect, LinearOps, LossOps, Memory, NormOps,
         OptimizerOps, Passes,
     };
 }

@@ -1,7 +1,7 @@
 //! Buffers of the tests: matrices of given numbers in the device's precision, poisoned outputs, and what may be expected of results.
 
 use bertsd_cuda::device::{
-    Device, Matrix, On, RowStats, Rows,
+    Device, Inspect, Matrix, On, RowStats, Rows,
     cuda::{CudaBatch, CudaDevice, CudaParameters, Element},
 };
 
@@ -26,7 +26,7 @@ pub fn random<E: Element>(name: u32, len: usize, scale: f32, shift: f32) -> Vec<
 }
 
 /// Rows of `cols` numbers, in the device's precision.
-pub fn matrix<D: Device>(device: &D, values: &[f32], cols: usize) -> Matrix<D> {
+pub fn matrix<D: Device + Inspect>(device: &D, values: &[f32], cols: usize) -> Matrix<D> {
     let mut matrix = device.matrix(values.len() / cols, cols).unwrap();
     device.write_matrix(&mut matrix, values).unwrap();
     matrix
@@ -43,7 +43,7 @@ pub fn stats<D: Device>(device: &D, mean: &[f32], rstd: &[f32]) -> RowStats<D> {
 }
 
 /// NaN everywhere.
-pub fn poisoned_matrix<D: Device>(device: &D, rows: usize, cols: usize) -> Matrix<D> {
+pub fn poisoned_matrix<D: Device + Inspect>(device: &D, rows: usize, cols: usize) -> Matrix<D> {
     matrix(device, &vec![f32::NAN; rows * cols], cols)
 }
 
@@ -64,7 +64,7 @@ pub fn on<'a, E: Element>(weights: &'a CudaParameters<E>, batch: &'a CudaBatch, 
 pub use tiny::on as on_cpu;
 
 /// The first `len` numbers of a buffer that was poisoned; what lies beyond them must still be.
-pub fn written<D: Device>(device: &D, matrix: &Matrix<D>, len: usize, what: &str) -> Vec<f32> {
+pub fn written<D: Device + Inspect>(device: &D, matrix: &Matrix<D>, len: usize, what: &str) -> Vec<f32> {
     cut(device.read_matrix(matrix).unwrap().into_owned(), len, what)
 }
 

@@ -3,7 +3,8 @@
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Capacity, Copies, Device, Dropout, EmbeddingOps, Mask, Memory, NormOps, On, Rows, Shape, Site, StepScalars,
+        Capacity, Copies, Device, Dropout, EmbeddingOps, Inspect, Mask, Memory, NormOps, On, Rows, Shape, Site,
+        StepScalars,
         cpu::CpuDevice,
         cuda::{Bf16, Element},
     },
@@ -336,7 +337,13 @@ fn words_and_positions_are_added_in_the_order_of_the_cpu() {
 }
 
 /// The first rows of x, and those rows among zeros: projections of a layer whose products are not looked at, or are 0.
-fn first_rows<D: Device>(mut device: D, packed: &PackedBatch, capacity: Capacity, width: usize, values: &[f32]) {
+fn first_rows<D: Device + Inspect>(
+    mut device: D,
+    packed: &PackedBatch,
+    capacity: Capacity,
+    width: usize,
+    values: &[f32],
+) {
     let batch = support::upload(&mut device, packed, capacity, &SCALARS);
     let (tokens, sequences) = (packed.tokens(), packed.sequences());
     let layer = Linear {

@@ -5,8 +5,8 @@ mod extreme;
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        BranchGradient, Buffers, Capacity, Copies, Dropout, Mask, Matrix, Memory, NormOps, Normed, PassKey, Passes,
-        RowStats, Rows, Shape, Sink, Site, StepScalars, Write,
+        BranchGradient, Buffers, Capacity, Copies, Dropout, Inspect, Mask, Matrix, Memory, NormOps, Normed, PassKey,
+        Passes, RowStats, Rows, Shape, Sink, Site, StepScalars, Write,
         cpu::CpuDevice,
         cuda::{Bf16, CudaDevice, CudaGradients, CudaParameters, Element},
     },

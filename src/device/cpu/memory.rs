@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{CpuBatch, CpuDevice, layer_norm};
 use crate::{
     Result,
-    device::{Buffers, Capacity, Copies, Extent, Matrix, Memory, Shape, Storage},
+    device::{Buffers, Capacity, Copies, Extent, Inspect, Matrix, Memory, Shape, Storage},
     model::{View, layout::Embeddings},
 };
 
@@ -85,11 +85,18 @@ impl Memory for CpuDevice {
     }
 }
 
-impl Copies for CpuDevice {
+impl Inspect for CpuDevice {
     fn read_matrix<'a>(&self, matrix: &'a Matrix<Self>) -> Result<Cow<'a, [f32]>> {
         Ok(Cow::Borrowed(&matrix.elements))
     }
 
+    fn write_matrix(&self, matrix: &mut Matrix<Self>, values: &[f32]) -> Result<()> {
+        matrix.elements[..values.len()].copy_from_slice(values);
+        Ok(())
+    }
+}
+
+impl Copies for CpuDevice {
     fn read_vector<'a>(&self, vector: &'a Vec<f32>) -> Result<Cow<'a, [f32]>> {
         Ok(Cow::Borrowed(vector))
     }
@@ -104,11 +111,6 @@ impl Copies for CpuDevice {
 
     fn read_gradients<'a>(&self, gradients: &'a CpuGradients) -> Result<Cow<'a, [f32]>> {
         Ok(Cow::Borrowed(&gradients.arena))
-    }
-
-    fn write_matrix(&self, matrix: &mut Matrix<Self>, values: &[f32]) -> Result<()> {
-        matrix.elements[..values.len()].copy_from_slice(values);
-        Ok(())
     }
 
     fn write_vector(&self, vector: &mut Vec<f32>, values: &[f32]) -> Result<()> {

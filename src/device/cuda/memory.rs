@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Result,
-    device::{Buffers, Capacity, Copies, Extent, Matrix, Memory, Storage},
+    device::{Buffers, Capacity, Copies, Extent, Inspect, Matrix, Memory, Storage},
     model::{View, layout::Embeddings},
 };
 
@@ -75,11 +75,18 @@ impl<E: Element> Memory for CudaDevice<E> {
     }
 }
 
-impl<E: Element> Copies for CudaDevice<E> {
+impl<E: Element> Inspect for CudaDevice<E> {
     fn read_matrix<'a>(&self, matrix: &'a Matrix<Self>) -> Result<Cow<'a, [f32]>> {
         self.download(&matrix.elements)
     }
 
+    fn write_matrix(&self, matrix: &mut Matrix<Self>, values: &[f32]) -> Result<()> {
+        let values: Vec<E> = values.iter().map(|&v| E::of(v)).collect();
+        self.write(&mut matrix.elements, &values)
+    }
+}
+
+impl<E: Element> Copies for CudaDevice<E> {
     fn read_vector<'a>(&self, vector: &'a CudaSlice<f32>) -> Result<Cow<'a, [f32]>> {
         self.download(vector)
     }
@@ -94,11 +101,6 @@ impl<E: Element> Copies for CudaDevice<E> {
 
     fn read_gradients<'a>(&self, gradients: &'a CudaGradients) -> Result<Cow<'a, [f32]>> {
         self.download(&gradients.arena)
-    }
-
-    fn write_matrix(&self, matrix: &mut Matrix<Self>, values: &[f32]) -> Result<()> {
-        let values: Vec<E> = values.iter().map(|&v| E::of(v)).collect();
-        self.write(&mut matrix.elements, &values)
     }
 
     fn write_vector(&self, vector: &mut CudaSlice<f32>, values: &[f32]) -> Result<()> {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use bertsd_cuda::{
     data::PackedBatch,
     device::{
-        Attended, AttendedFirst, Capacity, Device, Dropout, Mask, Matrix, Shape, Site, StepScalars, cpu::CpuDevice,
-        cuda::Element,
+        Attended, AttendedFirst, Capacity, Device, Dropout, Inspect, Mask, Matrix, Shape, Site, StepScalars,
+        cpu::CpuDevice, cuda::Element,
     },
     model::BertConfig,
     random::Philox,
@@ -87,7 +87,7 @@ pub struct Results<T> {
     pub d_kv: Vec<T>,
 }
 
-fn poisoned<D: Device>(device: &D, rows: usize, cols: usize) -> Matrix<D> {
+fn poisoned<D: Device + Inspect>(device: &D, rows: usize, cols: usize) -> Matrix<D> {
     matrix(device, &vec![f32::NAN; (rows + SPARE) * cols], cols)
 }
 
@@ -110,7 +110,7 @@ pub fn on_cpu(case: &Case) -> Results<f32> {
     on_device(CpuDevice::new(Shape::new(&case.config), case.capacity()), case)
 }
 
-fn on_device<D: Device>(mut device: D, case: &Case) -> Results<f32> {
+fn on_device<D: Device + Inspect>(mut device: D, case: &Case) -> Results<f32> {
     let (tokens, sequences, c) = (case.packed.tokens(), case.packed.sequences(), case.config.hidden_size);
     let (heads, dropout, capacity) = (case.config.heads, case.dropout(), case.capacity());
     let scalars = StepScalars { step: STEP, ..StepScalars::default() };

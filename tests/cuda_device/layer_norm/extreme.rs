@@ -1,7 +1,7 @@
 //! LayerNorm of rows at the ends of float32, of constant rows, and of rows far from 0.
 
 use bertsd_cuda::device::{
-    Copies, NormOps, Normed, Rows, Write,
+    Copies, Inspect, NormOps, Normed, Rows, Write,
     cuda::{Bf16, Element},
 };
 
