@@ -176,7 +176,7 @@ fn entries(ptx: &Path) -> Vec<String> {
 }
 
 fn table(images: &[Image]) -> String {
-    let mut rust = String::from("pub const IMAGES: &[Image] = &[\n");
+    let mut rust = String::from("pub static IMAGES: &[Image] = &[\n");
     for Image { stem, path, kernels } in images {
         let path = path.display();
         writeln!(

@@ -10,7 +10,7 @@
 // `columns` is the head size, at most D: columns beyond it are zeros in shared memory.
 #include "attention_mask.cuh"
 #include "attention_tile.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 // Keys of a tile: what keeps both stages and a block's queries in 32 KB of shared memory, and a warp's scores in registers.
 template <int D>
@@ -160,8 +160,8 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
 #define ATTENTION_FORWARD(D)                                                                                      \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, FORWARD_BLOCKS<D>)                            \
         attention_forward_bf16_d##D(bf16* ctx, float* lse, const bf16* qkv, Sequences sequences, unsigned hidden, \
-                                    unsigned columns, Dropout dropout, Trail trail) {                             \
-        leave_mark(trail);                                                                                        \
+                                    unsigned columns, Dropout dropout, Mark mark) {                             \
+        leave_mark(mark);                                                                                        \
         attention_forward<D>(ctx, lse, qkv, sequences, hidden, columns, dropout);                                 \
     }
 ATTENTION_FORWARD(16)

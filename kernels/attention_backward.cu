@@ -10,7 +10,7 @@
 // tokens, of which 4 are made twice: the scores and d_ctx vᵀ.
 #include "attention_mask.cuh"
 #include "attention_tile.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 // Shared memory of a pass: two stages of two streamed tiles, and the two tiles that the block owns, which are read into
 // registers. They lie over the second stage, so that the first is under way at once; with long rows over both, to fit in 48 KB.
@@ -250,15 +250,15 @@ __device__ __forceinline__ void attention_backward_key_value(bf16* d_qkv, const 
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                                       \
         attention_backward_query_bf16_d##D(bf16* d_qkv, float2* statistics, const bf16* d_ctx, const bf16* qkv,           \
                                            const bf16* ctx, const float* lse, Sequences sequences, unsigned hidden,       \
-                                           unsigned columns, Dropout dropout, Trail trail) {                              \
-        leave_mark(trail);                                                                                                \
+                                           unsigned columns, Dropout dropout, Mark mark) {                              \
+        leave_mark(mark);                                                                                                \
         attention_backward_query<D>(d_qkv, statistics, d_ctx, qkv, ctx, lse, sequences, hidden, columns, dropout);        \
     }                                                                                                                     \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                                       \
         attention_backward_key_value_bf16_d##D(bf16* d_qkv, const float2* statistics, const bf16* d_ctx, const bf16* qkv, \
                                                Sequences sequences, unsigned hidden, unsigned columns,                    \
-                                               Dropout dropout, Trail trail) {                                            \
-        leave_mark(trail);                                                                                                \
+                                               Dropout dropout, Mark mark) {                                            \
+        leave_mark(mark);                                                                                                \
         attention_backward_key_value<D>(d_qkv, statistics, d_ctx, qkv, sequences, hidden, columns, dropout);              \
     }
 ATTENTION_BACKWARD(16)

@@ -7,7 +7,7 @@
 // shared memory in the order of SpreadKeys, and rows are an odd number of 16-byte chunks apart: the lanes of a warp then read
 // different bank groups.
 #include "attention.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 constexpr int TILE_ROWS = ATTENTION_ROWS_F32;
 constexpr int QUARTERS = 4;
@@ -290,22 +290,22 @@ __device__ __forceinline__ void attention_backward_key_value(float* d_qkv, const
 #define ATTENTION_F32(D)                                                                                                \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                                  \
         attention_forward_f32_d##D(float* ctx, float* lse, const float* qkv, Sequences sequences, unsigned hidden,      \
-                                   unsigned columns, Dropout dropout, Trail trail) {                                    \
-        leave_mark(trail);                                                                                              \
+                                   unsigned columns, Dropout dropout, Mark mark) {                                    \
+        leave_mark(mark);                                                                                              \
         attention_forward<D>(ctx, lse, qkv, sequences, hidden, columns, dropout);                                       \
     }                                                                                                                   \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                                  \
         attention_backward_query_f32_d##D(float* d_qkv, float2* statistics, const float* d_ctx, const float* qkv,       \
                                           const float* ctx, const float* lse, Sequences sequences, unsigned hidden,     \
-                                          unsigned columns, Dropout dropout, Trail trail) {                             \
-        leave_mark(trail);                                                                                              \
+                                          unsigned columns, Dropout dropout, Mark mark) {                             \
+        leave_mark(mark);                                                                                              \
         attention_backward_query<D>(d_qkv, statistics, d_ctx, qkv, ctx, lse, sequences, hidden, columns, dropout);      \
     }                                                                                                                   \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                                  \
         attention_backward_key_value_f32_d##D(float* d_qkv, const float2* statistics, const float* d_ctx,               \
                                               const float* qkv, Sequences sequences, unsigned hidden, unsigned columns, \
-                                              Dropout dropout, Trail trail) {                                           \
-        leave_mark(trail);                                                                                              \
+                                              Dropout dropout, Mark mark) {                                           \
+        leave_mark(mark);                                                                                              \
         attention_backward_key_value<D>(d_qkv, statistics, d_ctx, qkv, sequences, hidden, columns, dropout);            \
     }
 ATTENTION_F32(16)

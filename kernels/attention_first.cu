@@ -7,7 +7,7 @@
 // work through eight keys at a time, which share a Philox block; groups take turns at the blocks of eight. Each group keeps its
 // own running softmax, or its own sum of d_q; they are folded in the order of the groups. Formulas: attention.cuh. Overwrites.
 #include "attention.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 // Keys that a group has in flight.
 constexpr int IN_FLIGHT = 4;
@@ -219,15 +219,15 @@ __device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const 
 #define ATTENTION_FIRST(NAME, T)                                                                                          \
     extern "C" __global__ void __launch_bounds__(ATTENTION_FIRST_THREADS)                                                 \
         attention_first_forward_##NAME(T* ctx, float* lse, const T* q, const T* kv, Sequences sequences, unsigned hidden, \
-                                       unsigned columns, unsigned lanes, Dropout dropout, Trail trail) {                  \
-        leave_mark(trail);                                                                                                \
+                                       unsigned columns, unsigned lanes, Dropout dropout, Mark mark) {                  \
+        leave_mark(mark);                                                                                                \
         attention_first_forward<T>(ctx, lse, q, kv, sequences, hidden, columns, lanes, dropout);                          \
     }                                                                                                                     \
     extern "C" __global__ void __launch_bounds__(ATTENTION_FIRST_THREADS)                                                 \
         attention_first_backward_##NAME(T* d_q, T* d_kv, const T* d_ctx, const T* q, const T* kv, const T* ctx,           \
                                         const float* lse, Sequences sequences, unsigned hidden, unsigned columns,         \
-                                        unsigned lanes, Dropout dropout, Trail trail) {                                   \
-        leave_mark(trail);                                                                                                \
+                                        unsigned lanes, Dropout dropout, Mark mark) {                                   \
+        leave_mark(mark);                                                                                                \
         attention_first_backward<T>(d_q, d_kv, d_ctx, q, kv, ctx, lse, sequences, hidden, columns, lanes, dropout);       \
     }
 ATTENTION_FIRST(bf16, bf16)

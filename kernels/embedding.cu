@@ -9,7 +9,7 @@
 #include "batch.cuh"
 #include "dropout.cuh"
 #include "norm_row.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 template <class T, class Team>
 __device__ __forceinline__ void gather(const Team& team, Pack (&sum)[Team::PACKS], const T* word, const T* position,
@@ -58,8 +58,8 @@ __device__ __forceinline__ void embed(T* __restrict__ x,              // [T, C]
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                            \
         NAME(T* x, float* mean, float* rstd, const T* word, const T* position, const T* kind, const float* gamma,        \
              const float* beta, const BatchHeader* header, const unsigned* ids, const unsigned* types, Rows rows,        \
-             unsigned width, float eps, Dropout dropout, Trail trail) {                                                  \
-        leave_mark(trail);                                                                                               \
+             unsigned width, float eps, Dropout dropout, Mark mark) {                                                  \
+        leave_mark(mark);                                                                                               \
         embed<T, TEAM>(x, mean, rstd, word, position, kind, gamma, beta, header, ids, types, rows, width, eps, dropout); \
     }
 EMBED_FORWARD(embed_forward_f32, float, WarpTeam)
@@ -107,8 +107,8 @@ __device__ __forceinline__ void embed_backward(T* __restrict__ d_sum,          /
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                      \
         NAME(T* d_sum, float* partial, const T* d_x, const float* mean, const float* rstd, const T* word,          \
              const T* position, const T* kind, const float* gamma, const BatchHeader* header, const unsigned* ids, \
-             const unsigned* types, Rows rows, unsigned width, Dropout dropout, Trail trail) {                     \
-        leave_mark(trail);                                                                                         \
+             const unsigned* types, Rows rows, unsigned width, Dropout dropout, Mark mark) {                     \
+        leave_mark(mark);                                                                                         \
         embed_backward<T, TEAM>(d_sum, partial, d_x, mean, rstd, word, position, kind, gamma, header, ids, types,  \
                                 rows, width, dropout);                                                             \
     }
@@ -149,8 +149,8 @@ __device__ __forceinline__ void embed_backward_types(float* __restrict__ partial
 
 #define EMBED_BACKWARD_TYPES(NAME, T, TEAM)                                                                                  \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                                \
-        NAME(float* partial, const T* d_sum, const unsigned* types, Rows rows, unsigned width, unsigned type, Trail trail) { \
-        leave_mark(trail);                                                                                                   \
+        NAME(float* partial, const T* d_sum, const unsigned* types, Rows rows, unsigned width, unsigned type, Mark mark) { \
+        leave_mark(mark);                                                                                                   \
         embed_backward_types<T, TEAM>(partial, d_sum, types, rows, width, type);                                             \
     }
 EMBED_BACKWARD_TYPES(embed_backward_types_f32, float, WarpTeam)
@@ -221,14 +221,14 @@ __device__ __forceinline__ void embed_backward_positions(float* __restrict__ d_p
 #define EMBED_BACKWARD_ROWS(WORDS, POSITIONS, T)                                                                       \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS, 1)                                                       \
         WORDS(float* d_word, unsigned char* touched, const T* d_sum, const BatchHeader* header, const unsigned* order, \
-              const unsigned* run_ids, const unsigned* run_starts, unsigned width, Trail trail) {                      \
-        leave_mark(trail);                                                                                             \
+              const unsigned* run_ids, const unsigned* run_starts, unsigned width, Mark mark) {                      \
+        leave_mark(mark);                                                                                             \
         embed_backward_words(d_word, touched, d_sum, header, order, run_ids, run_starts, width);                       \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                          \
         POSITIONS(float* d_position, const T* d_sum, const BatchHeader* header, const unsigned* offsets,               \
-                  unsigned width, Trail trail) {                                                                       \
-        leave_mark(trail);                                                                                             \
+                  unsigned width, Mark mark) {                                                                       \
+        leave_mark(mark);                                                                                             \
         embed_backward_positions(d_position, d_sum, header, offsets, width);                                           \
     }
 EMBED_BACKWARD_ROWS(embed_backward_words_f32, embed_backward_positions_f32, float)
@@ -245,8 +245,8 @@ static_assert(sizeof(Stretches) == 32 && __builtin_offsetof(Stretches, packs) ==
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     embed_clear(float* __restrict__ arena,           // [len]
                 unsigned char* __restrict__ touched, // [V]
-                Stretches stretches, unsigned word, unsigned vocabulary, unsigned width, Trail trail) {
-    leave_mark(trail);
+                Stretches stretches, unsigned word, unsigned vocabulary, unsigned width, Mark mark) {
+    leave_mark(mark);
     const unsigned word_blocks = (vocabulary + ROW_THREADS - 1) / ROW_THREADS, lane = threadIdx.x % WARP;
     if (blockIdx.x >= word_blocks) {
         unsigned pack = (blockIdx.x - word_blocks) * ROW_THREADS + threadIdx.x;

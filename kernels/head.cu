@@ -10,7 +10,7 @@
 #include "batch.cuh"
 #include "dropout.cuh"
 #include "reduce.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 constexpr int HEAD_WARPS = HEAD_THREADS / WARP;
 
@@ -140,20 +140,20 @@ __device__ __forceinline__ void classify_backward_weight(float* __restrict__ d_w
 #define HEAD(FORWARD, BACKWARD, BACKWARD_WEIGHT, T)                                                            \
     extern "C" __global__ void __launch_bounds__(HEAD_THREADS)                                                 \
         FORWARD(float* logits, const T* x, const T* weight, const float* bias, const BatchHeader* header,      \
-                unsigned classes, unsigned width, Trail trail) {                                               \
-        leave_mark(trail);                                                                                     \
+                unsigned classes, unsigned width, Mark mark) {                                               \
+        leave_mark(mark);                                                                                     \
         classify(logits, x, weight, bias, header, classes, width);                                             \
     }                                                                                                          \
     extern "C" __global__ void __launch_bounds__(HEAD_THREADS)                                                 \
         BACKWARD(T* d_pre, const float* d_logits, const T* pooled, const T* weight, const BatchHeader* header, \
-                 Rows rows, unsigned classes, unsigned width, Dropout dropout, Trail trail) {                  \
-        leave_mark(trail);                                                                                     \
+                 Rows rows, unsigned classes, unsigned width, Dropout dropout, Mark mark) {                  \
+        leave_mark(mark);                                                                                     \
         classify_backward(d_pre, d_logits, pooled, weight, header, rows, classes, width, dropout);             \
     }                                                                                                          \
     extern "C" __global__ void __launch_bounds__(HEAD_THREADS)                                                 \
         BACKWARD_WEIGHT(float* d_weight, float* d_bias, const float* d_logits, const T* dropped,               \
-                        const BatchHeader* header, unsigned classes, unsigned width, int add, Trail trail) {   \
-        leave_mark(trail);                                                                                     \
+                        const BatchHeader* header, unsigned classes, unsigned width, int add, Mark mark) {   \
+        leave_mark(mark);                                                                                     \
         classify_backward_weight(d_weight, d_bias, d_logits, dropped, header, classes, width, add);            \
     }
 HEAD(classify_forward_f32, classify_backward_f32, classify_backward_weight_f32, float)

@@ -9,7 +9,7 @@
 #include "batch.cuh"
 #include "dropout.cuh"
 #include "norm_row.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 template <class T, class Team>
 __device__ __forceinline__ void layer_norm(T* __restrict__ y,              // [rows, C]
@@ -38,8 +38,8 @@ __device__ __forceinline__ void layer_norm(T* __restrict__ y,              // [r
 #define LAYER_NORM_FORWARD(NAME, T, TEAM)                                                                  \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                              \
         NAME(T* y, float* mean, float* rstd, const T* r, const float* gamma, const float* beta, Rows rows, \
-             unsigned width, float eps, Trail trail) {                                                     \
-        leave_mark(trail);                                                                                 \
+             unsigned width, float eps, Mark mark) {                                                     \
+        leave_mark(mark);                                                                                 \
         layer_norm<T, TEAM>(y, mean, rstd, r, gamma, beta, rows, width, eps);                              \
     }
 LAYER_NORM_FORWARD(layer_norm_forward_f32, float, WarpTeam)
@@ -86,8 +86,8 @@ __device__ __forceinline__ void layer_norm_backward(T* __restrict__ d_r,        
 #define LAYER_NORM_BACKWARD(NAME, T, TEAM)                                                                             \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                          \
         NAME(T* d_r, T* d_branch, float* partial, const T* d_y, const T* r, const float* mean, const float* rstd,      \
-             const float* gamma, const BatchHeader* header, Rows rows, unsigned width, Dropout dropout, Trail trail) { \
-        leave_mark(trail);                                                                                             \
+             const float* gamma, const BatchHeader* header, Rows rows, unsigned width, Dropout dropout, Mark mark) { \
+        leave_mark(mark);                                                                                             \
         layer_norm_backward<T, TEAM>(d_r, d_branch, partial, d_y, r, mean, rstd, gamma, header, rows, width, dropout); \
     }
 LAYER_NORM_BACKWARD(layer_norm_backward_f32, float, WarpTeam)
@@ -116,8 +116,8 @@ constexpr unsigned NOWHERE = 0xffffffff;
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     norm_fold(float* __restrict__ arena,
               const float* __restrict__ partials, // [slots, blocks, 2, C]
-              const __grid_constant__ Folds folds, unsigned blocks, unsigned width, unsigned teams, Trail trail) {
-    leave_mark(trail);
+              const __grid_constant__ Folds folds, unsigned blocks, unsigned width, unsigned teams, Mark mark) {
+    leave_mark(mark);
     constexpr int WARPS = ROW_THREADS / WARP, QUAD = 4;
     __shared__ float4 sums[WARPS][WARP];
     const Fold& fold = folds.slots[blockIdx.y];

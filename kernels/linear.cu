@@ -15,7 +15,7 @@
 #include "gelu.cuh"
 #include "gemm_simt.cuh"
 #include "gemm_tensor.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
 
@@ -126,8 +126,8 @@ __device__ __forceinline__ void project_first(T* kv, T* q, T* first, const T* x,
 
 #define LINEAR(NAME, TILE, T)                                                                                                   \
     extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                               \
-        NAME(T* y, const T* x, const T* weight, const float* bias, unsigned inputs, unsigned outputs, Rows rows, Trail trail) { \
-        leave_mark(trail);                                                                                                      \
+        NAME(T* y, const T* x, const T* weight, const float* bias, unsigned inputs, unsigned outputs, Rows rows, Mark mark) { \
+        leave_mark(mark);                                                                                                      \
         linear<TILE>(y, x, weight, bias, inputs, outputs, rows);                                                                \
     }
 LINEAR(linear_forward_bf16_large, Large<bf16>, bf16)
@@ -141,8 +141,8 @@ LINEAR(linear_forward_f32, Simt, float)
 #define LINEAR_GELU(NAME, TILE, T)                                                                                     \
     extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                      \
         NAME(T* h, T* u, const T* x, const T* weight, const float* bias, unsigned inputs, unsigned outputs, Rows rows, \
-             int is_tanh, Trail trail) {                                                                               \
-        leave_mark(trail);                                                                                             \
+             int is_tanh, Mark mark) {                                                                               \
+        leave_mark(mark);                                                                                             \
         linear_gelu<TILE>(h, u, x, weight, bias, inputs, outputs, rows, is_tanh);                                      \
     }
 LINEAR_GELU(linear_gelu_forward_bf16_large, Large<bf16>, bf16)
@@ -156,8 +156,8 @@ LINEAR_GELU(linear_gelu_forward_f32, Simt, float)
 #define LINEAR_DROPOUT_RESIDUAL(NAME, TILE, T)                                                                           \
     extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                        \
         NAME(T* r, const T* x, const T* residual, const T* weight, const float* bias, unsigned inputs, unsigned outputs, \
-             Rows rows, const BatchHeader* header, Dropout dropout, Trail trail) {                                       \
-        leave_mark(trail);                                                                                               \
+             Rows rows, const BatchHeader* header, Dropout dropout, Mark mark) {                                       \
+        leave_mark(mark);                                                                                               \
         linear_dropout_residual<TILE>(r, x, residual, weight, bias, inputs, outputs, rows, header, dropout);             \
     }
 LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_bf16_large, Large<bf16>, bf16)
@@ -171,8 +171,8 @@ LINEAR_DROPOUT_RESIDUAL(linear_dropout_residual_forward_f32, Simt, float)
 #define POOLER(NAME, TILE, T)                                                                                              \
     extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                          \
         NAME(T* pooled, T* dropped, const T* first, const T* weight, const float* bias, unsigned inputs, unsigned outputs, \
-             Rows rows, const BatchHeader* header, Dropout dropout, Trail trail) {                                         \
-        leave_mark(trail);                                                                                                 \
+             Rows rows, const BatchHeader* header, Dropout dropout, Mark mark) {                                         \
+        leave_mark(mark);                                                                                                 \
         pooler<TILE>(pooled, dropped, first, weight, bias, inputs, outputs, rows, header, dropout);                        \
     }
 POOLER(pooler_forward_bf16, Small<bf16>, bf16)
@@ -182,8 +182,8 @@ POOLER(pooler_forward_f32, Simt, float)
 #define PROJECT_FIRST(NAME, TILE, T)                                                                         \
     extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                            \
         NAME(T* kv, T* q, T* first, const T* x, const T* weight, const float* bias, const unsigned* offsets, \
-             const BatchHeader* header, unsigned width, unsigned token_tiles, Trail trail) {                 \
-        leave_mark(trail);                                                                                   \
+             const BatchHeader* header, unsigned width, unsigned token_tiles, Mark mark) {                 \
+        leave_mark(mark);                                                                                   \
         project_first<TILE>(kv, q, first, x, weight, bias, offsets, header, width, token_tiles);             \
     }
 PROJECT_FIRST(project_first_forward_bf16_large, Large<bf16>, bf16)

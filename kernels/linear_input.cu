@@ -11,7 +11,7 @@
 #include "gelu.cuh"
 #include "gemm_simt.cuh"
 #include "gemm_tensor.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
 
@@ -72,8 +72,8 @@ __device__ __forceinline__ void project_first_backward_input(T* d_x, const T* d_
 #define LINEAR_BACKWARD_INPUT(NAME, TILE, T)                                                              \
     extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                         \
         NAME(T* d_x, const T* d_y, const T* residual, const T* weight, unsigned inputs, unsigned outputs, \
-             Rows rows, Trail trail) {                                                                    \
-        leave_mark(trail);                                                                                \
+             Rows rows, Mark mark) {                                                                    \
+        leave_mark(mark);                                                                                \
         linear_backward_input<TILE>(d_x, d_y, residual, weight, inputs, outputs, rows);                   \
     }
 LINEAR_BACKWARD_INPUT(linear_backward_input_bf16_large, Large<bf16>, bf16)
@@ -87,8 +87,8 @@ LINEAR_BACKWARD_INPUT(linear_backward_input_f32, Simt, float)
 #define LINEAR_BACKWARD_INPUT_GELU(NAME, TILE, T)                                                                   \
     extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                   \
         NAME(T* d_u, T* h, const T* d_y, const T* u, const T* weight, unsigned inputs, unsigned outputs, Rows rows, \
-             int is_tanh, Trail trail) {                                                                            \
-        leave_mark(trail);                                                                                          \
+             int is_tanh, Mark mark) {                                                                            \
+        leave_mark(mark);                                                                                          \
         linear_backward_input_gelu<TILE>(d_u, h, d_y, u, weight, inputs, outputs, rows, is_tanh);                   \
     }
 LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_bf16_large, Large<bf16>, bf16)
@@ -102,8 +102,8 @@ LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_f32, Simt, float)
 #define PROJECT_FIRST_BACKWARD_INPUT(NAME, TILE, T)                                                             \
     extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                               \
         NAME(T* d_x, const T* d_q, const T* residual, const T* weight, const unsigned* offsets, unsigned width, \
-             Rows sequences, Trail trail) {                                                                     \
-        leave_mark(trail);                                                                                      \
+             Rows sequences, Mark mark) {                                                                     \
+        leave_mark(mark);                                                                                      \
         project_first_backward_input<TILE>(d_x, d_q, residual, weight, offsets, width, sequences);              \
     }
 PROJECT_FIRST_BACKWARD_INPUT(project_first_backward_input_bf16, Small<bf16>, bf16)

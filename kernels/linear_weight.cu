@@ -9,7 +9,7 @@
 #include "batch.cuh"
 #include "gemm_simt.cuh"
 #include "gemm_tensor.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
 
@@ -76,8 +76,8 @@ __device__ __forceinline__ void linear_backward_weight(float* d_weight, float* d
 #define LINEAR_BACKWARD_WEIGHT(NAME, TILE, T)                                                                                \
     extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                            \
         NAME(float* d_weight, float* d_bias, float* partials, unsigned* arrivals, const T* d_y, const T* x, unsigned inputs, \
-             unsigned outputs, Rows rows, int adds, Trail trail) {                                                           \
-        leave_mark(trail);                                                                                                   \
+             unsigned outputs, Rows rows, int adds, Mark mark) {                                                           \
+        leave_mark(mark);                                                                                                   \
         linear_backward_weight<TILE>(d_weight, d_bias, partials, arrivals, d_y, x, inputs, outputs, rows, adds);             \
     }
 LINEAR_BACKWARD_WEIGHT(linear_backward_weight_bf16_large, Large<bf16>, bf16)

@@ -13,7 +13,7 @@
 #include "batch.cuh"
 #include "geometry.cuh"
 #include "reduce.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 constexpr int LOSS_WARPS = LOSS_THREADS / WARP;
 
@@ -66,8 +66,8 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS, 1)
                       const BatchHeader* __restrict__ header,
                       const unsigned* __restrict__ labels, // [B]
                       const unsigned* __restrict__ slots,  // [B]
-                      unsigned examples, unsigned classes, LossArgs args, Trail trail) {
-    leave_mark(trail);
+                      unsigned examples, unsigned classes, LossArgs args, Mark mark) {
+    leave_mark(mark);
     const unsigned b = blockIdx.x;
     if (b >= header->sequences) return;
     const unsigned label = labels[b];
@@ -133,8 +133,8 @@ __device__ __forceinline__ bool place_of_vote(unsigned& row, unsigned& at_slot, 
 // votes (+)= logits.
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
     add_votes(float* __restrict__ votes, const float* __restrict__ logits, const BatchHeader* __restrict__ header,
-              const unsigned* __restrict__ slots, unsigned classes, int adds, Trail trail) {
-    leave_mark(trail);
+              const unsigned* __restrict__ slots, unsigned classes, int adds, Mark mark) {
+    leave_mark(mark);
     unsigned row, at_slot;
     if (!place_of_vote(row, at_slot, header, slots, classes)) return;
     votes[at_slot] = adds ? votes[at_slot] + logits[row] : logits[row];
@@ -143,8 +143,8 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
 // target = votes / count.
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
     mean_of_votes(float* __restrict__ target, const float* __restrict__ votes, const BatchHeader* __restrict__ header,
-                  const unsigned* __restrict__ slots, unsigned classes, unsigned count, Trail trail) {
-    leave_mark(trail);
+                  const unsigned* __restrict__ slots, unsigned classes, unsigned count, Mark mark) {
+    leave_mark(mark);
     unsigned row, at_slot;
     if (!place_of_vote(row, at_slot, header, slots, classes)) return;
     target[row] = votes[at_slot] / (float)count;

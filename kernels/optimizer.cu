@@ -10,14 +10,14 @@
 #include "geometry.cuh"
 #include "numbers.cuh"
 #include "reduce.cuh"
-#include "trail.cuh"
+#include "mark.cuh"
 
 // First stage of Σ g²: block i adds every gridDim.x-th pack from its own on; the sums of the blocks are added in the update.
 extern "C" __global__ void __launch_bounds__(NORM_THREADS)
     gradient_norm(double* __restrict__ partials,   // [NORM_BLOCKS]
                   const float* __restrict__ d_theta, // [len]
-                  unsigned packs, Trail trail) {
-    leave_mark(trail);
+                  unsigned packs, Mark mark) {
+    leave_mark(mark);
     __shared__ double warps[NORM_THREADS / WARP];
     double sum = 0;
     for (unsigned i = blockIdx.x * NORM_THREADS + threadIdx.x; i < packs; i += NORM_BLOCKS * NORM_THREADS) {
@@ -185,8 +185,8 @@ __device__ __forceinline__ void update(float* student, void* working, float* fir
     extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 3)                                                     \
         NAME(float* student, void* working, float* first, float* second, Outcome* outcome, Follower teacher,            \
              Follower average, const float* d_theta, const double* partials, const Chunk* chunks, const float2* rates,  \
-             AdamW adamw, Trail trail) {                                                                                \
-        leave_mark(trail);                                                                                              \
+             AdamW adamw, Mark mark) {                                                                                \
+        leave_mark(mark);                                                                                              \
         update<T>(student, working, first, second, outcome, teacher, average, d_theta, partials, chunks, rates, adamw); \
     }
 UPDATE(update_f32, float)
@@ -194,8 +194,8 @@ UPDATE(update_bf16, bf16)
 
 // copy [len] = x [len] in the working precision: after weights are written from the host.
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
-    working_copy_bf16(bf16* __restrict__ copy, const float* __restrict__ x, unsigned packs, Trail trail) {
-    leave_mark(trail);
+    working_copy_bf16(bf16* __restrict__ copy, const float* __restrict__ x, unsigned packs, Mark mark) {
+    leave_mark(mark);
     const unsigned i = blockIdx.x * ELEMENTWISE_THREADS + threadIdx.x;
     if (i < packs) store_pack(copy + (size_t)i * PACK, load_pack(x + (size_t)i * PACK));
 }

@@ -14,6 +14,7 @@ mod embedding;
 mod every_kernel;
 mod gelu;
 mod head;
+mod images;
 mod layer_norm;
 mod linear;
 mod linear_fixture;

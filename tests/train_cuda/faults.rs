@@ -60,6 +60,7 @@ fn a_kernel_that_fails_is_named_with_its_layer_and_step_and_the_last_checkpoint_
     ];
     for (fault, kernel, step) in cases {
         let mut command = simulated(&toy, &format!("{options} --out run --overwrite"));
+        command.env("BERTSD_MARK_KERNELS", "1");
         let saved = (step - 1) / 2 * 2;
         let checkpoint = format!("the last good checkpoint is run/checkpoints/step-{saved:08}.ckpt");
         let failed = format!("error: device cuda:0: step {step}: {kernel} has failed: ");
@@ -70,4 +71,21 @@ fn a_kernel_that_fails_is_named_with_its_layer_and_step_and_the_last_checkpoint_
         assert!(stderr(&resumed).contains(&format!("going on after step {saved}")), "{}", stderr(&resumed));
         toy.result("run").assert_same(&toy.result("whole"), fault);
     }
+}
+
+#[test]
+fn without_marks_the_step_and_the_checkpoint_are_named_and_how_to_learn_the_kernel() {
+    let toy = Toy::new();
+    let options = "--method ft --precision f32 --max-steps 3 --save-every 2 --batch-size 16 --out run --overwrite";
+    let parts = [
+        "error: device cuda:0: step 3: a kernel has failed: ",
+        "ILLEGAL_ADDRESS",
+        "with BERTSD_MARK_KERNELS=1 in the environment it is named",
+        "the last good checkpoint is run/checkpoints/step-00000002.ckpt",
+    ];
+    let text = refuse(simulated(&toy, options).env("CUDASIM_FAULT", "update_f32:3"), 1, &parts);
+    assert!(!text.contains("update_f32 "), "no kernel has left a mark: {text}");
+    // A trace launches kernels one by one and marks them.
+    let traced = format!("{options} --trace trace.json");
+    refuse(simulated(&toy, &traced).env("CUDASIM_FAULT", "update_f32:3"), 1, &["update_f32 (optimizer) has failed: "]);
 }

@@ -18,7 +18,7 @@ use cudarc::driver::{
 
 use super::{
     fault::{Place, driver_error},
-    kernels::IMAGES,
+    images::IMAGES,
 };
 use crate::Result;
 

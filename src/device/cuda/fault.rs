@@ -4,24 +4,24 @@ use std::{fmt::Display, sync::Arc};
 
 use cudarc::driver::{DriverError, sys::CUresult};
 
-use super::trail::Trail;
+use super::last_begun::{LastBegun, MARKS};
 use crate::Error;
 
-/// The device as errors name it, and where its kernels have come to.
+/// The device as errors name it, and which of its kernels began last.
 #[derive(Clone)]
 pub struct Place {
     name: String,
     /// None before the device is open.
-    trail: Option<Arc<Trail>>,
+    last_begun: Option<Arc<LastBegun>>,
 }
 
 impl Place {
     pub fn new(ordinal: usize) -> Self {
-        Self { name: format!("cuda:{ordinal}"), trail: None }
+        Self { name: format!("cuda:{ordinal}"), last_begun: None }
     }
 
-    pub fn with_trail(self, trail: Arc<Trail>) -> Self {
-        Self { trail: Some(trail), ..self }
+    pub fn with_last_begun(self, last_begun: Arc<LastBegun>) -> Self {
+        Self { last_begun: Some(last_begun), ..self }
     }
 
     pub fn error(&self, message: impl Into<String>) -> Error {
@@ -30,13 +30,15 @@ impl Place {
 }
 
 /// An error of the driver while the device was asked to do something ("launch linear_bf16"). A kernel's fault is reported by
-/// whatever call comes next, so there the trail names who did it.
+/// whatever call comes next, so there the mark of the kernel that began last names who did it, if kernels leave marks.
 pub fn driver_error<'a>(place: &'a Place, action: impl Display + 'a) -> impl FnOnce(DriverError) -> Error + 'a {
     move |DriverError(code)| {
-        let failed = place.trail.as_ref().filter(|_| is_kernel_fault(code)).and_then(|trail| trail.last());
-        place.error(match failed {
-            Some(kernel) => format!("{kernel} has failed: {}", explain(code)),
-            None => format!("cannot {action}: {}", explain(code)),
+        let explained = explain(code);
+        let last_begun = place.last_begun.as_ref().filter(|_| is_kernel_fault(code));
+        place.error(match last_begun.map(|last_begun| last_begun.last()) {
+            Some(Some(kernel)) => format!("{kernel} has failed: {explained}"),
+            Some(None) => format!("a kernel has failed: {explained}; with {MARKS}=1 in the environment it is named"),
+            None => format!("cannot {action}: {explained}"),
         })
     }
 }
@@ -75,9 +77,9 @@ fn explain(code: CUresult) -> String {
             "the driver's parts do not belong together: reinstall it, and restart"
         }
         CUresult::CUDA_ERROR_ILLEGAL_ADDRESS | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS => {
-            "a kernel has touched memory that is not its own; this is a defect of the program"
+            "it has touched memory that is not its own, which is a defect of the program"
         }
-        CUresult::CUDA_ERROR_LAUNCH_TIMEOUT => "a kernel ran too long and was ended by the driver's watchdog",
+        CUresult::CUDA_ERROR_LAUNCH_TIMEOUT => "it ran too long and was ended by the driver's watchdog",
         CUresult::CUDA_ERROR_ECC_UNCORRECTABLE | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR => {
             "the GPU reports a hardware fault; restart, and see the system log"
         }

@@ -3,26 +3,16 @@
 use std::{collections::HashMap, sync::Arc};
 
 use cudarc::{
-    driver::{CudaContext, CudaFunction, CudaModule},
+    driver::{CudaContext, CudaFunction, CudaModule, sys::CUfunction_attribute},
     nvrtc::Ptx,
 };
 
 use super::{
     element::Element,
     fault::{Place, driver_error},
+    images::{IMAGES, kernel_names},
 };
 use crate::{Result, device::Dropout};
-
-/// A compiled file of kernels/.
-pub struct Image {
-    /// Stem of the .cu file.
-    pub file: &'static str,
-    /// A fat binary: machine code, and PTX for what is newer.
-    pub bytes: &'static [u8],
-    pub kernels: &'static [&'static str],
-}
-
-include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 /// Block sizes, from kernels/geometry.cuh.
 #[allow(dead_code, reason = "some are of the kernels alone")]
@@ -41,11 +31,6 @@ pub struct Kernel {
     /// Its place among [`kernel_names`].
     pub number: u16,
     pub function: CudaFunction,
-}
-
-/// All kernels of this build.
-pub fn kernel_names() -> impl Iterator<Item = &'static str> {
-    IMAGES.iter().flat_map(|image| image.kernels.iter().copied())
 }
 
 /// All images, loaded.
@@ -75,13 +60,18 @@ impl Kernels {
         Ok(Self { modules, device: device.clone() })
     }
 
+    /// The kernel, ready to be launched in a recording: a driver that loads lazily would put the loading off to the first
+    /// launch, which those before CUDA 12.3 refuse there. To say what the kernel needs, it has to load it.
+    ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) where no image has a kernel of this name.
+    /// [`Error::Device`](crate::Error::Device) where no image has a kernel of this name, or the driver cannot load it.
     pub fn get(&self, name: &'static str) -> Result<Kernel> {
         let Some((number, module)) = self.modules.get(name) else {
             return Err(self.device.error(format!("has no kernel {name}")));
         };
         let function = module.load_function(name).map_err(driver_error(&self.device, "find a kernel"))?;
+        let asked = function.get_attribute(CUfunction_attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES);
+        asked.map_err(driver_error(&self.device, format_args!("load {name}")))?;
         Ok(Kernel { name, number: *number, function })
     }
 

@@ -8,9 +8,9 @@ use super::{
     batch::CudaBatch,
     fault::{Place, driver_error},
     kernels::Kernel,
+    last_begun::LastBegun,
     ranges::{Level, Ranges},
     tracer::Tracer,
-    trail::Trail,
 };
 use crate::{
     Result,
@@ -25,13 +25,13 @@ pub struct Launcher {
     pub tracer: Option<RefCell<Tracer>>,
     /// What is being launched for.
     scope: Option<Scope>,
-    trail: Arc<Trail>,
+    last_begun: Arc<LastBegun>,
     pub ranges: Ranges,
 }
 
 impl Launcher {
-    pub fn new(stream: Arc<CudaStream>, device: Place, trail: Arc<Trail>) -> Self {
-        Self { stream, device, tracer: None, scope: None, trail, ranges: Ranges::new() }
+    pub fn new(stream: Arc<CudaStream>, device: Place, last_begun: Arc<LastBegun>) -> Self {
+        Self { stream, device, tracer: None, scope: None, last_begun, ranges: Ranges::new() }
     }
 
     /// Names what follows, to profilers too.
@@ -46,8 +46,8 @@ impl Launcher {
         tracer.get_mut().take(&self.stream).map_err(driver_error(&self.device, "time the kernels"))
     }
 
-    /// Launches `kernel` with the arguments that `push` gives: outputs, inputs, sizes, scalars, as the kernel lists them; the
-    /// trail comes behind them.
+    /// Launches `kernel` with the arguments that `push` gives: outputs, inputs, sizes, scalars, as the kernel lists them; its
+    /// mark comes after them.
     ///
     /// # Safety
     /// The arguments have the types of the kernel's parameters, in their order, and the buffers behind them the lengths that
@@ -66,10 +66,10 @@ impl Launcher {
         }
         let mut arguments = self.stream.launch_builder(&kernel.function);
         push(&mut arguments);
-        let trail = self.trail.args(kernel.number, self.scope);
+        let mark = self.last_begun.mark(kernel.number, self.scope, self.tracer.is_some());
         // Arguments of this function's own may not live as long as the caller's.
         let mut arguments: LaunchArgs<'_> = arguments;
-        arguments.arg(&trail);
+        arguments.arg(&mark);
         let [x, y, z] = grid;
         let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (threads, 1, 1), shared_mem_bytes: shared_bytes };
         // SAFETY: the caller's promise.

@@ -11,7 +11,9 @@ mod element;
 mod embedding;
 mod fault;
 mod head;
+mod images;
 mod kernels;
+mod last_begun;
 mod launch;
 mod layer_norm;
 mod linear;
@@ -27,7 +29,6 @@ mod recorder;
 mod row_sums;
 mod scratch;
 mod tracer;
-mod trail;
 
 use std::sync::Arc;
 
@@ -37,17 +38,17 @@ pub use batch::CudaBatch;
 pub use driver::{CudaInfo, check, cuda_devices, first_usable};
 pub use element::{Element, Tf32};
 pub use half::bf16 as Bf16;
-pub use kernels::{IMAGES, Image};
+pub use images::{IMAGES, Image};
 pub use memory::{CudaGradients, CudaParameters};
 pub use outcome::CudaOutcome;
 
 use self::{
     fault::{Place, driver_error},
     kernels::Kernels,
+    last_begun::LastBegun,
     launch::Launcher,
     recorder::Recorder,
     scratch::Scratch,
-    trail::Trail,
 };
 use super::{Capacity, Matrix, Shape};
 use crate::Result;
@@ -85,9 +86,9 @@ impl<E: Element> CudaDevice<E> {
     pub fn new(ordinal: usize, shape: Shape, capacity: Capacity) -> Result<Self> {
         let place = Place::new(ordinal);
         let context = driver::open(ordinal, &place)?;
-        let trail = Trail::new(&context).map_err(driver_error(&place, "allocate pinned memory"))?;
-        let trail = Arc::new(trail);
-        let device = place.with_trail(Arc::clone(&trail));
+        let last_begun = LastBegun::new(&context).map_err(driver_error(&place, "allocate pinned memory"))?;
+        let last_begun = Arc::new(last_begun);
+        let device = place.with_last_begun(Arc::clone(&last_begun));
         let stream = context.new_stream().map_err(driver_error(&device, "create a stream"))?;
         let kernels = Kernels::load(&context, &device)?;
         let setup = Setup { kernels: &kernels, stream: &stream, device: &device, shape, capacity };
@@ -106,7 +107,7 @@ impl<E: Element> CudaDevice<E> {
             context,
             shape,
             recorder: Recorder::default(),
-            launcher: Launcher::new(stream, device, trail),
+            launcher: Launcher::new(stream, device, last_begun),
         })
     }
 

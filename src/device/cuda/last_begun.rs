@@ -1,44 +1,52 @@
-//! The trail that kernels leave (kernels/trail.cuh): one word of the host's memory that each writes as it begins.
+//! The kernel that began last (kernels/mark.cuh): one word of the host's memory that each kernel writes as it begins.
 //!
 //! Kernels are launched without waiting, so the driver reports a fault long after the launch that made it, recorded passes
 //! and all, and from then on answers nothing else. The word says which kernel had begun last, and what it was launched for.
+//!
+//! A write over the bus takes longer than a short kernel, and the kernel is not over before it: so marks are left only where
+//! they are asked for, by [`MARKS`] or by a trace.
 
-use std::{ffi::c_void, ptr::NonNull, sync::Arc};
+use std::{env, ffi::c_void, ptr::NonNull, sync::Arc};
 
 use cudarc::driver::{
     CudaContext, DeviceRepr, DriverError, result,
     sys::{CU_MEMHOSTALLOC_DEVICEMAP, CU_MEMHOSTALLOC_PORTABLE},
 };
 
-use super::kernels::kernel_names;
+use super::images::kernel_names;
 use crate::device::{Direction, Scope};
 
-/// What a kernel takes of the trail. Mirrors `Trail` in kernels/trail.cuh.
+/// The variable that asks for marks: `1`.
+pub const MARKS: &str = "BERTSD_MARK_KERNELS";
+
+/// What a kernel takes of it. Mirrors `Mark` in kernels/mark.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct TrailArgs {
-    last: u64,
+pub struct MarkArgs {
+    last_begun: u64,
     mark: u32,
 }
 
 // SAFETY: an address and a word, laid out as the kernel's struct.
-unsafe impl DeviceRepr for TrailArgs {}
+unsafe impl DeviceRepr for MarkArgs {}
 
 /// The word, in pinned memory that the device writes.
-pub struct Trail {
+pub struct LastBegun {
     word: NonNull<c_void>,
+    /// Whether every kernel leaves its mark.
+    always: bool,
     context: Arc<CudaContext>,
 }
 
 // SAFETY: the word is never written by the host after it is made, and read in one volatile access.
-unsafe impl Send for Trail {}
+unsafe impl Send for LastBegun {}
 // SAFETY: as above.
-unsafe impl Sync for Trail {}
+unsafe impl Sync for LastBegun {}
 
-/// No kernel has begun.
+/// No kernel has left a mark.
 const NOTHING: u32 = u32::MAX;
 
-impl Trail {
+impl LastBegun {
     pub fn new(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
         context.bind_to_thread()?;
         // SAFETY: the context is bound; the memory is written right away, before anything reads it.
@@ -48,16 +56,19 @@ impl Trail {
             word
         };
         let word = NonNull::new(word).expect("the driver gives memory or an error");
-        Ok(Self { word, context: Arc::clone(context) })
+        let always = env::var_os(MARKS).is_some_and(|value| value == "1");
+        Ok(Self { word, always, context: Arc::clone(context) })
     }
 
-    /// What the kernel of this number, launched for `scope`, takes. Addresses of pinned memory are the same on both sides.
-    pub fn args(&self, kernel: u16, scope: Option<Scope>) -> TrailArgs {
-        let mark = u32::from(kernel) << 16 | u32::from(scope.map_or(0, code));
-        TrailArgs { last: self.word.as_ptr() as u64, mark }
+    /// What the kernel of this number, launched for `scope`, takes; it leaves a mark if `wanted`, or if all do. Addresses of
+    /// pinned memory are the same on both sides.
+    pub fn mark(&self, kernel: u16, scope: Option<Scope>, wanted: bool) -> MarkArgs {
+        let last_begun = if wanted || self.always { self.word.as_ptr() as u64 } else { 0 };
+        MarkArgs { last_begun, mark: u32::from(kernel) << 16 | u32::from(scope.map_or(0, code)) }
     }
 
-    /// The kernel that began last, and what it was launched for: "attention_forward_f32_d32 (layer 3 forward)".
+    /// The kernel that began last, and what it was launched for: "attention_forward_f32_d32 (layer 3 forward)". None without
+    /// marks.
     pub fn last(&self) -> Option<String> {
         // SAFETY: the word lives as long as `self`; the device writes all of it at once.
         let mark = unsafe { self.word.cast::<u32>().as_ptr().read_volatile() };
@@ -66,7 +77,7 @@ impl Trail {
     }
 }
 
-impl Drop for Trail {
+impl Drop for LastBegun {
     fn drop(&mut self) {
         // After a fault the driver refuses, and the process takes the memory with it.
         if self.context.synchronize().is_ok() {
