@@ -23,8 +23,10 @@ const SASS: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 /// The virtual architecture of the PTX: the baseline of every kernel.
 const PTX: &str = "80";
 /// Kernels that may spill, and why.
-const ALLOWED_SPILLS: [(&str, &str); 1] =
-    [("attention_backward_key_value_bf16_d128", "all 255 registers hold sums: two more go to local memory on sm_100")];
+const ALLOWED_SPILLS: [(&str, &str); 2] = [
+    ("attention_backward_key_value_bf16_d128", "all 255 registers hold sums: four more go to local memory on sm_100"),
+    ("attention_backward_key_value_dropout_bf16_d128", "likewise two on sm_90"),
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=kernels");

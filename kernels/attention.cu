@@ -2,30 +2,34 @@
 //
 //   ctx [T, C] = (softmax(q kᵀ / √D) ∘ f) v, head by head      lse [H, T] = log Σ exp(q kᵀ / √D)      qkv [T, 3C]
 //
-// A block owns ATTENTION_ROWS queries of one head of one sequence, a warp 16 of them, and walks over the keys in tiles, the next
-// tile on its way while one is worked on (online softmax: Milakov and Gimelshein 2018; Dao et al. 2022). No S × S matrix leaves
-// the registers. Overwrites ctx and lse; rows beyond the batch are left alone. Floor: 8 C bytes a token (bf16: q, k, v read and
-// ctx written once), 4 S² D FLOPs a head of S tokens.
+// A block owns ATTENTION_ROWS queries of one head of one sequence, a warp 16 of them, and walks over the keys in tiles,
+// the next tile on its way while one is worked on (online softmax: Milakov and Gimelshein 2018; Dao et al. 2022). No S
+// × S matrix leaves the registers. Overwrites ctx and lse; rows beyond the batch are left alone. Floor: 8 C bytes per
+// token (bf16: q, k, v read and ctx written once), 4 S² D FLOPs for each head of S tokens.
 //
 // `columns` is the head size, at most D: columns beyond it are zeros in shared memory.
 #include "attention_mask.cuh"
 #include "attention_tile.cuh"
 #include "mark.cuh"
 
-// Keys of a tile: what keeps both stages and a block's queries in 32 KB of shared memory, and a warp's scores in registers.
+// Keys of a tile: what keeps both stages and a block's queries in 32 KB of shared memory, and a warp's scores in
+// registers.
 template <int D>
 constexpr int FORWARD_KEYS = D <= 64 ? 64 : 32;
 constexpr int GROUP_KEYS = 32;
 // Blocks that share a multiprocessor: as many as have their registers without spilling.
 template <int D>
-constexpr int FORWARD_BLOCKS = D <= 64 ? 3 : 2;
+constexpr int FORWARD_BLOCKS = D <= 32   ? 4
+                               : D <= 64 ? 3
+                                         : 2;
 
 // The softmax of a warp's 16 rows as far as it has got; a thread has two of them, and its own keys' part of the sums.
 struct RunningSoftmax {
     float largest[2] = {-INFINITY, -INFINITY}; // of the scores before scaling
     float sum[2] = {0, 0};
 
-    // Turns the scores of N fragments into probabilities relative to the new maximum; what was summed so far changes by `factor`.
+    // Turns the scores of N fragments into probabilities relative to the new maximum; what was summed so far changes by
+    // `factor`.
     template <int N>
     __device__ __forceinline__ void update(float (&factor)[2], float (&s)[N][4], float scale) {
 #pragma unroll
@@ -60,7 +64,7 @@ struct RunningSoftmax {
     }
 };
 
-template <int D>
+template <int D, bool DROPS>
 __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const bf16* qkv, const Sequences& sequences,
                                                   unsigned hidden, unsigned columns, const Dropout& dropout) {
     constexpr int KEYS = FORWARD_KEYS<D>;
@@ -76,12 +80,12 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
     const bf16* q = qkv + (size_t)task.start * stride + task.head * columns;
     const auto load_keys = [&](unsigned tile) {
         const unsigned stage = stages + tile % 2 * (2 * TILE);
-        load_tile<D, KEYS, KeysByQuad>(stage, q + hidden, stride, columns, tile * KEYS, task.length);
-        load_tile<D, KEYS, KeysByQuad>(stage + TILE, q + 2 * hidden, stride, columns, tile * KEYS, task.length);
+        copy_tile<D, KEYS, KeysByQuad>(stage, q + hidden, stride, columns, tile * KEYS, task.length);
+        copy_tile<D, KEYS, KeysByQuad>(stage + TILE, q + 2 * hidden, stride, columns, tile * KEYS, task.length);
     };
-    load_tile<D, ATTENTION_ROWS, InOrder>(stages + 2 * TILE, q, stride, columns, first, task.length);
+    copy_tile<D, ATTENTION_ROWS, InOrder>(stages + 2 * TILE, q, stride, columns, first, task.length);
     load_keys(0);
-    wait_for_copies();
+    wait_all_copies();
     __syncthreads();
     const LaneRow by_row = lane_row<D>(lane), by_column = lane_column<D>(lane);
     unsigned queries[D / 16][4];
@@ -125,7 +129,7 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
 #pragma unroll
             for (int group = 0; group < KEYS / GROUP_KEYS; group++) {
                 if (group * GROUP_KEYS >= left) break;
-                if (dropout.threshold != 0) {
+                if constexpr (DROPS) {
                     const unsigned at = (tile * KEYS + group * GROUP_KEYS) / PACK + t;
                     const unsigned block[2] = {mask_block(task, query) + at, mask_block(task, query + 8) + at};
                     drop_by_quad(s + 4 * group, dropout, block, task);
@@ -138,7 +142,7 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
                 }
             }
         }
-        wait_for_copies();
+        wait_all_copies();
         __syncthreads();
     }
     if (!busy) return;
@@ -149,23 +153,29 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
         for (int half = 0; half < 2; half++) {
             if (query + 8 * half >= task.length) break;
             lse[(size_t)task.head * task.tokens + task.start + query + 8 * half] =
-                log_sum_exp(softmax.largest[half], root, softmax.sum[half]);
+                lse_of_scores(softmax.largest[half], root, softmax.sum[half]);
         }
     }
-    store_result<D, InOrder>(ctx + (size_t)task.start * hidden + task.head * columns, shared + warp * FRAGMENT_ROWS * D, o,
-                             factor, hidden, columns, first + warp * FRAGMENT_ROWS, task.length);
+    store_result<D, InOrder>(ctx + (size_t)task.start * hidden + task.head * columns, shared + warp * FRAGMENT_ROWS * D,
+                             o, factor, hidden, columns, first + warp * FRAGMENT_ROWS, task.length);
 }
 
-// Grid: (blocks of queries, sequences, heads).
-#define ATTENTION_FORWARD(D)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, FORWARD_BLOCKS<D>)                            \
-        attention_forward_bf16_d##D(bf16* ctx, float* lse, const bf16* qkv, Sequences sequences, unsigned hidden, \
-                                    unsigned columns, Dropout dropout, Mark mark) {                             \
+// Grid: (blocks of queries, sequences, heads). Both forms take the same arguments, so that the host has one launch for
+// them.
+#define ATTENTION_FORWARD(D, NAME, DROPS)                                                                        \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, FORWARD_BLOCKS<D>)                           \
+        NAME(bf16* __restrict__ ctx, float* __restrict__ lse, const bf16* __restrict__ qkv, Sequences sequences, \
+             unsigned hidden, unsigned columns, Dropout dropout, Mark mark) {                                    \
         leave_mark(mark);                                                                                        \
-        attention_forward<D>(ctx, lse, qkv, sequences, hidden, columns, dropout);                                 \
+        attention_forward<D, DROPS>(ctx, lse, qkv, sequences, hidden, columns, dropout);                         \
     }
-ATTENTION_FORWARD(16)
-ATTENTION_FORWARD(32)
-ATTENTION_FORWARD(64)
-ATTENTION_FORWARD(96)
-ATTENTION_FORWARD(128)
+ATTENTION_FORWARD(16, attention_forward_bf16_d16, false)
+ATTENTION_FORWARD(32, attention_forward_bf16_d32, false)
+ATTENTION_FORWARD(64, attention_forward_bf16_d64, false)
+ATTENTION_FORWARD(96, attention_forward_bf16_d96, false)
+ATTENTION_FORWARD(128, attention_forward_bf16_d128, false)
+ATTENTION_FORWARD(16, attention_forward_dropout_bf16_d16, true)
+ATTENTION_FORWARD(32, attention_forward_dropout_bf16_d32, true)
+ATTENTION_FORWARD(64, attention_forward_dropout_bf16_d64, true)
+ATTENTION_FORWARD(96, attention_forward_dropout_bf16_d96, true)
+ATTENTION_FORWARD(128, attention_forward_dropout_bf16_d128, true)

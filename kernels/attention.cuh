@@ -8,6 +8,7 @@
 
 #include "dropout.cuh"
 #include "geometry.cuh"
+#include "ptx.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;
 
@@ -42,21 +43,16 @@ __device__ __forceinline__ unsigned mask_block(const Task& task, unsigned query)
     return (task.head * task.length + query) * ((task.length + PACK - 1) / PACK);
 }
 
-__device__ __forceinline__ float power_of_two(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
 // 1 / √D, rounded as the CPU device rounds it.
 __device__ __forceinline__ float score_scale(unsigned columns) { return 1.0f / sqrtf(columns); }
 
 // log Σ exp(s / √D), from the largest s and the sum relative to it.
-__device__ __forceinline__ float log_sum_exp(float largest, float root, float sum) {
+__device__ __forceinline__ float lse_of_scores(float largest, float root, float sum) {
     return __fadd_rn(__fmul_rn(largest, root), logf(sum));
 }
 
-// exp(s / √D − lse). The score is rounded as it was for lse, so that a single winner has the probability 1 whatever its score.
+// exp(s / √D − lse). The score is rounded as it was for lse, so that a single winner has the probability 1 whatever its
+// score.
 __device__ __forceinline__ float probability(float s, float root, float lse) {
     return power_of_two(__fsub_rn(__fmul_rn(s, root), lse) * LOG2_E);
 }

@@ -1,11 +1,11 @@
 // Attention of packed sequences in float32, forward and backward: the formulas, owners and outputs of attention.cu and
-// attention_backward.cu, on tiles of 32 rows in shared memory and one multiply-add a lane. From the query pass to the key-value
-// pass go (lse, δ): probabilities are made with the scores rounded as in the forward pass.
+// attention_backward.cu, on tiles of 32 rows in shared memory and without tensor cores. From the query pass to the
+// key-value pass go (lse, δ): probabilities are made with the scores rounded as in the forward pass.
 //
-// Thread i has row i / 4 of a tile of probabilities [32 queries, 32 keys] and, of it, the eight neighbouring keys of quarter
-// i % 4: they share one Philox block. Of a result [32, D] it has row i / 4 and every fourth chunk of four columns. Keys lie in
-// shared memory in the order of SpreadKeys, and rows are an odd number of 16-byte chunks apart: the lanes of a warp then read
-// different bank groups.
+// Thread i has row i / 4 of a tile of probabilities [32 queries, 32 keys] and, of it, the eight neighbouring keys of
+// quarter i % 4: they share one Philox block. Of a result [32, D] it has row i / 4 and every fourth chunk of four
+// columns. Keys lie in shared memory in the order of spread_key, and rows are an odd number of 16-byte chunks apart:
+// the lanes of a warp then read different bank groups.
 #include "attention.cuh"
 #include "mark.cuh"
 
@@ -32,8 +32,8 @@ __device__ __forceinline__ float dot_add(float sum, float4 a, float4 b) {
 
 // Rows first.. of a sequence of `length`, `columns` of D columns wide, `stride` elements apart; zeros beyond either.
 template <int D, bool SPREAD>
-__device__ __forceinline__ void load_tile(float* tile, const float* source, unsigned stride, unsigned columns, unsigned first,
-                                          unsigned length) {
+__device__ __forceinline__ void load_tile(float* tile, const float* source, unsigned stride, unsigned columns,
+                                          unsigned first, unsigned length) {
     constexpr int CHUNKS = D / CHUNK;
 #pragma unroll
     for (int base = 0; base < TILE_ROWS * CHUNKS; base += ATTENTION_THREADS) {
@@ -47,7 +47,7 @@ __device__ __forceinline__ void load_tile(float* tile, const float* source, unsi
 
 // s[i] = a · row 4i + quarter of b.
 template <int D>
-__device__ __forceinline__ void multiply_transposed(float (&s)[PACK], const float* a, const float* b, unsigned quarter) {
+__device__ __forceinline__ void multiply_rows(float (&s)[PACK], const float* a, const float* b, unsigned quarter) {
 #pragma unroll
     for (int i = 0; i < PACK; i++) s[i] = 0;
 #pragma unroll 4
@@ -62,8 +62,8 @@ __device__ __forceinline__ void multiply_transposed(float (&s)[PACK], const floa
 
 // o += Σ over the 32 rows of b, row r times p[r · p_step].
 template <int D>
-__device__ __forceinline__ void multiply_add(float4 (&o)[D / 16], const float* p, int p_step, const float* b,
-                                             unsigned quarter) {
+__device__ __forceinline__ void add_weighted_rows(float4 (&o)[D / 16], const float* p, int p_step, const float* b,
+                                                  unsigned quarter) {
 #pragma unroll 4
     for (int row = 0; row < TILE_ROWS; row++) {
         const float factor = p[row * p_step];
@@ -104,7 +104,6 @@ __device__ __forceinline__ float quad_max(float x) {
 // Zeros what the mask drops of a thread's eight keys of a query.
 __device__ __forceinline__ void drop(float (&p)[PACK], const Dropout& dropout, const Task& task, unsigned query,
                                      unsigned first_key) {
-    if (dropout.threshold == 0) return;
     const uint4 bits = dropout_bits(dropout, mask_block(task, query) + first_key / PACK, task.slot, task.step);
     const unsigned words[4] = {bits.x, bits.y, bits.z, bits.w};
 #pragma unroll
@@ -120,7 +119,7 @@ __device__ __forceinline__ void put(float* row, const float (&p)[PACK], unsigned
 }
 
 // Shared memory: queries, keys, values [32, D], probabilities [32, 32].
-template <int D>
+template <int D, bool DROPS>
 __device__ __forceinline__ void attention_forward(float* ctx, float* lse, const float* qkv, const Sequences& sequences,
                                                   unsigned hidden, unsigned columns, const Dropout& dropout) {
     extern __shared__ __align__(16) float shared[];
@@ -142,7 +141,7 @@ __device__ __forceinline__ void attention_forward(float* ctx, float* lse, const 
         __syncthreads();
         const unsigned first_key = tile + quarter * PACK;
         float p[PACK];
-        multiply_transposed<D>(p, queries + row * ROW<D>, keys, quarter);
+        multiply_rows<D>(p, queries + row * ROW<D>, keys, quarter);
         float top = largest;
 #pragma unroll
         for (int i = 0; i < PACK; i++) {
@@ -159,24 +158,25 @@ __device__ __forceinline__ void attention_forward(float* ctx, float* lse, const 
             total += p[i];
         }
         sum = fmaf(sum, factor, total);
-        drop(p, dropout, task, query, first_key);
+        if constexpr (DROPS) drop(p, dropout, task, query, first_key);
         put(probabilities, p, quarter);
         __syncwarp();
 #pragma unroll
         for (int m = 0; m < D / 16; m++) {
             o[m] = make_float4(o[m].x * factor, o[m].y * factor, o[m].z * factor, o[m].w * factor);
         }
-        multiply_add<D>(o, probabilities, 1, values, quarter);
+        add_weighted_rows<D>(o, probabilities, 1, values, quarter);
         __syncthreads();
     }
     sum = quad_sum(sum);
     if (query >= task.length) return;
-    if (quarter == 0) lse[(size_t)task.head * task.tokens + task.start + query] = log_sum_exp(largest, root, sum);
-    store_row<D>(ctx + (size_t)(task.start + query) * hidden + task.head * columns, o, dropout.scale / sum, columns, quarter);
+    if (quarter == 0) lse[(size_t)task.head * task.tokens + task.start + query] = lse_of_scores(largest, root, sum);
+    store_row<D>(ctx + (size_t)(task.start + query) * hidden + task.head * columns, o, dropout.scale / sum, columns,
+                 quarter);
 }
 
 // Shared memory: queries, d_ctx, keys, values [32, D], d_s [32, 32].
-template <int D>
+template <int D, bool DROPS>
 __device__ __forceinline__ void attention_backward_query(float* d_qkv, float2* statistics, const float* d_ctx,
                                                          const float* qkv, const float* ctx, const float* lse,
                                                          const Sequences& sequences, unsigned hidden, unsigned columns,
@@ -216,9 +216,9 @@ __device__ __forceinline__ void attention_backward_query(float* d_qkv, float2* s
         __syncthreads();
         const unsigned first_key = tile + quarter * PACK;
         float s[PACK], d[PACK];
-        multiply_transposed<D>(s, queries + row * ROW<D>, keys, quarter);
-        multiply_transposed<D>(d, d_out + row * ROW<D>, values, quarter);
-        drop(d, dropout, task, query, first_key);
+        multiply_rows<D>(s, queries + row * ROW<D>, keys, quarter);
+        multiply_rows<D>(d, d_out + row * ROW<D>, values, quarter);
+        if constexpr (DROPS) drop(d, dropout, task, query, first_key);
 #pragma unroll
         for (int i = 0; i < PACK; i++) {
             d[i] = probability(s[i], root, own_lse) * fmaf(d[i], dropout.scale, -delta);
@@ -226,17 +226,18 @@ __device__ __forceinline__ void attention_backward_query(float* d_qkv, float2* s
         }
         put(d_s, d, quarter);
         __syncwarp();
-        multiply_add<D>(d_q, d_s, 1, keys, quarter);
+        add_weighted_rows<D>(d_q, d_s, 1, keys, quarter);
         __syncthreads();
     }
     if (query < task.length) store_row<D>(d_qkv + qkv_at + (size_t)query * stride, d_q, root, columns, quarter);
 }
 
 // Shared memory: queries, d_ctx, keys, values [32, D], probabilities and d_s [32, 32].
-template <int D>
+template <int D, bool DROPS>
 __device__ __forceinline__ void attention_backward_key_value(float* d_qkv, const float2* statistics, const float* d_ctx,
-                                                             const float* qkv, const Sequences& sequences, unsigned hidden,
-                                                             unsigned columns, const Dropout& dropout) {
+                                                             const float* qkv, const Sequences& sequences,
+                                                             unsigned hidden, unsigned columns,
+                                                             const Dropout& dropout) {
     extern __shared__ __align__(16) float shared[];
     float *queries = shared, *d_out = queries + TILE_ROWS * ROW<D>;
     float *keys = d_out + TILE_ROWS * ROW<D>, *values = keys + TILE_ROWS * ROW<D>;
@@ -262,20 +263,20 @@ __device__ __forceinline__ void attention_backward_key_value(float* d_qkv, const
         if (query < task.length) own = statistics[(size_t)task.head * task.tokens + task.start + query];
         __syncthreads();
         float s[PACK], d[PACK];
-        multiply_transposed<D>(s, queries + row * ROW<D>, keys, quarter);
-        multiply_transposed<D>(d, d_out + row * ROW<D>, values, quarter);
-        drop(d, dropout, task, query, first_key);
+        multiply_rows<D>(s, queries + row * ROW<D>, keys, quarter);
+        multiply_rows<D>(d, d_out + row * ROW<D>, values, quarter);
+        if constexpr (DROPS) drop(d, dropout, task, query, first_key);
 #pragma unroll
         for (int i = 0; i < PACK; i++) {
             s[i] = probability(s[i], root, own.x);
             d[i] = s[i] * fmaf(d[i], dropout.scale, -own.y);
         }
-        drop(s, dropout, task, query, first_key);
+        if constexpr (DROPS) drop(s, dropout, task, query, first_key);
         put(probabilities + row * P_ROW, s, quarter);
         put(d_s + row * P_ROW, d, quarter);
         __syncthreads();
-        multiply_add<D>(d_v, probabilities + row, P_ROW, d_out, quarter);
-        multiply_add<D>(d_k, d_s + row, P_ROW, queries, quarter);
+        add_weighted_rows<D>(d_v, probabilities + row, P_ROW, d_out, quarter);
+        add_weighted_rows<D>(d_k, d_s + row, P_ROW, queries, quarter);
         __syncthreads();
     }
     const unsigned key = first + spread_key(row);
@@ -285,31 +286,60 @@ __device__ __forceinline__ void attention_backward_key_value(float* d_qkv, const
     store_row<D>(out + 2 * hidden, d_v, dropout.scale, columns, quarter);
 }
 
-// Grids: (blocks of queries or of keys, sequences, heads). statistics: [H, T]. Shared memory holds two blocks where rows are long,
-// so that registers need not make room for more.
-#define ATTENTION_F32(D)                                                                                                \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                                  \
-        attention_forward_f32_d##D(float* ctx, float* lse, const float* qkv, Sequences sequences, unsigned hidden,      \
-                                   unsigned columns, Dropout dropout, Mark mark) {                                    \
-        leave_mark(mark);                                                                                              \
-        attention_forward<D>(ctx, lse, qkv, sequences, hidden, columns, dropout);                                       \
-    }                                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                                  \
-        attention_backward_query_f32_d##D(float* d_qkv, float2* statistics, const float* d_ctx, const float* qkv,       \
-                                          const float* ctx, const float* lse, Sequences sequences, unsigned hidden,     \
-                                          unsigned columns, Dropout dropout, Mark mark) {                             \
-        leave_mark(mark);                                                                                              \
-        attention_backward_query<D>(d_qkv, statistics, d_ctx, qkv, ctx, lse, sequences, hidden, columns, dropout);      \
-    }                                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                                  \
-        attention_backward_key_value_f32_d##D(float* d_qkv, const float2* statistics, const float* d_ctx,               \
-                                              const float* qkv, Sequences sequences, unsigned hidden, unsigned columns, \
-                                              Dropout dropout, Mark mark) {                                           \
-        leave_mark(mark);                                                                                              \
-        attention_backward_key_value<D>(d_qkv, statistics, d_ctx, qkv, sequences, hidden, columns, dropout);            \
+// Grids: (blocks of queries or of keys, sequences, heads). statistics: [H, T]. Shared memory holds two blocks where
+// rows are long, so that registers need not make room for more. Both forms of a pass take the same arguments, so that
+// the host has one launch.
+#define ATTENTION_FORWARD(D, NAME, DROPS)                                                                          \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                             \
+        NAME(float* __restrict__ ctx, float* __restrict__ lse, const float* __restrict__ qkv, Sequences sequences, \
+             unsigned hidden, unsigned columns, Dropout dropout, Mark mark) {                                      \
+        leave_mark(mark);                                                                                          \
+        attention_forward<D, DROPS>(ctx, lse, qkv, sequences, hidden, columns, dropout);                           \
     }
-ATTENTION_F32(16)
-ATTENTION_F32(32)
-ATTENTION_F32(64)
-ATTENTION_F32(96)
-ATTENTION_F32(128)
+#define ATTENTION_BACKWARD_QUERY(D, NAME, DROPS)                                                                \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                          \
+        NAME(float* __restrict__ d_qkv, float2* __restrict__ statistics, const float* __restrict__ d_ctx,       \
+             const float* __restrict__ qkv, const float* __restrict__ ctx, const float* __restrict__ lse,       \
+             Sequences sequences, unsigned hidden, unsigned columns, Dropout dropout, Mark mark) {              \
+        leave_mark(mark);                                                                                       \
+        attention_backward_query<D, DROPS>(d_qkv, statistics, d_ctx, qkv, ctx, lse, sequences, hidden, columns, \
+                                           dropout);                                                            \
+    }
+#define ATTENTION_BACKWARD_KEY_VALUE(D, NAME, DROPS)                                                                 \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                               \
+        NAME(float* __restrict__ d_qkv, const float2* __restrict__ statistics, const float* __restrict__ d_ctx,      \
+             const float* __restrict__ qkv, Sequences sequences, unsigned hidden, unsigned columns, Dropout dropout, \
+             Mark mark) {                                                                                            \
+        leave_mark(mark);                                                                                            \
+        attention_backward_key_value<D, DROPS>(d_qkv, statistics, d_ctx, qkv, sequences, hidden, columns, dropout);  \
+    }
+ATTENTION_FORWARD(16, attention_forward_f32_d16, false)
+ATTENTION_FORWARD(32, attention_forward_f32_d32, false)
+ATTENTION_FORWARD(64, attention_forward_f32_d64, false)
+ATTENTION_FORWARD(96, attention_forward_f32_d96, false)
+ATTENTION_FORWARD(128, attention_forward_f32_d128, false)
+ATTENTION_FORWARD(16, attention_forward_dropout_f32_d16, true)
+ATTENTION_FORWARD(32, attention_forward_dropout_f32_d32, true)
+ATTENTION_FORWARD(64, attention_forward_dropout_f32_d64, true)
+ATTENTION_FORWARD(96, attention_forward_dropout_f32_d96, true)
+ATTENTION_FORWARD(128, attention_forward_dropout_f32_d128, true)
+ATTENTION_BACKWARD_QUERY(16, attention_backward_query_f32_d16, false)
+ATTENTION_BACKWARD_QUERY(32, attention_backward_query_f32_d32, false)
+ATTENTION_BACKWARD_QUERY(64, attention_backward_query_f32_d64, false)
+ATTENTION_BACKWARD_QUERY(96, attention_backward_query_f32_d96, false)
+ATTENTION_BACKWARD_QUERY(128, attention_backward_query_f32_d128, false)
+ATTENTION_BACKWARD_QUERY(16, attention_backward_query_dropout_f32_d16, true)
+ATTENTION_BACKWARD_QUERY(32, attention_backward_query_dropout_f32_d32, true)
+ATTENTION_BACKWARD_QUERY(64, attention_backward_query_dropout_f32_d64, true)
+ATTENTION_BACKWARD_QUERY(96, attention_backward_query_dropout_f32_d96, true)
+ATTENTION_BACKWARD_QUERY(128, attention_backward_query_dropout_f32_d128, true)
+ATTENTION_BACKWARD_KEY_VALUE(16, attention_backward_key_value_f32_d16, false)
+ATTENTION_BACKWARD_KEY_VALUE(32, attention_backward_key_value_f32_d32, false)
+ATTENTION_BACKWARD_KEY_VALUE(64, attention_backward_key_value_f32_d64, false)
+ATTENTION_BACKWARD_KEY_VALUE(96, attention_backward_key_value_f32_d96, false)
+ATTENTION_BACKWARD_KEY_VALUE(128, attention_backward_key_value_f32_d128, false)
+ATTENTION_BACKWARD_KEY_VALUE(16, attention_backward_key_value_dropout_f32_d16, true)
+ATTENTION_BACKWARD_KEY_VALUE(32, attention_backward_key_value_dropout_f32_d32, true)
+ATTENTION_BACKWARD_KEY_VALUE(64, attention_backward_key_value_dropout_f32_d64, true)
+ATTENTION_BACKWARD_KEY_VALUE(96, attention_backward_key_value_dropout_f32_d96, true)
+ATTENTION_BACKWARD_KEY_VALUE(128, attention_backward_key_value_dropout_f32_d128, true)

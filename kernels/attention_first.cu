@@ -1,11 +1,12 @@
-// Attention of each sequence's first token only, forward and backward: what the last layer needs. No matrix products: the work
-// is T · C, and the floor is reading kv once (and writing d_kv once in the backward pass).
+// Attention of each sequence's first token only, forward and backward: what the last layer needs. No matrix products:
+// the work is T · C, and the floor is reading kv once (and writing d_kv once in the backward pass).
 //
 //   q [B, C], kv [T, 2C] → ctx [B, C], lse [B, H]            d_ctx, ctx [B, C] → d_q [B, C], d_kv [T, 2C]
 //
-// A block owns one head of one sequence. `lanes` neighbouring threads (a power of two, eight columns each) form a group and
-// work through eight keys at a time, which share a Philox block; groups take turns at the blocks of eight. Each group keeps its
-// own running softmax, or its own sum of d_q; they are folded in the order of the groups. Formulas: attention.cuh. Overwrites.
+// A block owns one head of one sequence. `lanes` neighbouring threads (a power of two, eight columns each) form a group
+// and work through eight keys at a time, which share a Philox block; groups take turns at the blocks of eight. Each
+// group keeps its own running softmax, or its own sum of d_q; they are folded in the order of the groups. Formulas:
+// attention.cuh. Overwrites.
 #include "attention.cuh"
 #include "mark.cuh"
 
@@ -20,8 +21,11 @@ struct Group {
     unsigned lanes;
 
     __device__ __forceinline__ Group(unsigned lanes, unsigned columns)
-        : number(threadIdx.x / lanes), count(ATTENTION_FIRST_THREADS / lanes), column(threadIdx.x % lanes * PACK),
-          there(column < columns), lanes(lanes) {}
+        : number(threadIdx.x / lanes),
+          count(ATTENTION_FIRST_THREADS / lanes),
+          column(threadIdx.x % lanes * PACK),
+          there(column < columns),
+          lanes(lanes) {}
 
     // Sums over the threads of the group, N at once.
     template <int N>
@@ -38,13 +42,6 @@ struct Group {
     }
 };
 
-__device__ __forceinline__ float dot(const Pack& a, const Pack& b) {
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < PACK; i++) sum = fmaf(a.v[i], b.v[i], sum);
-    return sum;
-}
-
 __device__ __forceinline__ void add_scaled(Pack& sum, float factor, const Pack& x) {
 #pragma unroll
     for (int i = 0; i < PACK; i++) sum.v[i] = fmaf(factor, x.v[i], sum.v[i]);
@@ -57,9 +54,10 @@ __device__ __forceinline__ Pack scaled(float factor, const Pack& x) {
     return y;
 }
 
-// One bit a key of a block of eight: kept or not. Query 0.
+// One bit for each key of a block of eight: kept or not. Query 0.
+template <bool DROPS>
 __device__ __forceinline__ unsigned kept_keys(const Dropout& dropout, const Task& task, unsigned block) {
-    if (dropout.threshold == 0) return (1u << PACK) - 1;
+    if constexpr (!DROPS) return (1u << PACK) - 1;
     const uint4 bits = dropout_bits(dropout, mask_block(task, 0) + block, task.slot, task.step);
     const unsigned words[4] = {bits.x, bits.y, bits.z, bits.w};
     unsigned kept = 0;
@@ -68,8 +66,8 @@ __device__ __forceinline__ unsigned kept_keys(const Dropout& dropout, const Task
     return kept;
 }
 
-// The eight sums of each thread in shared memory, the first four of all threads before the last four: 16-byte writes and reads
-// by column are both free of conflicts.
+// The eight sums of each thread in shared memory, the first four of all threads before the last four: 16-byte writes
+// and reads by column are both free of conflicts.
 struct GroupSums {
     static constexpr int half = ATTENTION_FIRST_THREADS * PACK / 2 + WARP / 2;
     float values[2 * half];
@@ -80,8 +78,9 @@ struct GroupSums {
         *reinterpret_cast<float4*>(values + half + threadIdx.x * 4) = make_float4(v[4], v[5], v[6], v[7]);
     }
 
-    // Σ weights[group] · sum of the group, a column.
-    __device__ __forceinline__ float fold(const float* weights, unsigned column, unsigned groups, unsigned lanes) const {
+    // Σ weights[group] · sum of the group, of one column.
+    __device__ __forceinline__ float fold(const float* weights, unsigned column, unsigned groups,
+                                          unsigned lanes) const {
         const float* own = values + column % PACK / 4 * half + column / PACK * 4 + column % 4;
         float sum = 0;
         for (unsigned i = 0; i < groups; i++) sum = fmaf(weights[i], own[i * lanes * 4], sum);
@@ -89,10 +88,10 @@ struct GroupSums {
     }
 };
 
-template <class T>
-__device__ __forceinline__ void attention_first_forward(T* ctx, float* lse, const T* q, const T* kv, const Sequences& sequences,
-                                                        unsigned hidden, unsigned columns, unsigned lanes,
-                                                        const Dropout& dropout) {
+template <class T, bool DROPS>
+__device__ __forceinline__ void attention_first_forward(T* ctx, float* lse, const T* q, const T* kv,
+                                                        const Sequences& sequences, unsigned hidden, unsigned columns,
+                                                        unsigned lanes, const Dropout& dropout) {
     __shared__ __align__(16) GroupSums sums;
     __shared__ float tops[ATTENTION_FIRST_THREADS], totals[ATTENTION_FIRST_THREADS], weights[ATTENTION_FIRST_THREADS];
     const Task task = task_at(sequences, blockIdx.x, blockIdx.y);
@@ -109,7 +108,7 @@ __device__ __forceinline__ void attention_first_forward(T* ctx, float* lse, cons
         // Groups without a block of their own stay: the threads of a warp exchange numbers.
         const unsigned block = base + group.number;
         if (base + threadIdx.x / WARP * WARP / lanes >= blocks) break;
-        const unsigned kept = kept_keys(dropout, task, block);
+        const unsigned kept = kept_keys<DROPS>(dropout, task, block);
 #pragma unroll
         for (unsigned first = 0; first < PACK; first += IN_FLIGHT) {
             Pack values[IN_FLIGHT];
@@ -152,16 +151,18 @@ __device__ __forceinline__ void attention_first_forward(T* ctx, float* lse, cons
     float largest = -INFINITY, all = 0;
     for (unsigned i = 0; i < groups; i++) largest = fmaxf(largest, tops[i]);
     for (unsigned i = 0; i < groups; i++) all = fmaf(power_of_two((tops[i] - largest) * scale), totals[i], all);
-    if (threadIdx.x < groups) weights[threadIdx.x] = power_of_two((tops[threadIdx.x] - largest) * scale) * dropout.scale / all;
+    if (threadIdx.x < groups)
+        weights[threadIdx.x] = power_of_two((tops[threadIdx.x] - largest) * scale) * dropout.scale / all;
     __syncthreads();
     if (threadIdx.x < columns) ctx[own + threadIdx.x] = from_float<T>(sums.fold(weights, threadIdx.x, groups, lanes));
-    if (threadIdx.x == 0) lse[task.sequence * gridDim.y + task.head] = log_sum_exp(largest, root, all);
+    if (threadIdx.x == 0) lse[task.sequence * gridDim.y + task.head] = lse_of_scores(largest, root, all);
 }
 
-template <class T>
-__device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const T* d_ctx, const T* q, const T* kv, const T* ctx,
-                                                         const float* lse, const Sequences& sequences, unsigned hidden,
-                                                         unsigned columns, unsigned lanes, const Dropout& dropout) {
+template <class T, bool DROPS>
+__device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const T* d_ctx, const T* q, const T* kv,
+                                                         const T* ctx, const float* lse, const Sequences& sequences,
+                                                         unsigned hidden, unsigned columns, unsigned lanes,
+                                                         const Dropout& dropout) {
     __shared__ __align__(16) GroupSums sums;
     __shared__ float weights[ATTENTION_FIRST_THREADS];
     const Task task = task_at(sequences, blockIdx.x, blockIdx.y);
@@ -178,7 +179,7 @@ __device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const 
     for (unsigned base = 0; base < blocks; base += group.count) {
         const unsigned block = base + group.number;
         if (base + threadIdx.x / WARP * WARP / lanes >= blocks) break;
-        const unsigned kept = kept_keys(dropout, task, block);
+        const unsigned kept = kept_keys<DROPS>(dropout, task, block);
 #pragma unroll
         for (unsigned first = 0; first < PACK; first += IN_FLIGHT) {
             Pack key_rows[IN_FLIGHT];
@@ -215,20 +216,23 @@ __device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const 
     }
 }
 
-// Grids: (sequences, heads).
-#define ATTENTION_FIRST(NAME, T)                                                                                          \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_FIRST_THREADS)                                                 \
-        attention_first_forward_##NAME(T* ctx, float* lse, const T* q, const T* kv, Sequences sequences, unsigned hidden, \
-                                       unsigned columns, unsigned lanes, Dropout dropout, Mark mark) {                  \
-        leave_mark(mark);                                                                                                \
-        attention_first_forward<T>(ctx, lse, q, kv, sequences, hidden, columns, lanes, dropout);                          \
-    }                                                                                                                     \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_FIRST_THREADS)                                                 \
-        attention_first_backward_##NAME(T* d_q, T* d_kv, const T* d_ctx, const T* q, const T* kv, const T* ctx,           \
-                                        const float* lse, Sequences sequences, unsigned hidden, unsigned columns,         \
-                                        unsigned lanes, Dropout dropout, Mark mark) {                                   \
-        leave_mark(mark);                                                                                                \
-        attention_first_backward<T>(d_q, d_kv, d_ctx, q, kv, ctx, lse, sequences, hidden, columns, lanes, dropout);       \
+// Grids: (sequences, heads). Both forms of a pass take the same arguments, so that the host has one launch for them.
+#define ATTENTION_FIRST(FORWARD, BACKWARD, T, DROPS)                                                                   \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_FIRST_THREADS)                                              \
+        FORWARD(T* __restrict__ ctx, float* __restrict__ lse, const T* __restrict__ q, const T* __restrict__ kv,       \
+                Sequences sequences, unsigned hidden, unsigned columns, unsigned lanes, Dropout dropout, Mark mark) {  \
+        leave_mark(mark);                                                                                              \
+        attention_first_forward<T, DROPS>(ctx, lse, q, kv, sequences, hidden, columns, lanes, dropout);                \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_FIRST_THREADS)                                              \
+        BACKWARD(T* __restrict__ d_q, T* __restrict__ d_kv, const T* __restrict__ d_ctx, const T* __restrict__ q,      \
+                 const T* __restrict__ kv, const T* __restrict__ ctx, const float* __restrict__ lse,                   \
+                 Sequences sequences, unsigned hidden, unsigned columns, unsigned lanes, Dropout dropout, Mark mark) { \
+        leave_mark(mark);                                                                                              \
+        attention_first_backward<T, DROPS>(d_q, d_kv, d_ctx, q, kv, ctx, lse, sequences, hidden, columns, lanes,       \
+                                           dropout);                                                                   \
     }
-ATTENTION_FIRST(bf16, bf16)
-ATTENTION_FIRST(f32, float)
+ATTENTION_FIRST(attention_first_forward_bf16, attention_first_backward_bf16, bf16, false)
+ATTENTION_FIRST(attention_first_forward_dropout_bf16, attention_first_backward_dropout_bf16, bf16, true)
+ATTENTION_FIRST(attention_first_forward_f32, attention_first_backward_f32, float, false)
+ATTENTION_FIRST(attention_first_forward_dropout_f32, attention_first_backward_dropout_f32, float, true)

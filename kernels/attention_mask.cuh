@@ -3,7 +3,8 @@
 
 #include "attention.cuh"
 
-// Drops results [16, 32 keys] in the order KeysByQuad; `block` is the Philox block of the keys 8t.. of the rows g and g + 8.
+// Drops results [16, 32 keys] in the order KeysByQuad; `block` is the Philox block of the keys 8t.. of the rows g and g
+// + 8.
 __device__ __forceinline__ void drop_by_quad(float (*p)[4], const Dropout& dropout, const unsigned (&block)[2],
                                              const Task& task) {
 #pragma unroll
@@ -18,13 +19,13 @@ __device__ __forceinline__ void drop_by_quad(float (*p)[4], const Dropout& dropo
     }
 }
 
-// Bits of results [16 keys, 16 queries] whose keys are in the order KeysByPair: words[2n + e] has those of query 8n + 2t + e,
-// row g in the low half, row g + 8 in the high one.
+// Bits of results [16 keys, 16 queries] whose keys are in the order KeysByPair: words[2n + e] has those of query 8n +
+// 2t + e, row g in the low half, row g + 8 in the high one.
 //
-// `block` is the Philox block of the first eight keys of query 0. The four lanes with the same t and g / 4 need the four words of
-// the same four blocks, word g % 4 each: each makes one block, and they trade.
-__device__ __forceinline__ void bits_by_pair(unsigned (&words)[4], const Dropout& dropout, const Task& task, unsigned query,
-                                             unsigned first_key) {
+// `block` is the Philox block of the first eight keys of query 0. The four lanes with the same t and g / 4 need the
+// four words of the same four blocks, word g % 4 each: each makes one block, and they trade.
+__device__ __forceinline__ void bits_by_pair(unsigned (&words)[4], const Dropout& dropout, const Task& task,
+                                             unsigned query, unsigned first_key) {
     const unsigned lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, member = g % 4;
     const unsigned own = query + member / 2 * 8 + 2 * t + member % 2;
     const uint4 bits = dropout_bits(dropout, mask_block(task, own) + first_key / PACK + g / 4, task.slot, task.step);

@@ -1,7 +1,8 @@
 // What a kernel knows of the batch.
 //
-// Grids are fixed by the capacity a batch is rounded up to; the true sizes, the step and the scalars of the loss lie in device
-// memory, so that a recorded launch serves every batch that fits. Blocks and rows beyond the true sizes return at once.
+// Grids are fixed by the capacity a batch is rounded up to; the true sizes, the step and the scalars of the loss lie in
+// device memory, so that a recorded launch serves every batch that fits. Blocks and rows beyond the true sizes return
+// at once.
 #pragma once
 
 // Mirrored in src/device/cuda/batch.rs, word for word.

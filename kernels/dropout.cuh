@@ -4,6 +4,9 @@
 //   hidden rows:      element = position · C + column
 //   attention rows:   element = (head · S + query) · (S rounded up to 8) + key
 //   keep if the 16 bits ≥ threshold; kept values are multiplied by `scale`
+//
+// Attention and the residual's product have a form of their own for passes that drop nothing, with fewer registers;
+// kernels that wait for memory ask at run time, once for a row.
 #pragma once
 
 #include "batch.cuh"
@@ -40,25 +43,22 @@ __device__ __forceinline__ float dropout_factor(const Dropout& dropout, unsigned
     return bits16 < dropout.threshold ? 0.0f : dropout.scale;
 }
 
-// Factors of elements 8 · block .. 8 · block + 7; all 1 where nothing is dropped.
+// Factors of elements 8 · block .. 8 · block + 7.
 __device__ __forceinline__ Pack dropout_factors(const Dropout& dropout, unsigned block, unsigned slot, unsigned step) {
-    Pack factors;
-    if (dropout.threshold == 0) {
-#pragma unroll
-        for (int i = 0; i < PACK; i++) factors.v[i] = 1.0f;
-        return factors;
-    }
     const uint4 bits = dropout_bits(dropout, block, slot, step);
     const unsigned words[4] = {bits.x, bits.y, bits.z, bits.w};
+    Pack factors;
 #pragma unroll
     for (int i = 0; i < PACK; i++) factors.v[i] = dropout_factor(dropout, words[i / 2] >> 16 * (i % 2) & 0xffff);
     return factors;
 }
 
-// Factor of one element, for layouts in which a thread holds no eight neighbours. A pair costs one Philox block all the same.
-__device__ __forceinline__ float dropout_factor_at(const Dropout& dropout, unsigned element, unsigned slot, unsigned step) {
-    if (dropout.threshold == 0) return 1.0f;
-    const uint4 bits = dropout_bits(dropout, element / PACK, slot, step);
-    const unsigned words[4] = {bits.x, bits.y, bits.z, bits.w};
-    return dropout_factor(dropout, words[element % PACK / 2] >> 16 * (element % 2) & 0xffff);
+// The same, or ones where nothing is dropped.
+__device__ __forceinline__ Pack dropout_factors_if_any(const Dropout& dropout, unsigned block, unsigned slot,
+                                                       unsigned step) {
+    if (dropout.threshold != 0) return dropout_factors(dropout, block, slot, step);
+    Pack ones;
+#pragma unroll
+    for (int i = 0; i < PACK; i++) ones.v[i] = 1.0f;
+    return ones;
 }

@@ -1,11 +1,14 @@
-// Embedding: x = dropout(LayerNorm((word[id] + type[k]) + position[p])) in transformers' order of addition, and its backward pass.
+// Embedding: x = dropout(LayerNorm((word[id] + type[k]) + position[p])) in transformers' order of addition, and its
+// backward pass.
 //
-// Forward: a team a token (see norm_row.cuh); overwrites x, mean, 1/σ. Reads three table rows, writes one: 8C bytes a token in bf16.
-// Backward, in four launches. A team a token gathers the sum again and leaves d_sum [T, C], overwritten, and sums of d_γ, d_β for
-// the fold of layer_norm.cu. Then each row of a table is written by one warp, which adds its tokens in order of appearance (words,
-// positions), or is summed in two stages through that same fold (types: few rows, many tokens each). No atomics.
-// Words: 2C bytes read a token, 8C read and written a distinct word; positions and types likewise. All are bound by memory.
-// The gradients of the tables are added to; `embed_clear` makes the rows that the last step touched 0 again, and only those.
+// Forward: one team per token (see norm_row.cuh); overwrites x, mean, 1/σ. Reads three table rows, writes one: 8C bytes
+// per token in bf16.
+// Backward, in four launches. One team per token gathers the sum once more and leaves d_sum [T, C], overwritten, and
+// sums of d_γ, d_β for the fold of layer_norm.cu. Then each row of a table is written by one warp, which adds its
+// tokens in order of appearance (words, positions), or is summed in two stages through that same fold (types: few rows,
+// many tokens each). No atomics. Words: 2C bytes read per token, 8C read and written per distinct word; positions and
+// types likewise. All are bound by memory. The gradients of the tables are added to; `embed_clear` makes the rows that
+// the last step touched 0 again, and only those.
 #include "batch.cuh"
 #include "dropout.cuh"
 #include "norm_row.cuh"
@@ -22,12 +25,12 @@ __device__ __forceinline__ void gather(const Team& team, Pack (&sum)[Team::PACKS
 }
 
 template <class T, class Team>
-__device__ __forceinline__ void embed(T* __restrict__ x,              // [T, C]
-                                      float* __restrict__ mean,       // [T]
-                                      float* __restrict__ rstd,       // [T]
-                                      const T* __restrict__ word,     // [V, C]
-                                      const T* __restrict__ position, // [positions, C]
-                                      const T* __restrict__ kind,     // [types, C]
+__device__ __forceinline__ void embed(T* __restrict__ x,               // [T, C]
+                                      float* __restrict__ mean,        // [T]
+                                      float* __restrict__ rstd,        // [T]
+                                      const T* __restrict__ word,      // [V, C]
+                                      const T* __restrict__ position,  // [positions, C]
+                                      const T* __restrict__ kind,      // [types, C]
                                       const float* __restrict__ gamma, // [C]
                                       const float* __restrict__ beta,  // [C]
                                       const BatchHeader* __restrict__ header,
@@ -39,7 +42,8 @@ __device__ __forceinline__ void embed(T* __restrict__ x,              // [T, C]
     if (t >= *rows.count) return;
     const unsigned slot = rows.slots[t], place = rows.positions[t];
     Pack sum[Team::PACKS];
-    gather(team, sum, word + (size_t)ids[t] * width, position + (size_t)place * width, kind + (size_t)types[t] * width, width);
+    gather(team, sum, word + (size_t)ids[t] * width, position + (size_t)place * width, kind + (size_t)types[t] * width,
+           width);
     const RowStatistics statistics = row_statistics(team, sum, width, eps);
     if (team.rank == 0) {
         mean[t] = statistics.mean;
@@ -47,20 +51,21 @@ __device__ __forceinline__ void embed(T* __restrict__ x,              // [T, C]
     }
     team.each_pack(width, [&](int i, unsigned column) {
         Pack y = normalised(sum[i], statistics, gamma + column, beta + column);
-        const Pack factors = dropout_factors(dropout, (place * width + column) / PACK, slot, step);
+        const Pack factors = dropout_factors_if_any(dropout, (place * width + column) / PACK, slot, step);
 #pragma unroll
         for (int k = 0; k < PACK; k++) y.v[k] *= factors.v[k];
         store_pack(x + (size_t)t * width + column, y);
     });
 }
 
-#define EMBED_FORWARD(NAME, T, TEAM)                                                                                     \
-    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                            \
-        NAME(T* x, float* mean, float* rstd, const T* word, const T* position, const T* kind, const float* gamma,        \
-             const float* beta, const BatchHeader* header, const unsigned* ids, const unsigned* types, Rows rows,        \
-             unsigned width, float eps, Dropout dropout, Mark mark) {                                                  \
-        leave_mark(mark);                                                                                               \
-        embed<T, TEAM>(x, mean, rstd, word, position, kind, gamma, beta, header, ids, types, rows, width, eps, dropout); \
+#define EMBED_FORWARD(NAME, T, TEAM)                                                                              \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                     \
+        NAME(T* x, float* mean, float* rstd, const T* word, const T* position, const T* kind, const float* gamma, \
+             const float* beta, const BatchHeader* header, const unsigned* ids, const unsigned* types, Rows rows, \
+             unsigned width, float eps, Dropout dropout, Mark mark) {                                             \
+        leave_mark(mark);                                                                                         \
+        embed<T, TEAM>(x, mean, rstd, word, position, kind, gamma, beta, header, ids, types, rows, width, eps,    \
+                       dropout);                                                                                  \
     }
 EMBED_FORWARD(embed_forward_f32, float, WarpTeam)
 EMBED_FORWARD(embed_forward_bf16, bf16, WarpTeam)
@@ -68,14 +73,14 @@ EMBED_FORWARD(embed_forward_wide_f32, float, BlockTeam)
 EMBED_FORWARD(embed_forward_wide_bf16, bf16, BlockTeam)
 
 template <class T, class Team>
-__device__ __forceinline__ void embed_backward(T* __restrict__ d_sum,          // [T, C]
-                                               float* __restrict__ partial,    // [blocks, 2, C]
-                                               const T* __restrict__ d_x,      // [T, C]
-                                               const float* __restrict__ mean, // [T]
-                                               const float* __restrict__ rstd, // [T]
-                                               const T* __restrict__ word,     // [V, C]
-                                               const T* __restrict__ position, // [positions, C]
-                                               const T* __restrict__ kind,     // [types, C]
+__device__ __forceinline__ void embed_backward(T* __restrict__ d_sum,           // [T, C]
+                                               float* __restrict__ partial,     // [blocks, 2, C]
+                                               const T* __restrict__ d_x,       // [T, C]
+                                               const float* __restrict__ mean,  // [T]
+                                               const float* __restrict__ rstd,  // [T]
+                                               const T* __restrict__ word,      // [V, C]
+                                               const T* __restrict__ position,  // [positions, C]
+                                               const T* __restrict__ kind,      // [types, C]
                                                const float* __restrict__ gamma, // [C]
                                                const BatchHeader* __restrict__ header,
                                                const unsigned* __restrict__ ids,   // [T]
@@ -91,12 +96,12 @@ __device__ __forceinline__ void embed_backward(T* __restrict__ d_sum,          /
         Pack d[Team::PACKS], sum[Team::PACKS];
         team.each_pack(width, [&](int i, unsigned column) {
             d[i] = load_pack(d_x + start + column);
-            const Pack factors = dropout_factors(dropout, (place * width + column) / PACK, slot, step);
+            const Pack factors = dropout_factors_if_any(dropout, (place * width + column) / PACK, slot, step);
 #pragma unroll
             for (int k = 0; k < PACK; k++) d[i].v[k] *= factors.v[k];
         });
-        gather(team, sum, word + (size_t)ids[t] * width, position + (size_t)place * width, kind + (size_t)types[t] * width,
-               width);
+        gather(team, sum, word + (size_t)ids[t] * width, position + (size_t)place * width,
+               kind + (size_t)types[t] * width, width);
         row_backward(team, d, d_gamma, d_beta, sum, {mean[t], rstd[t]}, gamma, width);
         team.each_pack(width, [&](int i, unsigned column) { store_pack(d_sum + start + column, d[i]); });
     }
@@ -107,8 +112,8 @@ __device__ __forceinline__ void embed_backward(T* __restrict__ d_sum,          /
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                      \
         NAME(T* d_sum, float* partial, const T* d_x, const float* mean, const float* rstd, const T* word,          \
              const T* position, const T* kind, const float* gamma, const BatchHeader* header, const unsigned* ids, \
-             const unsigned* types, Rows rows, unsigned width, Dropout dropout, Mark mark) {                     \
-        leave_mark(mark);                                                                                         \
+             const unsigned* types, Rows rows, unsigned width, Dropout dropout, Mark mark) {                       \
+        leave_mark(mark);                                                                                          \
         embed_backward<T, TEAM>(d_sum, partial, d_x, mean, rstd, word, position, kind, gamma, header, ids, types,  \
                                 rows, width, dropout);                                                             \
     }
@@ -130,7 +135,7 @@ __device__ __forceinline__ void embed_backward_types(float* __restrict__ partial
     for (unsigned t = team.first_row; t < count; t += Team::stride()) {
         const unsigned which = types[t] - type;
         if (which > 1) continue;
-        // One loop a type: a choice within the loop has made ptxas spill.
+        // One loop per type: a choice within the loop has made ptxas spill.
         auto add_to = [&](Pack(&sums)[Team::PACKS]) {
             team.each_pack(width, [&](int i, unsigned column) {
                 const Pack d = load_pack(d_sum + (size_t)t * width + column);
@@ -147,18 +152,19 @@ __device__ __forceinline__ void embed_backward_types(float* __restrict__ partial
     store_partials(team, partial + (size_t)blockIdx.x * 2 * width, first, second, width);
 }
 
-#define EMBED_BACKWARD_TYPES(NAME, T, TEAM)                                                                                  \
-    extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                                \
-        NAME(float* partial, const T* d_sum, const unsigned* types, Rows rows, unsigned width, unsigned type, Mark mark) { \
-        leave_mark(mark);                                                                                                   \
-        embed_backward_types<T, TEAM>(partial, d_sum, types, rows, width, type);                                             \
+#define EMBED_BACKWARD_TYPES(NAME, T, TEAM)                                                                           \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS) NAME(                                                   \
+        float* partial, const T* d_sum, const unsigned* types, Rows rows, unsigned width, unsigned type, Mark mark) { \
+        leave_mark(mark);                                                                                             \
+        embed_backward_types<T, TEAM>(partial, d_sum, types, rows, width, type);                                      \
     }
 EMBED_BACKWARD_TYPES(embed_backward_types_f32, float, WarpTeam)
 EMBED_BACKWARD_TYPES(embed_backward_types_bf16, bf16, WarpTeam)
 EMBED_BACKWARD_TYPES(embed_backward_types_wide_f32, float, BlockTeam)
 EMBED_BACKWARD_TYPES(embed_backward_types_wide_bf16, bf16, BlockTeam)
 
-// sum += rows row_of(0), row_of(1), … of d_sum, in this order; a row below 0 is left out. So many rows are on their way at a time.
+// sum += rows row_of(0), row_of(1), … of d_sum, in this order; a row below 0 is left out. AHEAD rows are under way at a
+// time.
 template <class T, class F>
 __device__ __forceinline__ void add_rows(Pack& sum, const T* d_sum, unsigned count, unsigned width, F row_of) {
     constexpr int AHEAD = 4;
@@ -221,14 +227,14 @@ __device__ __forceinline__ void embed_backward_positions(float* __restrict__ d_p
 #define EMBED_BACKWARD_ROWS(WORDS, POSITIONS, T)                                                                       \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS, 1)                                                       \
         WORDS(float* d_word, unsigned char* touched, const T* d_sum, const BatchHeader* header, const unsigned* order, \
-              const unsigned* run_ids, const unsigned* run_starts, unsigned width, Mark mark) {                      \
-        leave_mark(mark);                                                                                             \
+              const unsigned* run_ids, const unsigned* run_starts, unsigned width, Mark mark) {                        \
+        leave_mark(mark);                                                                                              \
         embed_backward_words(d_word, touched, d_sum, header, order, run_ids, run_starts, width);                       \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                          \
         POSITIONS(float* d_position, const T* d_sum, const BatchHeader* header, const unsigned* offsets,               \
-                  unsigned width, Mark mark) {                                                                       \
-        leave_mark(mark);                                                                                             \
+                  unsigned width, Mark mark) {                                                                         \
+        leave_mark(mark);                                                                                              \
         embed_backward_positions(d_position, d_sum, header, offsets, width);                                           \
     }
 EMBED_BACKWARD_ROWS(embed_backward_words_f32, embed_backward_positions_f32, float)
@@ -241,7 +247,8 @@ struct Stretches {
 };
 static_assert(sizeof(Stretches) == 32 && __builtin_offsetof(Stretches, packs) == 16, "Stretches of the host");
 
-// Touched rows of the word table become 0 and untouched, a warp looking at WARP rows; the blocks behind clear the stretches.
+// Touched rows of the word table become 0 and untouched, each warp looking at WARP rows; the blocks after those clear
+// the stretches.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     embed_clear(float* __restrict__ arena,           // [len]
                 unsigned char* __restrict__ touched, // [V]

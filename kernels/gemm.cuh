@@ -2,18 +2,20 @@
 //
 //   C [M, N] = Σ over k of A(m, k) · B(n, k)        k from `begin` to `end`, in order; float32 sums
 //
-// A block owns a tile of C. A product class has `run`, which leaves the tile in registers, and `for_each_pack`, which hands it out
-// eight neighbouring columns at a time, so that an epilogue is a function of (row, column, Pack) and stores 16 bytes or more.
+// A block owns a tile of C. A product class has `run`, which leaves the tile in registers, and `for_each_pack`, which
+// hands it out eight neighbouring columns at a time, so that an epilogue is a function of (row, column, Pack) and
+// stores 16 bytes or more.
 #pragma once
 
 #include "geometry.cuh"
 #include "numbers.cuh"
 
-// Blocks a multiprocessor for which registers are shared out. Told nothing, ptxas makes room for more than shared memory has (sm_120),
-// and spills for it.
+// Blocks of a multiprocessor that registers are shared between. Without it ptxas makes room for more than shared memory
+// has (sm_120), and spills for it.
 constexpr int GEMM_LEAST_BLOCKS = 1;
 
-// How the rows of an operand lie in memory: along the reduction (both in x · Wᵀ) or across it (W in d_y · W, both in d_yᵀ · x).
+// How the rows of an operand lie in memory: along the reduction, K-major as CUTLASS calls it (both in x · Wᵀ), or
+// across it, M-major or N-major (W in d_y · W, both in d_yᵀ · x).
 enum class Run { ALONG, ACROSS };
 
 template <class T>
@@ -30,7 +32,7 @@ struct Place {
     unsigned rows, columns; // of C
 };
 
-// Leaves the sums of a block in `partial`, 16 bytes a thread at a time.
+// Leaves the sums of a block in `partial`, 16 bytes of each thread at a time.
 template <int COUNT>
 __device__ __forceinline__ void store_partial(float* partial, const float (&sums)[COUNT]) {
 #pragma unroll

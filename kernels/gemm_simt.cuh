@@ -1,12 +1,12 @@
 // Products of float32 tiles without tensor cores: each thread owns 4 rows by 8 columns of C, kept in registers.
 //
-// Tiles lie in shared memory with the depth as their row, so that a thread's rows and columns are neighbours: 3 reads of 16 bytes for
-// 32 multiply-adds. Two tiles take turns; the next one waits in registers while the last is multiplied.
+// Tiles lie in shared memory with the depth as their row, so that a thread's rows and columns are neighbours: 3 reads
+// of 16 bytes for 32 multiply-adds. Two tiles take turns; the next one waits in registers while the last is multiplied.
 #pragma once
 
 #include "gemm.cuh"
 
-// One operand's tile: OUTER rows (or columns) of it by DEPTH of the reduction, four floats a read.
+// One operand's tile: OUTER rows (or columns) of it by DEPTH of the reduction, four floats at each read.
 template <Run RUN, int OUTER, int DEPTH>
 struct SimtOperand {
     static constexpr int QUAD = 4;
@@ -17,10 +17,12 @@ struct SimtOperand {
     unsigned outer;
     float4 next[READS];
 
-    __device__ __forceinline__ SimtOperand(const Operand<float>& operand, unsigned outer) : operand(operand), outer(outer) {}
+    __device__ __forceinline__ SimtOperand(const Operand<float>& operand, unsigned outer)
+        : operand(operand), outer(outer) {}
 
-    // ALONG, neighbouring threads take neighbouring rows, as they then write neighbouring banks. ACROSS, they read along a row.
-    static __device__ __forceinline__ unsigned outer_of(int i) {
+    // ALONG, neighbouring threads take neighbouring rows, as they then write neighbouring banks. ACROSS, they read
+    // along a row.
+    static __device__ __forceinline__ unsigned first_outer() {
         return RUN == Run::ALONG ? threadIdx.x % OUTER : threadIdx.x % (OUTER / QUAD) * QUAD;
     }
     static __device__ __forceinline__ unsigned depth_of(int i) {
@@ -31,19 +33,20 @@ struct SimtOperand {
     __device__ __forceinline__ void read(unsigned k, unsigned end) {
 #pragma unroll
         for (int i = 0; i < READS; i++) {
-            const unsigned o = outer + outer_of(i), depth = k + depth_of(i);
+            const unsigned o = outer + first_outer(), depth = k + depth_of(i);
             next[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (o >= operand.extent || depth >= end) continue;
             const unsigned row = RUN == Run::ACROSS ? depth : operand.gather ? operand.gather[o] : o;
             const unsigned column = RUN == Run::ACROSS ? o : depth;
-            next[i] = *reinterpret_cast<const float4*>(operand.data + static_cast<size_t>(row) * operand.stride + column);
+            next[i] =
+                *reinterpret_cast<const float4*>(operand.data + static_cast<size_t>(row) * operand.stride + column);
         }
     }
 
     __device__ __forceinline__ void write(float (*tile)[OUTER]) const {
 #pragma unroll
         for (int i = 0; i < READS; i++) {
-            const unsigned o = outer_of(i), depth = depth_of(i);
+            const unsigned o = first_outer(), depth = depth_of(i);
             if (RUN == Run::ALONG) {
                 tile[depth][o] = next[i].x;
                 tile[depth + 1][o] = next[i].y;
@@ -68,19 +71,18 @@ struct Simt {
 
 template <Run RUN_A, Run RUN_B>
 struct Simt::Product {
-    using Tile = Simt;
     float sums[SUMS];
     float row_sums[THREAD_M];
 
     static __device__ __forceinline__ unsigned thread_row() { return threadIdx.x / THREADS_N * THREAD_M; }
     static __device__ __forceinline__ unsigned thread_column() { return threadIdx.x % THREADS_N * THREAD_N; }
-    // A thread's eight columns are read in two halves; every second four threads begin with the second, or they would meet in the
-    // same banks as the first four.
+    // A thread's eight columns are read in two halves; every second four threads begin with the second, or they would
+    // meet in the same banks as the first four.
     static __device__ __forceinline__ unsigned begins_with_second() { return threadIdx.x % THREADS_N / 4 % 2; }
 
     template <bool WITH_ROW_SUMS = false>
-    __device__ __forceinline__ void run(unsigned char*, const Operand<float>& a, const Operand<float>& b, const Place& place,
-                                        unsigned begin, unsigned end, bool wants_row_sums = false) {
+    __device__ __forceinline__ void run(unsigned char*, const Operand<float>& a, const Operand<float>& b,
+                                        const Place& place, unsigned begin, unsigned end, bool wants_row_sums = false) {
         __shared__ __align__(16) float tiles_a[2][K][M], tiles_b[2][K][N];
         SimtOperand<RUN_A, M, K> operand_a(a, place.row);
         SimtOperand<RUN_B, N, K> operand_b(b, place.column);

@@ -1,13 +1,14 @@
 // Tensor-core products with float32 sums, for sm_80 and up: of bf16, and of float32 numbers as tf32 (see mma.cuh).
 //
-// Tiles of A and B travel global → shared memory through a ring of STAGES (cp.async, 16 bytes a copy, past the first-level cache;
-// what lies outside a matrix is not read and becomes 0), then to registers, then through mma. Shared tiles keep the order of memory,
-// with the 16-byte chunks of a row permuted by the row's number, so that what is written or read at once falls into different banks.
-// Rows along the reduction are read by ldmatrix, of which an 8×8 matrix is 8 rows by 16 bytes of either precision. Rows across it are
-// read by ldmatrix transposed in bf16; it moves halves of words, so tf32 takes its words one by one.
+// Tiles of A and B travel global → shared memory through a ring of STAGES, each a tile of A and one of B (cp.async, 16
+// bytes a copy, past the first-level cache; what lies outside a matrix is not read and becomes 0), then to registers,
+// then through mma. Shared tiles keep the order of memory, but swizzled: the 16-byte chunks of a row are permuted by
+// the row's number, so that what is written or read at once falls into different banks.
+// Rows along the reduction are read by ldmatrix, of which an 8×8 matrix is 8 rows by 16 bytes of either precision. Rows
+// across it are read by ldmatrix transposed in bf16; it moves halves of words, so tf32 takes its words one by one.
 //
-// Each warp owns WARP_M × WARP_N of the tile. An ldmatrix feeds two to four mma: a warp of 64×64 issues 8 ldmatrix for 32 mma, or
-// 16 reads of a word in place of 4 ldmatrix where rows lie across.
+// Each warp owns WARP_M × WARP_N of the tile. An ldmatrix feeds two to four mma: a warp of 64 × 64 issues 8 ldmatrix
+// for 32 mma, or 16 reads of a word in place of 4 ldmatrix where rows lie across.
 #pragma once
 
 #include "gemm.cuh"
@@ -25,26 +26,27 @@ struct OperandTile {
     static constexpr int COPIES = ROWS / ROW_STEP;
     // Words have to be read one by one.
     static constexpr bool BY_WORDS = RUN == Run::ACROSS && sizeof(T) == sizeof(unsigned);
-    static constexpr int PERIOD = BY_WORDS ? 4 : 8; // rows after which the permutation repeats
-    static_assert(ROW_CHUNKS == 4 || ROW_CHUNKS % 8 == 0, "the permutation is made for 64 bytes and multiples of 128");
-    static_assert(RUN == Run::ALONG || ROW_CHUNKS >= 8, "blocks of 16 columns are told apart by the chunk's bits 1 and 2");
-    static_assert(COPIES * ROW_STEP == ROWS && ROW_STEP % PERIOD == 0, "a thread's copies all have one permutation");
+    static constexpr int PERIOD = BY_WORDS ? 4 : 8; // rows after which the swizzle repeats
+    static_assert(ROW_CHUNKS == 4 || ROW_CHUNKS % 8 == 0, "the swizzle is made for 64 bytes and multiples of 128");
+    static_assert(RUN == Run::ALONG || ROW_CHUNKS >= 8,
+                  "blocks of 16 columns are told apart by the chunk's bits 1 and 2");
+    static_assert(COPIES * ROW_STEP == ROWS && ROW_STEP % PERIOD == 0, "a thread's copies are all swizzled alike");
 
     const T* source[COPIES];
-    size_t advance;   // elements from one tile to the next
-    unsigned exists;  // bit i: copy i lies inside the matrix, as far as m or n goes
-    unsigned target;  // of the first copy, in bytes from the tile's start
-    int depth;        // of the first copy in the tile
+    size_t advance;  // elements from one tile to the next
+    unsigned exists; // bit i: copy i lies inside the matrix, as far as m or n goes
+    unsigned target; // of the first copy, in bytes from the tile's start
+    int depth;       // of the first copy in the tile
 
-    // Eight rows of 128 bytes take all permutations of eight chunks; of 64 bytes, each pair of rows takes one of four. Of words, two
-    // chunks of each of four rows are read at once.
-    static __device__ __forceinline__ unsigned permutation(unsigned row) {
+    // Eight rows of 128 bytes take all permutations of eight chunks; of 64 bytes, each pair of rows takes one of four.
+    // Of words, two chunks of each of four rows are read at once.
+    static __device__ __forceinline__ unsigned swizzle(unsigned row) {
         return BY_WORDS ? row % 4 * 2 : ROW_CHUNKS == 4 ? row / 2 % 4 : row % 8;
     }
 
     __device__ __forceinline__ OperandTile(const Operand<T>& operand, unsigned outer, unsigned begin) {
         const unsigned row = threadIdx.x / ROW_CHUNKS, chunk = threadIdx.x % ROW_CHUNKS;
-        target = row * ROW_BYTES + (chunk ^ permutation(row)) * CHUNK_BYTES;
+        target = row * ROW_BYTES + (chunk ^ swizzle(row)) * CHUNK_BYTES;
         exists = 0;
         advance = RUN == Run::ALONG ? DEPTH : static_cast<size_t>(DEPTH) * operand.stride;
         depth = RUN == Run::ALONG ? chunk * CHUNK : row;
@@ -69,38 +71,43 @@ struct OperandTile {
 #pragma unroll
         for (int i = 0; i < COPIES; i++) {
             const bool inside = (exists >> i & 1) && depth + (RUN == Run::ALONG ? 0 : i * ROW_STEP) < left;
-            copy_async(shared + target + i * ROW_STEP * ROW_BYTES, source[i], inside ? CHUNK_BYTES : 0);
+            copy_async<CHUNK_BYTES>(shared + target + i * ROW_STEP * ROW_BYTES, source[i], inside);
             source[i] += advance;
         }
     }
 
-    // What a lane reads first, in bytes from the tile's start, for 16 rows (or columns) from `outer` on and the first 32 bytes of the
-    // depth: the row that it names to ldmatrix, or its word. A's four matrices go down its rows first, B's along its depth first.
+    // What a lane reads first, in bytes from the tile's start, for 16 rows (or columns) from `outer` on and the first
+    // 32 bytes of the depth: the row that it names to ldmatrix, or its word. A's four matrices go down its rows first,
+    // B's along its depth first.
     static __device__ __forceinline__ unsigned lane_place(unsigned outer, bool is_a) {
         const unsigned lane = threadIdx.x % WARP, matrix = lane / 8;
         if (BY_WORDS) {
             const unsigned row = lane % 4, column = outer + lane / 4;
-            return row * ROW_BYTES + (column / CHUNK ^ permutation(row)) * CHUNK_BYTES + column % CHUNK * sizeof(T);
+            return row * ROW_BYTES + (column / CHUNK ^ swizzle(row)) * CHUNK_BYTES + column % CHUNK * sizeof(T);
         }
         const unsigned across = is_a ? matrix % 2 : matrix / 2, along = is_a ? matrix / 2 : matrix % 2;
         const unsigned row = RUN == Run::ALONG ? outer + across * 8 + lane % 8 : along * 8 + lane % 8;
         const unsigned chunk = RUN == Run::ALONG ? along : outer / CHUNK + across;
-        return row * ROW_BYTES + (chunk ^ permutation(row)) * CHUNK_BYTES;
+        return row * ROW_BYTES + (chunk ^ swizzle(row)) * CHUNK_BYTES;
     }
 
-    // Block `i` of 16 rows at step `k` of 32 bytes in depth. Permuted chunks differ in bits that an exclusive or moves.
-    static __device__ __forceinline__ void load(unsigned (&r)[4], unsigned lane_place, int i, int k, bool is_a) {
+    // Block `i` of 16 rows at step `k` of 32 bytes in depth, of the tile at `tile`. Swizzled chunks differ in bits that
+    // an exclusive or moves; it works on the lane's place alone, so that nothing depends on where in shared memory the
+    // tile lies.
+    static __device__ __forceinline__ void load(unsigned (&r)[4], unsigned tile, unsigned lane_place, int i, int k,
+                                                bool is_a) {
         if (RUN == Run::ALONG) {
-            load_matrices(r, (lane_place ^ k * MMA_BYTES) + i * 16 * ROW_BYTES);
+            load_matrices(r, tile + (lane_place ^ k * MMA_BYTES) + i * 16 * ROW_BYTES);
         } else if (!BY_WORDS) {
-            load_matrices_transposed(r, (lane_place ^ i * MMA_BYTES) + k * 16 * ROW_BYTES);
+            load_matrices_transposed(r, tile + (lane_place ^ i * MMA_BYTES) + k * 16 * ROW_BYTES);
         } else {
-            constexpr int PERMUTED = 8 * CHUNK_BYTES; // bytes within which chunks are permuted
+            constexpr int SWIZZLED = 8 * CHUNK_BYTES; // bytes within which chunks are permuted
 #pragma unroll
             for (int matrix = 0; matrix < 4; matrix++) {
                 const int across = is_a ? matrix % 2 : matrix / 2, along = is_a ? matrix / 2 : matrix % 2;
                 const int column = (i * 16 + across * 8) * sizeof(T), row = k * 8 + along * 4;
-                r[matrix] = load_word((lane_place ^ column % PERMUTED) + column / PERMUTED * PERMUTED + row * ROW_BYTES);
+                const int rest = column / SWIZZLED * SWIZZLED + row * ROW_BYTES;
+                r[matrix] = load_word(tile + (lane_place ^ column % SWIZZLED) + rest);
             }
         }
     }
@@ -119,27 +126,26 @@ struct TensorTile {
     struct Product;
 };
 
-// 64 rows and columns a warp: the fewest shared-memory reads an mma that registers allow.
+// 64 rows and columns of each warp: the fewest reads of shared memory for each mma that registers allow.
 template <class T>
 using Large = TensorTile<T, GEMM_LARGE_M, GEMM_LARGE_N, GEMM_LARGE_DEPTH_BYTES, GEMM_LARGE_STAGES, 2>;
 // Four times the blocks, for products that would leave multiprocessors without one.
 template <class T>
 using Medium = TensorTile<T, GEMM_MEDIUM_M, GEMM_MEDIUM_N, GEMM_MEDIUM_DEPTH_BYTES, GEMM_MEDIUM_STAGES, 2>;
-// A row a sequence, or few tokens: what counts is to have weights of many blocks under way.
+// One row per sequence, or few tokens: what counts is to have weights of many blocks under way.
 template <class T>
 using Small = TensorTile<T, GEMM_SMALL_M, GEMM_SMALL_N, GEMM_SMALL_DEPTH_BYTES, GEMM_SMALL_STAGES, 2>;
 
 template <class T, int M_, int N_, int DEPTH_BYTES, int STAGES_, int WARPS_M_>
 template <Run RUN_A, Run RUN_B>
 struct TensorTile<T, M_, N_, DEPTH_BYTES, STAGES_, WARPS_M_>::Product {
-    using Tile = TensorTile;
     using TileA = OperandTile<T, RUN_A, M, K>;
     using TileB = OperandTile<T, RUN_B, N, K>;
     static constexpr int STAGE_BYTES = TileA::BYTES + TileB::BYTES;
     static constexpr int BLOCKS_M = WARP_M / MMA_M, BLOCKS_N = WARP_N / MMA_N;
 
-    float sums[SUMS];              // [BLOCKS_M, BLOCKS_N, 4] as mma leaves them
-    float row_sums[BLOCKS_M * 4];  // Σ over k of A, likewise: A · 1, all columns alike
+    float sums[SUMS];             // [BLOCKS_M, BLOCKS_N, 4] as mma leaves them
+    float row_sums[BLOCKS_M * 4]; // Σ over k of A, likewise: A · 1, all columns alike
     unsigned char* shared;
 
     // Where this warp begins in the tile.
@@ -148,14 +154,14 @@ struct TensorTile<T, M_, N_, DEPTH_BYTES, STAGES_, WARPS_M_>::Product {
 
     // C's tile at `place`; row sums of A as well if WITH_ROW_SUMS and `wants_row_sums`, the same in the whole block.
     template <bool WITH_ROW_SUMS = false>
-    __device__ __forceinline__ void run(unsigned char* memory, const Operand<T>& a, const Operand<T>& b, const Place& place,
-                                        unsigned begin, unsigned end, bool wants_row_sums = false) {
+    __device__ __forceinline__ void run(unsigned char* memory, const Operand<T>& a, const Operand<T>& b,
+                                        const Place& place, unsigned begin, unsigned end, bool wants_row_sums = false) {
         shared = memory;
         const unsigned base = shared_address(memory);
         TileA tile_a(a, place.row, begin);
         TileB tile_b(b, place.column, begin);
         const unsigned lane_a = TileA::lane_place(warp_row(), true);
-        const unsigned lane_b = TileB::lane_place(warp_column(), false) + TileA::BYTES;
+        const unsigned lane_b = TileB::lane_place(warp_column(), false);
 #pragma unroll
         for (int i = 0; i < SUMS; i++) sums[i] = 0.0f;
 #pragma unroll
@@ -171,36 +177,39 @@ struct TensorTile<T, M_, N_, DEPTH_BYTES, STAGES_, WARPS_M_>::Product {
             }
             commit_copies(); // an empty group where nothing is left, so that the count of groups is that of steps
         };
+        __syncwarp(); // lanes may have parted where they looked up their rows; what follows is for whole warps
 #pragma unroll
         for (int step = 0; step < STAGES - 1; step++) fill(step, base + step * STAGE_BYTES);
 
         // A warp outside the matrix has nothing to multiply; it copies all the same.
         const bool works = place.row + warp_row() < place.rows && place.column + warp_column() < place.columns;
         unsigned reading = base, writing = base + (STAGES - 1) * STAGE_BYTES;
-        auto next = [&](unsigned stage) { return stage == base + (STAGES - 1) * STAGE_BYTES ? base : stage + STAGE_BYTES; };
+        auto next = [&](unsigned stage) {
+            return stage == base + (STAGES - 1) * STAGE_BYTES ? base : stage + STAGE_BYTES;
+        };
         for (int step = 0; step < steps; step++) {
             wait_copies<STAGES - 2>();
             // This step's tile is there for all warps, and all have done with the one that `fill` overwrites.
             __syncthreads();
             fill(step + STAGES - 1, writing);
-            if (works) multiply<WITH_ROW_SUMS>(reading + lane_a, reading + lane_b, wants_row_sums);
+            if (works) multiply<WITH_ROW_SUMS>(reading, lane_a, lane_b, wants_row_sums);
             reading = next(reading);
             writing = next(writing);
         }
     }
 
     template <bool WITH_ROW_SUMS>
-    __device__ __forceinline__ void multiply(unsigned lane_a, unsigned lane_b, bool wants_row_sums) {
+    __device__ __forceinline__ void multiply(unsigned stage, unsigned lane_a, unsigned lane_b, bool wants_row_sums) {
 #pragma unroll
         for (int k = 0; k < DEPTH_BYTES / MMA_BYTES; k++) {
             unsigned a[BLOCKS_M][4], b[BLOCKS_N / 2][4];
 #pragma unroll
-            for (int i = 0; i < BLOCKS_M; i++) TileA::load(a[i], lane_a, i, k, true);
+            for (int i = 0; i < BLOCKS_M; i++) TileA::load(a[i], stage, lane_a, i, k, true);
             if (WITH_ROW_SUMS && wants_row_sums && warp_column() == 0)
 #pragma unroll
                 for (int i = 0; i < BLOCKS_M; i++) Mma<T>::sum_rows(row_sums + i * 4, a[i]);
 #pragma unroll
-            for (int j = 0; j < BLOCKS_N / 2; j++) TileB::load(b[j], lane_b, j, k, false);
+            for (int j = 0; j < BLOCKS_N / 2; j++) TileB::load(b[j], stage + TileA::BYTES, lane_b, j, k, false);
 #pragma unroll
             for (int i = 0; i < BLOCKS_M; i++) Mma<T>::round(a[i]);
 #pragma unroll
@@ -224,18 +233,20 @@ struct TensorTile<T, M_, N_, DEPTH_BYTES, STAGES_, WARPS_M_>::Product {
         }
     }
 
-    // The tile, eight columns at a time, where they lie in C: `each(row, column, pack)`. 16 rows of a warp at a time go through
-    // shared memory, float4 chunks permuted by the row so that neither the writes of mma's pairs nor the reads of packs collide.
+    // The tile, eight columns at a time, where they lie in C: `each(row, column, pack)`. 16 rows of a warp at a time go
+    // through shared memory, float4 chunks swizzled by the row so that neither the writes of mma's pairs nor the reads
+    // of packs collide.
     template <class Each>
     __device__ __forceinline__ void for_each_pack(const Place& place, Each each) {
         constexpr int ROW_FLOATS = WARP_N, SLAB = MMA_M * ROW_FLOATS, ROW_PACKS = WARP_N / PACK;
         static_assert(GEMM_THREADS / WARP * SLAB * 4 <= STAGES * STAGE_BYTES, "the slabs take the place of the stages");
         wait_copies<0>();
+        __syncwarp();    // lanes may have parted over the row sums
         __syncthreads(); // all warps have done with the stages
         float* slab = reinterpret_cast<float*>(shared) + threadIdx.x / WARP * SLAB;
         const unsigned lane = threadIdx.x % WARP, row = lane / 4, pair = lane % 4;
-        auto permutation = [](unsigned row) { return row % 4 * 2 ^ row / 4 % 2; };
-        const unsigned first = row * ROW_FLOATS + (pair / 2 ^ permutation(row)) * 4 + pair % 2 * 2;
+        auto swizzle = [](unsigned row) { return row % 4 * 2 ^ row / 4 % 2; };
+        const unsigned first = row * ROW_FLOATS + (pair / 2 ^ swizzle(row)) * 4 + pair % 2 * 2;
 #pragma unroll
         for (int i = 0; i < BLOCKS_M; i++) {
 #pragma unroll
@@ -253,8 +264,9 @@ struct TensorTile<T, M_, N_, DEPTH_BYTES, STAGES_, WARPS_M_>::Product {
                 const unsigned p = lane % 4 + (ROW_PACKS == 8 ? unit % 2 * 4 : 0);
                 const unsigned r = group % 4 + lane / 4 % 2 * 4 + group / 4 * 8;
                 const float4* packed = reinterpret_cast<const float4*>(slab + r * ROW_FLOATS);
-                const float4 low = packed[p * 2 ^ permutation(r)], high = packed[p * 2 + 1 ^ permutation(r)];
-                const unsigned at_row = place.row + warp_row() + i * MMA_M + r, at_column = place.column + warp_column() + p * PACK;
+                const float4 low = packed[p * 2 ^ swizzle(r)], high = packed[p * 2 + 1 ^ swizzle(r)];
+                const unsigned at_row = place.row + warp_row() + i * MMA_M + r,
+                               at_column = place.column + warp_column() + p * PACK;
                 if (at_row < place.rows && at_column < place.columns)
                     each(at_row, at_column, Pack{{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}});
             }

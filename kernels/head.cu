@@ -1,12 +1,12 @@
-// The classifier on B rows, logits = dropped · Wᵀ + b, and its backward pass through to the pooler's tanh; the pooler is a linear
-// layer (linear.cu). Any number of classes N; B and N are small or skewed, so no tensor cores: every weight is read once for
-// HEAD_ROWS rows, which is what bounds it (2NC bytes in bf16, 2BNC FLOPs).
+// The classifier on B rows, logits = dropped · Wᵀ + b, and its backward pass through to the pooler's tanh; the pooler
+// is a linear layer (linear.cu). Any number of classes N; B and N are small or skewed, so no tensor cores: every weight
+// is read once for HEAD_ROWS rows, which is what bounds it (2NC bytes in bf16, 2BNC FLOPs).
 //
 //   logits [B, N]   a warp owns (HEAD_ROWS rows, one class), its lanes share the columns; overwrites
 //   d_pre [B, C]    = (d_logits · W) ∘ dropout ∘ (1 − pooled²), the gradient before the pooler's tanh; a block owns
 //                   (HEAD_BACKWARD_ROWS rows, WARP packs of columns), its warps share the classes; overwrites
-//   d_W [N, C], d_b [N]  = d_logitsᵀ · dropped, column sums of d_logits; a warp owns (HEAD_CLASSES classes, WARP packs of columns)
-//                   and adds the rows in order; overwrites or accumulates
+//   d_W [N, C], d_b [N]  = d_logitsᵀ · dropped, column sums of d_logits; a warp owns (HEAD_CLASSES classes, WARP packs of
+//                   columns) and adds the rows in order; overwrites or accumulates
 #include "batch.cuh"
 #include "dropout.cuh"
 #include "reduce.cuh"
@@ -14,15 +14,10 @@
 
 constexpr int HEAD_WARPS = HEAD_THREADS / WARP;
 
-__device__ __forceinline__ float dot(const Pack& a, const Pack& b, float sum) {
-#pragma unroll
-    for (int k = 0; k < PACK; k++) sum = fmaf(a.v[k], b.v[k], sum);
-    return sum;
-}
-
 // Products of HEAD_ROWS rows of x [rows, C] from `first` on with a weight's row: lane i returns that of row first + i.
 template <class T>
-__device__ __forceinline__ float rows_product(const T* x, const T* weight, unsigned first, unsigned rows, unsigned width) {
+__device__ __forceinline__ float rows_product(const T* x, const T* weight, unsigned first, unsigned rows,
+                                              unsigned width) {
     const unsigned lane = threadIdx.x % WARP;
     float sums[HEAD_ROWS] = {};
     for (unsigned column = lane * PACK; column < width; column += WARP * PACK) {
@@ -42,10 +37,10 @@ __device__ __forceinline__ float rows_product(const T* x, const T* weight, unsig
 }
 
 template <class T>
-__device__ __forceinline__ void classify(float* __restrict__ logits,       // [B, N]
-                                         const T* __restrict__ x,          // [B, C]
-                                         const T* __restrict__ weight,     // [N, C]
-                                         const float* __restrict__ bias,   // [N]
+__device__ __forceinline__ void classify(float* __restrict__ logits,     // [B, N]
+                                         const T* __restrict__ x,        // [B, C]
+                                         const T* __restrict__ weight,   // [N, C]
+                                         const float* __restrict__ bias, // [N]
                                          const BatchHeader* __restrict__ header, unsigned classes, unsigned width) {
     const unsigned n = blockIdx.x * HEAD_WARPS + threadIdx.x / WARP, rows = header->sequences;
     const unsigned first = blockIdx.y * HEAD_ROWS, row = first + threadIdx.x % WARP;
@@ -92,7 +87,7 @@ __device__ __forceinline__ void classify_backward(T* __restrict__ d_pre,        
 #pragma unroll
         for (int k = 0; k < PACK; k++) d.v[k] += part.v[k];
     }
-    const Pack factors = dropout_factors(dropout, column / PACK, rows.slots[row], header->step);
+    const Pack factors = dropout_factors_if_any(dropout, column / PACK, rows.slots[row], header->step);
     const Pack y = load_pack(pooled + (size_t)row * width + column);
 #pragma unroll
     for (int k = 0; k < PACK; k++) d.v[k] = d.v[k] * factors.v[k] * (1.0f - y.v[k] * y.v[k]);
@@ -140,20 +135,20 @@ __device__ __forceinline__ void classify_backward_weight(float* __restrict__ d_w
 #define HEAD(FORWARD, BACKWARD, BACKWARD_WEIGHT, T)                                                            \
     extern "C" __global__ void __launch_bounds__(HEAD_THREADS)                                                 \
         FORWARD(float* logits, const T* x, const T* weight, const float* bias, const BatchHeader* header,      \
-                unsigned classes, unsigned width, Mark mark) {                                               \
-        leave_mark(mark);                                                                                     \
+                unsigned classes, unsigned width, Mark mark) {                                                 \
+        leave_mark(mark);                                                                                      \
         classify(logits, x, weight, bias, header, classes, width);                                             \
     }                                                                                                          \
     extern "C" __global__ void __launch_bounds__(HEAD_THREADS)                                                 \
         BACKWARD(T* d_pre, const float* d_logits, const T* pooled, const T* weight, const BatchHeader* header, \
-                 Rows rows, unsigned classes, unsigned width, Dropout dropout, Mark mark) {                  \
-        leave_mark(mark);                                                                                     \
+                 Rows rows, unsigned classes, unsigned width, Dropout dropout, Mark mark) {                    \
+        leave_mark(mark);                                                                                      \
         classify_backward(d_pre, d_logits, pooled, weight, header, rows, classes, width, dropout);             \
     }                                                                                                          \
     extern "C" __global__ void __launch_bounds__(HEAD_THREADS)                                                 \
         BACKWARD_WEIGHT(float* d_weight, float* d_bias, const float* d_logits, const T* dropped,               \
-                        const BatchHeader* header, unsigned classes, unsigned width, int add, Mark mark) {   \
-        leave_mark(mark);                                                                                     \
+                        const BatchHeader* header, unsigned classes, unsigned width, int add, Mark mark) {     \
+        leave_mark(mark);                                                                                      \
         classify_backward_weight(d_weight, d_bias, d_logits, dropped, header, classes, width, add);            \
     }
 HEAD(classify_forward_f32, classify_backward_f32, classify_backward_weight_f32, float)

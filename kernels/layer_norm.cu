@@ -1,21 +1,23 @@
-// LayerNorm over rows [rows, C], forward and backward (see norm_row.cuh), and the fold of what the backward passes leave.
+// LayerNorm over rows [rows, C], forward and backward (see norm_row.cuh), and the fold of what the backward passes
+// leave.
 //
-// Forward: a team a row; overwrites y, mean and 1/σ. Reads r once, writes y once: 4C bytes a row in bf16, about 8C FLOPs.
-// Backward: NORM_PARTIAL_BLOCKS blocks (fewer where there are fewer rows) take rows in turn and keep their sums of d_γ, d_β in
-// registers; overwrites d_r and d_branch = d_r through the dropout of the branch that was added to the residual. Reads d_y and r,
-// writes d_r and d_branch: 8C bytes a row in bf16, about 20C FLOPs. Each block leaves its sums in `partial`, [blocks, 2, C] a slot.
-// Fold: one launch for all slots of a pass adds the blocks' sums in a fixed order: d_γ, d_β overwritten or added to, slot by slot.
-// All three are bound by memory.
+// Forward: one team per row; overwrites y, mean and 1/σ. Reads r once, writes y once: 4C bytes per row in bf16, about
+// 8C FLOPs. Backward: NORM_PARTIAL_BLOCKS blocks (fewer where there are fewer rows) take rows in turn and keep their
+// sums of d_γ, d_β in registers; overwrites d_r and d_branch = d_r through the dropout of the branch that was added to
+// the residual. Reads d_y and r, writes d_r and d_branch: 8C bytes per row in bf16, about 20C FLOPs. Each block leaves
+// its sums in `partial`, [blocks, 2, C] of a slot.
+// Fold: one launch for all slots of a pass adds the blocks' sums in a fixed order: d_γ, d_β overwritten or added to,
+// slot by slot. All three are bound by memory.
 #include "batch.cuh"
 #include "dropout.cuh"
 #include "norm_row.cuh"
 #include "mark.cuh"
 
 template <class T, class Team>
-__device__ __forceinline__ void layer_norm(T* __restrict__ y,              // [rows, C]
-                                           float* __restrict__ mean,       // [rows]
-                                           float* __restrict__ rstd,       // [rows]
-                                           const T* __restrict__ r,        // [rows, C]
+__device__ __forceinline__ void layer_norm(T* __restrict__ y,               // [rows, C]
+                                           float* __restrict__ mean,        // [rows]
+                                           float* __restrict__ rstd,        // [rows]
+                                           const T* __restrict__ r,         // [rows, C]
                                            const float* __restrict__ gamma, // [C]
                                            const float* __restrict__ beta,  // [C]
                                            const Rows& rows, unsigned width, float eps) {
@@ -38,8 +40,8 @@ __device__ __forceinline__ void layer_norm(T* __restrict__ y,              // [r
 #define LAYER_NORM_FORWARD(NAME, T, TEAM)                                                                  \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                              \
         NAME(T* y, float* mean, float* rstd, const T* r, const float* gamma, const float* beta, Rows rows, \
-             unsigned width, float eps, Mark mark) {                                                     \
-        leave_mark(mark);                                                                                 \
+             unsigned width, float eps, Mark mark) {                                                       \
+        leave_mark(mark);                                                                                  \
         layer_norm<T, TEAM>(y, mean, rstd, r, gamma, beta, rows, width, eps);                              \
     }
 LAYER_NORM_FORWARD(layer_norm_forward_f32, float, WarpTeam)
@@ -48,13 +50,13 @@ LAYER_NORM_FORWARD(layer_norm_forward_wide_f32, float, BlockTeam)
 LAYER_NORM_FORWARD(layer_norm_forward_wide_bf16, bf16, BlockTeam)
 
 template <class T, class Team>
-__device__ __forceinline__ void layer_norm_backward(T* __restrict__ d_r,            // [rows, C]
-                                                    T* __restrict__ d_branch,       // [rows, C]
-                                                    float* __restrict__ partial,    // [blocks, 2, C]
-                                                    const T* __restrict__ d_y,      // [rows, C]
-                                                    const T* __restrict__ r,        // [rows, C]
-                                                    const float* __restrict__ mean, // [rows]
-                                                    const float* __restrict__ rstd, // [rows]
+__device__ __forceinline__ void layer_norm_backward(T* __restrict__ d_r,             // [rows, C]
+                                                    T* __restrict__ d_branch,        // [rows, C]
+                                                    float* __restrict__ partial,     // [blocks, 2, C]
+                                                    const T* __restrict__ d_y,       // [rows, C]
+                                                    const T* __restrict__ r,         // [rows, C]
+                                                    const float* __restrict__ mean,  // [rows]
+                                                    const float* __restrict__ rstd,  // [rows]
                                                     const float* __restrict__ gamma, // [C]
                                                     const BatchHeader* __restrict__ header, const Rows& rows,
                                                     unsigned width, const Dropout& dropout) {
@@ -74,7 +76,7 @@ __device__ __forceinline__ void layer_norm_backward(T* __restrict__ d_r,        
         const unsigned slot = rows.slots[row], position = rows.positions ? rows.positions[row] : 0;
         team.each_pack(width, [&](int i, unsigned column) {
             store_pack(d_r + start + column, d[i]);
-            const Pack factors = dropout_factors(dropout, (position * width + column) / PACK, slot, step);
+            const Pack factors = dropout_factors_if_any(dropout, (position * width + column) / PACK, slot, step);
 #pragma unroll
             for (int k = 0; k < PACK; k++) d[i].v[k] *= factors.v[k];
             store_pack(d_branch + start + column, d[i]);
@@ -86,8 +88,8 @@ __device__ __forceinline__ void layer_norm_backward(T* __restrict__ d_r,        
 #define LAYER_NORM_BACKWARD(NAME, T, TEAM)                                                                             \
     extern "C" __global__ void __launch_bounds__(ROW_THREADS)                                                          \
         NAME(T* d_r, T* d_branch, float* partial, const T* d_y, const T* r, const float* mean, const float* rstd,      \
-             const float* gamma, const BatchHeader* header, Rows rows, unsigned width, Dropout dropout, Mark mark) { \
-        leave_mark(mark);                                                                                             \
+             const float* gamma, const BatchHeader* header, Rows rows, unsigned width, Dropout dropout, Mark mark) {   \
+        leave_mark(mark);                                                                                              \
         layer_norm_backward<T, TEAM>(d_r, d_branch, partial, d_y, r, mean, rstd, gamma, header, rows, width, dropout); \
     }
 LAYER_NORM_BACKWARD(layer_norm_backward_f32, float, WarpTeam)
@@ -112,7 +114,8 @@ struct Folds {
 
 constexpr unsigned NOWHERE = 0xffffffff;
 
-// Block (x, slot) folds 4 · WARP neighbouring columns of [2, C]; its warps take blocks in turn, then their sums are added in order.
+// Block (x, slot) folds 4 · WARP neighbouring columns of [2, C]; its warps take blocks in turn, then their sums are
+// added in order.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     norm_fold(float* __restrict__ arena,
               const float* __restrict__ partials, // [slots, blocks, 2, C]
@@ -138,7 +141,8 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     if (warp > 0 || column >= 2 * width) return;
     const bool second = column >= width;
     if (second && fold.second == NOWHERE) return;
-    float4* const out = reinterpret_cast<float4*>(arena + (second ? fold.second + (column - width) : fold.first + column));
+    float4* const out =
+        reinterpret_cast<float4*>(arena + (second ? fold.second + (column - width) : fold.first + column));
     sum = fold.add ? *out : make_float4(0, 0, 0, 0);
 #pragma unroll
     for (int w = 0; w < WARPS; w++) {

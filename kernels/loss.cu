@@ -1,15 +1,17 @@
-// Cross-entropy with its distillation term, and the gradient of both, in one launch, a block owning an example; and the logits that
-// votes are summed from.
+// Cross-entropy with its distillation term, and the gradient of both, in one launch, a block owning an example; and the
+// logits that votes are summed from.
 //
-// With p = softmax(z), class weights w (1 without), smoothing ε, label y, teacher logits z̄ (none without), temperature τ:
+// With p = softmax(z), class weights w (1 without), smoothing ε, label y, teacher logits z̄ (none without), temperature
+// τ:
 //
 //   ce       = (1 − ε) · w_y · (−ln p_y) + ε / N · Σ_c w_c · (−ln p_c)      (as torch.nn.CrossEntropyLoss weighs it)
 //   mse      = Σ_c (z_c − z̄_c)² / N                kl = τ² · Σ_c p̄_c · (ln p̄_c − ln p'_c), p̄, p' at temperature τ
 //   d_logits = ce_scale · ∂ce/∂z + λ · distill_scale · ∂distill/∂z
 //
-// Overwrites losses [2, E] in the example's slot, unscaled, and its row of d_logits [B, N]. Reads logits (and teacher) three times,
-// all but the first from a cache: 8N bytes an example, 12N with a teacher. Exponentials are in double, as on the other device:
-// near p = 1 the gradient p − 1 is a difference that float32 has no digits for. A class costs two, or six with a divergence.
+// Overwrites losses [2, E] in the example's slot, unscaled, and its row of d_logits [B, N]. Reads logits (and teacher)
+// three times, all but the first from a cache: 8N bytes an example, 12N with a teacher. Exponentials are in double, as
+// on the other device: near p = 1 the gradient p − 1 is a difference that float32 has no digits for. A class costs two,
+// or six with a divergence.
 #include "batch.cuh"
 #include "geometry.cuh"
 #include "reduce.cuh"
@@ -116,13 +118,14 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS, 1)
     distill = sum_over_block(distill);
     if (threadIdx.x == 0) {
         losses[slots[b]] = (float)ce;
-        losses[examples + slots[b]] = (float)(distill * (divergence ? args.temperature * args.temperature : args.class_share));
+        losses[examples + slots[b]] =
+            (float)(distill * (divergence ? args.temperature * args.temperature : args.class_share));
     }
 }
 
 // Votes [E, N] lie by slot, logits and target [B, N] by sequence; a thread takes one number.
-__device__ __forceinline__ bool place_of_vote(unsigned& row, unsigned& at_slot, const BatchHeader* header, const unsigned* slots,
-                                              unsigned classes) {
+__device__ __forceinline__ bool place_of_vote(unsigned& row, unsigned& at_slot, const BatchHeader* header,
+                                              const unsigned* slots, unsigned classes) {
     row = blockIdx.x * ELEMENTWISE_THREADS + threadIdx.x;
     const unsigned b = row / classes;
     if (b >= header->sequences) return false;

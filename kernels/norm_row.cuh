@@ -1,11 +1,12 @@
 // LayerNorm of a row that a team of threads holds in registers.
 //
-//   forward:   mean = Σ r / C    σ² = Σ (r − mean)² / C + ε, over registers, so in two passes     y = (r − mean) / σ · γ + β
+//   forward:   mean = Σ r / C    σ² = Σ (r − mean)² / C + ε, in two passes     y = (r − mean) / σ · γ + β
 //   backward:  x̂ = (r − mean) / σ    g = d_y ∘ γ    d_r = (g − mean(g) − x̂ · mean(g ∘ x̂)) / σ
 //              d_γ = Σ d_y ∘ x̂    d_β = Σ d_y, over the rows
 //
-// A team is a warp (C ≤ WARP · ROW_PACKS · PACK) or a block where a row is wider; thread i owns packs i, i + THREADS, … of the row.
-// Teams take rows in turn: team n of N has rows n, n + N, …, so sums over rows depend on the true number of rows only.
+// A team is a warp (C ≤ WARP · ROW_PACKS · PACK) or a block where a row is wider; thread i owns packs i, i + THREADS, …
+// of the row. Teams take rows in turn: team n of N has rows n, n + N, …, so sums over rows depend on the true number of
+// rows only.
 #pragma once
 
 #include "geometry.cuh"
@@ -74,7 +75,8 @@ __device__ __forceinline__ RowStatistics row_statistics(const Team& team, const 
     return {mean, 1.0f / sqrtf(team.sum(squares) / width + eps)};
 }
 
-__device__ __forceinline__ Pack normalised(const Pack& r, const RowStatistics& row, const float* gamma, const float* beta) {
+__device__ __forceinline__ Pack normalised(const Pack& r, const RowStatistics& row, const float* gamma,
+                                           const float* beta) {
     const Pack scale = load_pack(gamma), shift = load_pack(beta);
     Pack y;
 #pragma unroll
@@ -85,8 +87,8 @@ __device__ __forceinline__ Pack normalised(const Pack& r, const RowStatistics& r
 // d: d_y on entry, d_r on return; r becomes x̂. Adds to d_gamma and d_beta.
 template <class Team>
 __device__ __forceinline__ void row_backward(const Team& team, Pack (&d)[Team::PACKS], Pack (&d_gamma)[Team::PACKS],
-                                             Pack (&d_beta)[Team::PACKS], Pack (&r)[Team::PACKS], const RowStatistics& row,
-                                             const float* gamma, unsigned width) {
+                                             Pack (&d_beta)[Team::PACKS], Pack (&r)[Team::PACKS],
+                                             const RowStatistics& row, const float* gamma, unsigned width) {
     float sum = 0, along = 0;
     team.each_pack(width, [&](int i, unsigned column) {
         const Pack scale = load_pack(gamma + column);

@@ -1,7 +1,7 @@
 // Numbers in memory and in registers: arithmetic is float32, storage is float32 or bfloat16.
 //
-// A `Pack` is eight neighbouring elements, read and written as one 16-byte access (bf16) or two (f32). Every row of a matrix and
-// every view of an arena starts at a multiple of eight elements, which is what makes that legal.
+// A `Pack` is eight neighbouring elements, read and written as one 16-byte access (bf16) or two (f32). Every row of a
+// matrix and every view of an arena starts at a multiple of eight elements, which is what makes that legal.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -65,4 +65,11 @@ __device__ __forceinline__ unsigned bf16_pair(float low, float high) {
 __device__ __forceinline__ void store_pack(bf16* p, const Pack& pack) {
     *reinterpret_cast<uint4*>(p) = make_uint4(bf16_pair(pack.v[0], pack.v[1]), bf16_pair(pack.v[2], pack.v[3]),
                                               bf16_pair(pack.v[4], pack.v[5]), bf16_pair(pack.v[6], pack.v[7]));
+}
+
+// sum + a · b, from the first element on.
+__device__ __forceinline__ float dot(const Pack& a, const Pack& b, float sum = 0.0f) {
+#pragma unroll
+    for (int i = 0; i < PACK; i++) sum = fmaf(a.v[i], b.v[i], sum);
+    return sum;
 }

@@ -1,4 +1,5 @@
-// Sums and maxima over a warp or a block, in a fixed order: every thread of a warp gets the same bits, every run the same.
+// Sums and maxima over a warp or a block, in a fixed order: every thread of a warp gets the same bits, every run the
+// same.
 #pragma once
 
 #include "geometry.cuh"
@@ -15,7 +16,8 @@ __device__ __forceinline__ float warp_max(float x) {
     return x;
 }
 
-// Sum over a block of THREADS threads, in double, the same in every thread. `partial` is shared, one number a warp.
+// Sum over a block of THREADS threads, in double, the same in every thread. `partial` is shared, one number for each
+// warp.
 template <int THREADS>
 __device__ __forceinline__ double block_sum(double x, double (&partial)[THREADS / WARP]) {
 #pragma unroll

@@ -28,8 +28,8 @@ use super::{
 
 const SITE: Site = Site::Output(1);
 
-fn dropout() -> Dropout {
-    Mask { philox: Philox::new(tiny::SEED), step: STEP, pass: 1, active: true }.at(SITE, 0.3)
+fn dropout(drop_prob: f32) -> Dropout {
+    Mask { philox: Philox::new(tiny::SEED), step: STEP, pass: 1, active: true }.at(SITE, drop_prob)
 }
 
 use tiny::matrix as of_cpu;
@@ -68,7 +68,7 @@ fn forward<E: Element>(f: &mut Fixture<E>) {
     assert_eq!(h, h_alone, "{}: h does not depend on what is kept", f.what);
 }
 
-fn forward_with_masks<E: Element>(f: &mut Fixture<E>) {
+fn forward_with_masks<E: Element>(f: &mut Fixture<E>, drop_prob: f32) {
     let (inputs, outputs, layer) = (f.shape.hidden, f.shape.intermediate, f.layer);
     let masks = Masks { philox: Philox::new(tiny::SEED), step: STEP, pass: 1 };
     for kind in [Rows::Tokens, Rows::Sequences] {
@@ -89,22 +89,22 @@ fn forward_with_masks<E: Element>(f: &mut Fixture<E>) {
         let [mut r, mut branch] = [0; 2].map(|_| poisoned(&f.device, rows, outputs));
         let Fixture { device, batch, weights, .. } = &mut *f;
         let all = on(weights, batch, kind);
-        device.linear_dropout_residual(&mut r, &x, &residual, layer, dropout(), all).unwrap();
-        device.linear_dropout_residual(&mut branch, &x, &zero, layer, dropout(), all).unwrap();
+        device.linear_dropout_residual(&mut r, &x, &residual, layer, dropout(drop_prob), all).unwrap();
+        device.linear_dropout_residual(&mut branch, &x, &zero, layer, dropout(drop_prob), all).unwrap();
         let (found, branch) = (written(&r, rows * outputs), written(&branch, rows * outputs));
         let (mut cpu, cpu_batch) = f.cpu();
         let [mut cpu_r, mut cpu_branch] = [0; 2].map(|_| poisoned_of_cpu(rows, outputs));
         let (cpu_x, all) = (of_cpu(&host, inputs), on_cpu(&f.values, &cpu_batch, kind));
         for (r, residual) in [(&mut cpu_r, &host_residual), (&mut cpu_branch, &vec![0.0; rows * outputs])] {
             let residual = of_cpu(residual, outputs);
-            cpu.linear_dropout_residual(r, &cpu_x, &residual, layer, dropout(), all).unwrap();
+            cpu.linear_dropout_residual(r, &cpu_x, &residual, layer, dropout(drop_prob), all).unwrap();
         }
         let (cpu_r, cpu_branch) = (cpu_r.elements(), cpu_branch.elements());
         let added = |factors| {
             let mut branch = f.product(&host, factors);
             for (i, v) in branch.iter_mut().enumerate() {
                 let (slot, position) = places[i / outputs];
-                *v *= masks.factor(reference::output(1), 0.3, slot, position * outputs + i % outputs);
+                *v *= masks.factor(reference::output(1), drop_prob, slot, position * outputs + i % outputs);
             }
             branch
         };
@@ -298,14 +298,21 @@ fn widths_of_real_models() {
 
 fn on_large_and_medium_tiles<E: Element>() {
     // 9 × 11 large tiles; 15 × 8 medium ones. Forward and d_x have other columns, so each shape is there both ways round.
-    for (rows, inputs, outputs) in [(1103, 40, 1400), (1103, 1400, 40), (925, 72, 520), (925, 520, 72)] {
-        let mut f = Fixture::<E>::new(&ones(rows), inputs, outputs, Activation::GeluErf);
-        if outputs > inputs { forward(&mut f) } else { backward_input(&mut f) }
+    let erf = [(1103, 40, 1400), (1103, 1400, 40), (925, 72, 520), (925, 520, 72)];
+    // Both forms of GELU; its kernels differ in nothing else.
+    let tanh = [(1103, 8, 1400), (1103, 1400, 8), (925, 8, 520), (925, 520, 8)];
+    for (activation, sizes) in [(Activation::GeluErf, erf), (Activation::GeluTanh, tanh)] {
+        for (rows, inputs, outputs) in sizes {
+            let mut f = Fixture::<E>::new(&ones(rows), inputs, outputs, activation);
+            if outputs > inputs { forward(&mut f) } else { backward_input(&mut f) }
+        }
     }
     // The same with masks, which a few long sequences draw.
     let lengths: Vec<usize> = [60; 18].into_iter().chain([23]).collect();
-    forward_with_masks(&mut Fixture::<E>::new(&lengths, 40, 1400, Activation::GeluErf));
-    forward_with_masks(&mut Fixture::<E>::new(&lengths[4..], 72, 520, Activation::GeluErf));
+    forward_with_masks(&mut Fixture::<E>::new(&lengths, 40, 1400, Activation::GeluErf), 0.3);
+    forward_with_masks(&mut Fixture::<E>::new(&lengths[4..], 72, 520, Activation::GeluErf), 0.3);
+    forward_with_masks(&mut Fixture::<E>::new(&lengths, 8, 1400, Activation::GeluErf), 0.0);
+    forward_with_masks(&mut Fixture::<E>::new(&lengths[4..], 8, 520, Activation::GeluErf), 0.0);
     // 5 × 7 large tiles of a weight gradient.
     backward_weight(&mut Fixture::<E>::new(&ones(67), 840, 520, Activation::GeluErf));
 }
@@ -329,9 +336,11 @@ fn split_sums_of_weight_gradients() {
 #[test]
 fn masks_are_those_of_the_cpu_device() {
     for lengths in [vec![1], vec![5, 70, 1, 33], vec![2; 40]] {
-        forward_with_masks(&mut Fixture::<Tf32>::new(&lengths, 72, 136, Activation::GeluErf));
-        forward_with_masks(&mut Fixture::<f32>::new(&lengths, 72, 136, Activation::GeluErf));
-        forward_with_masks(&mut Fixture::<bf16>::new(&lengths, 72, 136, Activation::GeluErf));
+        for drop_prob in [0.3, 0.0] {
+            forward_with_masks(&mut Fixture::<Tf32>::new(&lengths, 72, 136, Activation::GeluErf), drop_prob);
+            forward_with_masks(&mut Fixture::<f32>::new(&lengths, 72, 136, Activation::GeluErf), drop_prob);
+            forward_with_masks(&mut Fixture::<bf16>::new(&lengths, 72, 136, Activation::GeluErf), drop_prob);
+        }
     }
 }
 

@@ -52,8 +52,12 @@ fn a_kernel_that_fails_is_named_with_its_layer_and_step_and_the_last_checkpoint_
     succeed(&mut simulated(&toy, &format!("{options} --out whole")));
     // Attention runs in two of the three layers of a pass (the last has a kernel of its own): the ninth launch is of step 5.
     let cases = [
-        ("attention_forward_f32_d32:9", "attention_forward_f32_d32 (layer 0 forward)", 5),
-        ("attention_backward_query_f32_d32:9", "attention_backward_query_f32_d32 (layer 1 backward)", 5),
+        ("attention_forward_dropout_f32_d32:9", "attention_forward_dropout_f32_d32 (layer 0 forward)", 5),
+        (
+            "attention_backward_query_dropout_f32_d32:9",
+            "attention_backward_query_dropout_f32_d32 (layer 1 backward)",
+            5,
+        ),
         ("distillation_loss:6", "distillation_loss (loss)", 6),
         ("update_f32:3", "update_f32 (optimizer)", 3),
         ("embed_backward_words_f32:4", "embed_backward_words_f32 (embeddings backward)", 4),

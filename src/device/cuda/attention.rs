@@ -14,7 +14,7 @@ use super::{
     element::Element,
     fault::{Place, driver_error},
     kernels::{Kernel, Kernels, PACK, geometry},
-    launch::DropoutArgs,
+    launch::{ByDropout, DropoutArgs},
 };
 use crate::{
     Result,
@@ -25,36 +25,41 @@ use crate::{
     },
 };
 
-/// Forward, query pass and key-value pass.
-type Names = [&'static str; 3];
+/// Names of the forward, the query and the key-value pass.
+type Names = [ByDropout<&'static str>; 3];
 
-/// Head sizes that have kernels: their names in bf16 and in float32.
-const HEAD_SIZES: [(usize, Names, Names); 5] = [
-    (
-        16,
-        ["attention_forward_bf16_d16", "attention_backward_query_bf16_d16", "attention_backward_key_value_bf16_d16"],
-        ["attention_forward_f32_d16", "attention_backward_query_f32_d16", "attention_backward_key_value_f32_d16"],
-    ),
-    (
-        32,
-        ["attention_forward_bf16_d32", "attention_backward_query_bf16_d32", "attention_backward_key_value_bf16_d32"],
-        ["attention_forward_f32_d32", "attention_backward_query_f32_d32", "attention_backward_key_value_f32_d32"],
-    ),
-    (
-        64,
-        ["attention_forward_bf16_d64", "attention_backward_query_bf16_d64", "attention_backward_key_value_bf16_d64"],
-        ["attention_forward_f32_d64", "attention_backward_query_f32_d64", "attention_backward_key_value_f32_d64"],
-    ),
-    (
-        96,
-        ["attention_forward_bf16_d96", "attention_backward_query_bf16_d96", "attention_backward_key_value_bf16_d96"],
-        ["attention_forward_f32_d96", "attention_backward_query_f32_d96", "attention_backward_key_value_f32_d96"],
-    ),
-    (
-        128,
-        ["attention_forward_bf16_d128", "attention_backward_query_bf16_d128", "attention_backward_key_value_bf16_d128"],
-        ["attention_forward_f32_d128", "attention_backward_query_f32_d128", "attention_backward_key_value_f32_d128"],
-    ),
+/// The kernels of a head size, in bf16 and in float32.
+struct HeadSize {
+    columns: usize,
+    bf16: Names,
+    f32: Names,
+}
+
+/// Both forms of a kernel: `_dropout` stands before the precision.
+macro_rules! by_dropout {
+    ($pass:literal, $form:literal) => {
+        ByDropout { drops: concat!($pass, "_dropout", $form), keeps: concat!($pass, $form) }
+    };
+}
+
+/// [`Names`] that end in the precision and the head size.
+macro_rules! passes {
+    ($form:literal) => {
+        [
+            by_dropout!("attention_forward", $form),
+            by_dropout!("attention_backward_query", $form),
+            by_dropout!("attention_backward_key_value", $form),
+        ]
+    };
+}
+
+/// Head sizes that have kernels.
+const HEAD_SIZES: [HeadSize; 5] = [
+    HeadSize { columns: 16, bf16: passes!("_bf16_d16"), f32: passes!("_f32_d16") },
+    HeadSize { columns: 32, bf16: passes!("_bf16_d32"), f32: passes!("_f32_d32") },
+    HeadSize { columns: 64, bf16: passes!("_bf16_d64"), f32: passes!("_f32_d64") },
+    HeadSize { columns: 96, bf16: passes!("_bf16_d96"), f32: passes!("_f32_d96") },
+    HeadSize { columns: 128, bf16: passes!("_bf16_d128"), f32: passes!("_f32_d128") },
 ];
 
 /// Where the sequences of a batch lie. Mirrors `Sequences` in kernels/attention.cuh.
@@ -101,13 +106,13 @@ impl Tiled {
     fn new<E: Element>(
         kernels: &Kernels,
         device: &Place,
-        (bf16, f32): (&'static str, &'static str),
+        name: &'static str,
         size: usize,
         tiles: [u32; 2],
     ) -> Result<Self> {
         let (rows, pad) = (geometry::ATTENTION_ROWS_F32, geometry::ATTENTION_PAD_F32);
         let floats = rows * (tiles[0] * (size as u32 + pad) + tiles[1] * (rows + pad));
-        let kernel = kernels.of::<E>(bf16, f32)?;
+        let kernel = kernels.get(name)?;
         let shared_bytes = E::choose(0, floats * size_of::<f32>() as u32);
         let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         let allowed = kernel.function.set_attribute(attribute, shared_bytes as i32);
@@ -118,11 +123,11 @@ impl Tiled {
 
 /// Kernels, and what passes between them.
 pub struct Attention<E: Element> {
-    forward: Tiled,
-    backward_query: Tiled,
-    backward_key_value: Tiled,
-    first_forward: Kernel,
-    first_backward: Kernel,
+    forward: ByDropout<Tiled>,
+    backward_query: ByDropout<Tiled>,
+    backward_key_value: ByDropout<Tiled>,
+    first_forward: ByDropout<Kernel>,
+    first_backward: ByDropout<Kernel>,
     /// Threads that share a head's row in the first-token kernels.
     lanes: u32,
     /// From the query pass to the key-value pass.
@@ -136,21 +141,31 @@ impl<E: Element> Attention<E> {
     pub fn new(setup: &Setup, statistics: CudaSlice<RowStatistics>) -> Result<Self> {
         let &Setup { kernels, device, shape, .. } = setup;
         let d = shape.head_size;
-        let Some(&(size, bf16, f32)) = HEAD_SIZES.iter().find(|(size, ..)| d <= *size) else {
+        let Some(&HeadSize { columns, bf16, f32 }) = HEAD_SIZES.iter().find(|size| d <= size.columns) else {
             let message = format!(
                 "attention heads of {d} columns are larger than the kernels know ({}): run on the processor with \
                  --device cpu",
-                HEAD_SIZES[HEAD_SIZES.len() - 1].0
+                HEAD_SIZES[HEAD_SIZES.len() - 1].columns
             );
             return Err(device.error(message));
         };
-        let tiled = |i: usize, tiles| Tiled::new::<E>(kernels, device, (bf16[i], f32[i]), size, tiles);
+        let [forward, query, key_value] = E::choose(bf16, f32);
+        let tiled = |names: ByDropout<&'static str>, tiles| {
+            names.try_map(|name| Tiled::new::<E>(kernels, device, name, columns, tiles))
+        };
+        let first = |bf16: ByDropout<&'static str>, f32| E::choose(bf16, f32).try_map(|name| kernels.get(name));
         Ok(Self {
-            forward: tiled(0, [3, 1])?,
-            backward_query: tiled(1, [4, 1])?,
-            backward_key_value: tiled(2, [4, 2])?,
-            first_forward: kernels.of::<E>("attention_first_forward_bf16", "attention_first_forward_f32")?,
-            first_backward: kernels.of::<E>("attention_first_backward_bf16", "attention_first_backward_f32")?,
+            forward: tiled(forward, [3, 1])?,
+            backward_query: tiled(query, [4, 1])?,
+            backward_key_value: tiled(key_value, [4, 2])?,
+            first_forward: first(
+                by_dropout!("attention_first_forward", "_bf16"),
+                by_dropout!("attention_first_forward", "_f32"),
+            )?,
+            first_backward: first(
+                by_dropout!("attention_first_backward", "_bf16"),
+                by_dropout!("attention_first_backward", "_f32"),
+            )?,
             lanes: d.div_ceil(PACK).next_power_of_two() as u32,
             statistics,
             element: PhantomData,
@@ -181,6 +196,7 @@ impl<E: Element> AttentionOps for CudaDevice<E> {
     ) -> Result<()> {
         let Self { launcher, shape, attention: Attention { forward, .. }, .. } = self;
         check(shape, batch, lse, &[("ctx", ctx)], &[("qkv", qkv)]);
+        let forward = forward.choose(dropout);
         let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
         let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
         let (grid, threads) = (grid::<E>(shape, batch), geometry::ATTENTION_THREADS);
@@ -206,6 +222,7 @@ impl<E: Element> AttentionOps for CudaDevice<E> {
         let Attended { qkv, ctx, lse } = kept;
         check(shape, batch, lse, &[("d_ctx", d_ctx), ("ctx", ctx)], &[("d_qkv", d_qkv), ("qkv", qkv)]);
         Check("attention").vector("the statistics", statistics, shape.heads * batch.limits().tokens);
+        let (backward_query, backward_key_value) = (backward_query.choose(dropout), backward_key_value.choose(dropout));
         let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
         let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
         let (grid, threads) = (grid::<E>(shape, batch), geometry::ATTENTION_THREADS);
@@ -235,6 +252,7 @@ impl<E: Element> AttentionOps for CudaDevice<E> {
     ) -> Result<()> {
         let Self { launcher, shape, attention: Attention { first_forward, lanes, .. }, .. } = self;
         check_first(shape, batch, lse, &[("ctx", ctx), ("q", q)], &[("kv", kv)]);
+        let first_forward = first_forward.choose(dropout);
         let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
         let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
         // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.
@@ -259,6 +277,7 @@ impl<E: Element> AttentionOps for CudaDevice<E> {
         let AttendedFirst { q, kv, ctx, lse } = kept;
         let of_sequences = [("d_q", &*d_q), ("d_ctx", d_ctx), ("q", q), ("ctx", ctx)];
         check_first(shape, batch, lse, &of_sequences, &[("d_kv", d_kv), ("kv", kv)]);
+        let first_backward = first_backward.choose(dropout);
         let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
         let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
         // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.

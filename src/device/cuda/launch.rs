@@ -78,6 +78,23 @@ impl Launcher {
     }
 }
 
+/// A kernel's two forms, for passes that drop something and for those that keep all.
+#[derive(Clone, Copy, Debug)]
+pub struct ByDropout<T> {
+    pub drops: T,
+    pub keeps: T,
+}
+
+impl<T> ByDropout<T> {
+    pub fn choose(&self, dropout: Dropout) -> &T {
+        if dropout.threshold == 0 { &self.keeps } else { &self.drops }
+    }
+
+    pub fn try_map<U, E>(self, f: impl Fn(T) -> Result<U, E>) -> Result<ByDropout<U>, E> {
+        Ok(ByDropout { drops: f(self.drops)?, keeps: f(self.keeps)? })
+    }
+}
+
 /// A dropout site as kernels take it; the step is in the batch's header. Mirrors `Dropout` in kernels/dropout.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

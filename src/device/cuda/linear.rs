@@ -8,7 +8,7 @@ use super::{
     CudaDevice, CudaGradients, Setup,
     element::Element,
     kernels::geometry::GEMM_THREADS,
-    launch::{DropoutArgs, RowsArgs},
+    launch::{ByDropout, DropoutArgs, RowsArgs},
     linear_tiles::{Choice, Parts, Tiled, names},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 pub struct Linears<E: Element> {
     linear: Tiled,
     gelu: Tiled,
-    dropout_residual: Tiled,
+    residual: ByDropout<Tiled>,
     pooler: Tiled,
     project_first: Tiled,
     backward_input: Tiled,
@@ -39,14 +39,28 @@ impl<E: Element> Linears<E> {
     pub fn new(setup: &Setup, parts: CudaSlice<f32>, arrivals: CudaSlice<u32>) -> Result<Self> {
         let tiled = |names| Tiled::new::<E>(setup, names);
         let for_sequences = |names| Tiled::for_sequences::<E>(setup, names);
+        let residual = ByDropout {
+            drops: names!("linear_dropout_residual_forward", "large", "medium", "small"),
+            keeps: names!("linear_residual_forward", "large", "medium", "small"),
+        };
+        let (gelu, backward_input_gelu) = match setup.shape.activation {
+            Activation::GeluErf => (
+                names!("linear_gelu_forward", "large", "medium", "small"),
+                names!("linear_backward_input_gelu", "large", "medium", "small"),
+            ),
+            Activation::GeluTanh => (
+                names!("linear_gelu_tanh_forward", "large", "medium", "small"),
+                names!("linear_backward_input_gelu_tanh", "large", "medium", "small"),
+            ),
+        };
         Ok(Self {
             linear: tiled(names!("linear_forward", "large", "medium", "small"))?,
-            gelu: tiled(names!("linear_gelu_forward", "large", "medium", "small"))?,
-            dropout_residual: tiled(names!("linear_dropout_residual_forward", "large", "medium", "small"))?,
+            gelu: tiled(gelu)?,
+            residual: residual.try_map(tiled)?,
             pooler: for_sequences(names!("pooler_forward"))?,
             project_first: tiled(names!("project_first_forward", "large", "medium", "small"))?,
             backward_input: tiled(names!("linear_backward_input", "large", "medium", "small"))?,
-            backward_input_gelu: tiled(names!("linear_backward_input_gelu", "large", "medium", "small"))?,
+            backward_input_gelu: tiled(backward_input_gelu)?,
             project_first_backward_input: for_sequences(names!("project_first_backward_input"))?,
             backward_weight: Tiled::for_weights::<E>(setup, names!("linear_backward_weight", "large", "medium"))?,
             parts: Parts::new(parts, arrivals, setup.capacity),
@@ -67,11 +81,6 @@ fn address<E: Element>(stream: &Arc<CudaStream>, matrix: Option<&Matrix<CudaDevi
 
 fn gradient_address(stream: &Arc<CudaStream>, gradients: &mut CudaGradients, view: View) -> u64 {
     gradients.view(view).device_ptr_mut(stream).0
-}
-
-/// Kernels know the two GELUs as a flag.
-fn is_tanh(activation: Activation) -> i32 {
-    i32::from(activation == Activation::GeluTanh)
 }
 
 impl<E: Element> LinearOps for CudaDevice<E> {
@@ -105,13 +114,13 @@ impl<E: Element> LinearOps for CudaDevice<E> {
         let u = address(&self.launcher.stream, u.as_deref());
         let Choice { kernel, grid, shared_bytes, .. } =
             self.linear.gelu.choose(on.batch.bucket_rows(on.rows), outputs as usize);
-        let (rows, is_tanh) = (RowsArgs::new(on.rows, on.batch), is_tanh(self.shape.activation));
+        let rows = RowsArgs::new(on.rows, on.batch);
         // SAFETY: as in `linear`; u is nothing or [rows, outputs] too, and the caller's borrow of it lasts until the launch is
         // queued.
         unsafe {
             self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
                 args.arg(&mut h.elements).arg(&u).arg(&x.elements).arg(&weight).arg(&bias);
-                args.arg(&inputs).arg(&outputs).arg(&rows).arg(&is_tanh);
+                args.arg(&inputs).arg(&outputs).arg(&rows);
             })
         }
     }
@@ -130,7 +139,7 @@ impl<E: Element> LinearOps for CudaDevice<E> {
         let (inputs, outputs) = sizes(layer);
         let (weight, bias) = (on.weights.matrix(layer.weight), on.weights.vector(layer.bias));
         let Choice { kernel, grid, shared_bytes, .. } =
-            self.linear.dropout_residual.choose(on.batch.bucket_rows(on.rows), outputs as usize);
+            self.linear.residual.choose(dropout).choose(on.batch.bucket_rows(on.rows), outputs as usize);
         let (rows, header) = (RowsArgs::new(on.rows, on.batch), on.batch.header());
         let dropout = DropoutArgs::new(dropout, on.batch);
         // SAFETY: as in `linear`; residual is [rows, outputs] too.
@@ -183,12 +192,12 @@ impl<E: Element> LinearOps for CudaDevice<E> {
         let h = address(&self.launcher.stream, h.as_deref());
         let Choice { kernel, grid, shared_bytes, .. } =
             self.linear.backward_input_gelu.choose(on.batch.bucket_rows(on.rows), inputs as usize);
-        let (rows, is_tanh) = (RowsArgs::new(on.rows, on.batch), is_tanh(self.shape.activation));
+        let rows = RowsArgs::new(on.rows, on.batch);
         // SAFETY: as in `linear_backward_input`; u is like d_u, h too or nothing, and its borrow lasts until the launch is queued.
         unsafe {
             self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
                 args.arg(&mut d_u.elements).arg(&h).arg(&d_y.elements).arg(&u.elements).arg(&weight);
-                args.arg(&inputs).arg(&outputs).arg(&rows).arg(&is_tanh);
+                args.arg(&inputs).arg(&outputs).arg(&rows);
             })
         }
     }
