@@ -92,6 +92,20 @@ impl<'b> Entry<'b> {
     }
 }
 
+/// Whether a driver finds machine code for `capability` (as `90`) in these bytes, if they are a fat binary.
+pub fn has_machine_code(bytes: &[u8], capability: u32) -> bool {
+    let Some(mut at) = number(bytes, 6).map(u16::from_le_bytes).map(usize::from).filter(|_| is_fatbin(bytes)) else {
+        return false;
+    };
+    while let Some((entry, next)) = Entry::read(bytes, at).filter(|_| at < bytes.len()) {
+        if entry.is_some_and(|e| e.kind == KIND_MACHINE_CODE && e.runs_on(capability)) {
+            return true;
+        }
+        at = next;
+    }
+    false
+}
+
 /// The PTX of the newest architecture that runs on `capability` (as `90`) and that the driver takes, or why there is none.
 pub fn ptx(bytes: &[u8], capability: u32, newest: Option<Version>) -> Result<String, (Code, String)> {
     let no_binary = |log: String| (Code::CUDA_ERROR_NO_BINARY_FOR_GPU, log);

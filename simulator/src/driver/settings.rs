@@ -10,6 +10,8 @@
 //! | `CUDASIM_TIMEOUT_MS` | watchdog of one launch, 120,000 by default |
 //! | `CUDASIM_THREADS` | worker threads, all cores by default |
 //! | `CUDASIM_FAULT` | `KERNEL[:N]`: the N-th launch of this kernel (the first by default) ends in an illegal address |
+//! | `CUDASIM_LAZY` | `1`: a kernel is loaded when it is first launched or asked about; in a capture that is refused, as before CUDA 12.3 |
+//! | `CUDASIM_MACHINE_CODE` | `unreadable`: a fat binary with machine code for the device is refused, as by a driver older than its compiler |
 //! | `CUDASIM_DRIVER_VERSION` | the driver to be, such as `12040`: PTX newer than CUDA 12.4's is refused. By default the newest, and any PTX |
 
 use std::path::PathBuf;
@@ -28,6 +30,10 @@ pub struct Settings {
     pub timeout_ms: u64,
     pub threads: usize,
     pub fault: Option<Demand>,
+    /// Kernels are loaded at their first use.
+    pub lazy: bool,
+    /// Machine code for the device, where a fat binary has it, cannot be read.
+    pub unreadable: bool,
     /// The driver's version, where one was chosen.
     pub driver_version: Option<u32>,
 }
@@ -45,6 +51,8 @@ impl Default for Settings {
             timeout_ms: DEFAULT_TIMEOUT_MS,
             threads,
             fault: None,
+            lazy: false,
+            unreadable: false,
             driver_version: None,
         }
     }
@@ -90,6 +98,12 @@ impl Settings {
             settings.fault =
                 Some(demand.ok_or(format!("CUDASIM_FAULT={text} is not KERNEL or KERNEL:N with N from 1"))?);
         }
+        settings.lazy = variable("CUDASIM_LAZY").is_some_and(|text| text == "1");
+        settings.unreadable = match variable("CUDASIM_MACHINE_CODE") {
+            None => false,
+            Some(text) if text == "unreadable" => true,
+            Some(text) => return Err(format!("CUDASIM_MACHINE_CODE={text} is not unreadable")),
+        };
         if let Some(text) = variable("CUDASIM_DRIVER_VERSION") {
             let driver = version::parse(&text);
             settings.driver_version =
@@ -115,6 +129,7 @@ mod tests {
         assert!(read("CUDASIM_FAULT", "fill:0").is_err_and(|e| e.contains("CUDASIM_FAULT=fill:0")));
         assert_eq!(read("CUDASIM_DRIVER_VERSION", "12040").map(|s| s.driver_version), Ok(Some(12040)));
         assert!(read("CUDASIM_DRIVER_VERSION", "12.4").is_err_and(|e| e.contains("CUDASIM_DRIVER_VERSION=12.4")));
+        assert!(read("CUDASIM_MACHINE_CODE", "none").is_err_and(|e| e.contains("CUDASIM_MACHINE_CODE=none")));
         assert_eq!(read("CUDASIM_MEMORY_MIB", "3").map(|s| s.profile.memory_bytes), Ok(3 << 20));
         assert!(read("CUDASIM_CHECK", "mem,rice").is_err_and(|e| e.contains("rice")));
         assert!(read("CUDASIM_SEED", "x").is_err());

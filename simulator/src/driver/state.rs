@@ -43,6 +43,8 @@ pub struct Function {
     /// The opt-in to more than 48 KB of dynamic shared memory.
     pub max_dynamic_shared: u32,
     pub carveout: i32,
+    /// Whether it has been used, where kernels are loaded lazily.
+    pub loaded: bool,
 }
 
 pub struct Driver {

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uint, c_void};
 
 use super::{api, get, put, put_optional};
 use crate::driver::result::{Code, Outcome};
-use crate::driver::state::{Driver, Function};
+use crate::driver::state::{Driver, Function, stream_key};
 use crate::driver::work::{HostFunction, Kernel, Work};
 use crate::profile::Profile;
 
@@ -63,6 +63,18 @@ fn blocks_per_sm(p: &Profile, function: &Function, threads: u32, dynamic_shared:
 }
 
 impl Driver {
+    /// Loads a kernel where that is put off to its first launch. A capture cannot wait for it.
+    fn load_at_first_launch(&mut self, function: u64, stream: u64) -> Outcome {
+        let captured = self.settings.lazy && self.stream(stream_key(stream))?.capture.is_some();
+        let function = self.function(function)?;
+        if captured && !function.loaded {
+            eprintln!("cudasim: the first launch of {} is in a capture (CUDASIM_LAZY)", function.program.name);
+            return self.refuse_in_capture().and(Err(Code::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED));
+        }
+        function.loaded = true;
+        Ok(())
+    }
+
     pub(super) fn kernel(
         &mut self,
         function: u64,
@@ -162,6 +174,7 @@ type HostFn = Option<extern "C" fn(*mut c_void)>;
 api! {
     call fn cuLaunchKernel(function: u64, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared: c_uint, stream: u64, params: *const *const c_void, extra: *const *const c_void) |s| {
         let driver = s.driver()?;
+        driver.load_at_first_launch(function, stream)?;
         let kernel = driver.kernel(function, [gx, gy, gz], [bx, by, bz], shared, (params, extra), false)?;
         driver.enqueue(stream, Work::Kernel(kernel), None).map(|_| ())
     }
@@ -169,11 +182,13 @@ api! {
         let config = get(config)?;
         let driver = s.driver()?;
         let cooperative = config.is_cooperative()?;
+        driver.load_at_first_launch(function, config.stream)?;
         let kernel = driver.kernel(function, config.grid, config.block, config.shared_bytes, (params, extra), cooperative)?;
         driver.enqueue(config.stream, Work::Kernel(kernel), None).map(|_| ())
     }
     call fn cuLaunchCooperativeKernel(function: u64, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared: c_uint, stream: u64, params: *const *const c_void) |s| {
         let driver = s.driver()?;
+        driver.load_at_first_launch(function, stream)?;
         let kernel = driver.kernel(function, [gx, gy, gz], [bx, by, bz], shared, (params, std::ptr::null()), true)?;
         driver.enqueue(stream, Work::Kernel(kernel), None).map(|_| ())
     }

@@ -37,6 +37,10 @@ impl Driver {
     /// Loads an image; the log of a refusal goes to stderr and to the caller.
     pub fn load_image(&mut self, bytes: &[u8]) -> Result<u64, (Code, String)> {
         let (major, minor) = self.settings.profile.capability;
+        if self.settings.unreadable && fatbin::has_machine_code(bytes, 10 * major + minor) {
+            let log = "CUDASIM_MACHINE_CODE=unreadable, and the fat binary has some for this device".to_owned();
+            return Err((Code::CUDA_ERROR_INVALID_IMAGE, log));
+        }
         match Image::load(bytes, &self.memory, 10 * major + minor, self.settings.newest_ptx()) {
             Ok(image) => {
                 let handle = self.handle();
@@ -57,7 +61,8 @@ impl Driver {
         let handle = self.handle();
         let c_name = CString::new(name).map_err(|_| Code::CUDA_ERROR_INVALID_VALUE)?;
         let max_dynamic_shared = Profile::DEFAULT_SHARED;
-        let function = Function { program, module, name: c_name, version, max_dynamic_shared, carveout: -1 };
+        let function =
+            Function { program, module, name: c_name, version, max_dynamic_shared, carveout: -1, loaded: false };
         self.functions.insert(handle, function);
         Ok(handle)
     }
@@ -180,7 +185,9 @@ api! {
         Ok(())
     }
     call fn cuFuncGetAttribute(value: *mut c_int, which: c_int, function: u64) |s| {
-        put(value, attribute(s.driver()?.function(function)?, which)?)
+        let function = s.driver()?.function(function)?;
+        function.loaded = true;
+        put(value, attribute(function, which)?)
     }
     call fn cuFuncSetAttribute(function: u64, which: c_int, value: c_int) |s| {
         let driver = s.driver()?;
