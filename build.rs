@@ -1,10 +1,10 @@
 //! Compiles kernels/*.cu with nvcc and embeds what comes out.
 //!
 //! Each file becomes one fat binary: machine code for the architectures of `BERTSD_CUDA_ARCH` (default: all of `SASS`) and PTX
-//! for compute_80, which newer GPUs and the simulator take. ptxas's report is read back: a kernel that spills registers or
-//! needs a stack frame fails the build unless `ALLOWED_SPILLS` names it with a reason. Written to OUT_DIR: `kernels.rs`, the
-//! images and the names of their kernels, and `geometry.rs`, the constants of kernels/geometry.cuh. Without nvcc the list is
-//! empty and the program runs on the processor only.
+//! for compute_80 in the version of the oldest driver, which newer GPUs and the simulator take. ptxas's report is read back: a
+//! kernel that spills registers or needs a stack frame fails the build unless `ALLOWED_SPILLS` names it with a reason. Written
+//! to OUT_DIR: `kernels.rs`, the images and the names of their kernels, and `geometry.rs`, the constants of
+//! kernels/geometry.cuh. Without nvcc the list is empty and the program runs on the processor only.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -16,12 +16,17 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
+    time::SystemTime,
 };
 
 /// Architectures that get machine code.
 const SASS: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 /// The virtual architecture of the PTX: the baseline of every kernel.
 const PTX: &str = "80";
+/// Its version: that of CUDA 12.0, whose driver is the oldest that the program's binding to the driver knows. nvcc writes the
+/// newest, which only a driver as new as nvcc would take. Machine code for compute_80 is made from it, so that ptxas refuses
+/// what is not in this version.
+const PTX_VERSION: &str = "8.0";
 /// Kernels that may spill, and why.
 const ALLOWED_SPILLS: [(&str, &str); 2] = [
     ("attention_backward_key_value_bf16_d128", "all 255 registers hold sums: four more go to local memory on sm_100"),
@@ -35,6 +40,7 @@ fn main() {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     let root = PathBuf::from(required("CARGO_MANIFEST_DIR"));
+    rerun_in_another_checkout(&root);
     let out = PathBuf::from(required("OUT_DIR"));
     fs::write(out.join("geometry.rs"), geometry(&root.join("kernels/geometry.cuh"))).expect("OUT_DIR can be written");
     let images = match find_nvcc(&root) {
@@ -51,6 +57,24 @@ fn main() {
 
 fn required(name: &str) -> OsString {
     env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"))
+}
+
+/// Cargo takes two checkouts that share a target directory for one package, and what is older than the last build for built:
+/// the second would get the kernels of the first. A file of a name that only this checkout has, in its own target directory,
+/// is missing in any other, where cargo then runs this program again.
+fn rerun_in_another_checkout(root: &Path) {
+    let mut hash = DefaultHasher::new();
+    root.hash(&mut hash);
+    let name = format!("target/kernels-of-{:016x}", hash.finish());
+    let mark = |path: &Path| {
+        fs::create_dir_all(root.join("target"))?;
+        // Older than any build, so that it never looks changed.
+        fs::File::create(path)?.set_modified(SystemTime::UNIX_EPOCH)
+    };
+    // In a directory that cannot be written there is one checkout at most.
+    if mark(&root.join(&name)).is_ok() {
+        println!("cargo::rerun-if-changed={name}");
+    }
 }
 
 /// `constexpr int NAME = NUMBER;` as `pub const NAME: u32 = NUMBER;`.
@@ -131,23 +155,62 @@ fn compile(nvcc: &Path, source: &Path, out: &Path, mut hash: DefaultHasher) -> I
         return Image { kernels: entries(&ptx), stem, path: fatbin };
     }
     let _ = fs::remove_file(&stamp);
-    let shared = ["-O3", "-std=c++17", "-lineinfo", "--compress-mode=none"];
-    let mut command = Command::new(nvcc);
-    command.args(shared).args(["-fatbin", "-Xptxas", "-v"]).arg("-o").arg(&fatbin).arg(source);
-    for arch in architectures() {
-        command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
+    let tool = |name: &str| Command::new(nvcc.with_file_name(name));
+    let to_ptx = |arch: &str, ptx: &Path| {
+        let mut command = Command::new(nvcc);
+        command.args(["-O3", "-std=c++17", "-lineinfo", "-ptx", &format!("-arch=compute_{arch}"), "-o"]);
+        run(command.arg(ptx).arg(source), source);
+    };
+    let assemble = |arch: &str, ptx: &Path, code: &Path| {
+        let mut command = tool("ptxas");
+        command.args(["-m64", "--generate-line-info", "-v", &format!("-arch=sm_{arch}"), "-o"]).arg(code).arg(ptx);
+        check_spills(&run(&mut command, source), source);
+    };
+    to_ptx(PTX, &ptx);
+    let text = fs::read_to_string(&ptx).expect("nvcc has written it");
+    fs::write(&ptx, in_version(&text, PTX_VERSION)).expect("OUT_DIR can be written");
+    let wanted = architectures();
+    let mut link = tool("fatbinary");
+    link.args(["-64", "--cmdline=--generate-line-info", "--compress-mode=none", &image("create", &fatbin)]);
+    link.arg(image(&format!("image3=kind=ptx,sm={PTX},file"), &ptx));
+    for arch in &wanted {
+        let (own_ptx, code) = (out.join(format!("{stem}.{arch}.ptx")), out.join(format!("{stem}.{arch}.cubin")));
+        if arch != PTX {
+            to_ptx(arch, &own_ptx);
+        }
+        assemble(arch, if arch == PTX { &ptx } else { &own_ptx }, &code);
+        link.arg(image(&format!("image3=kind=elf,sm={arch},file"), &code));
     }
-    command.arg(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
-    let report = run(command, source);
-    check_spills(&report, source);
-    let mut command = Command::new(nvcc);
-    command.args(&shared[..3]).args(["-ptx", &format!("-arch=compute_{PTX}")]).arg("-o").arg(&ptx).arg(source);
-    run(command, source);
+    if !wanted.iter().any(|arch| arch == PTX) {
+        // For its check of the PTX alone.
+        assemble(PTX, &ptx, &out.join(format!("{stem}.cubin")));
+    }
+    run(&mut link, source);
     fs::write(&stamp, key).expect("OUT_DIR can be written");
     Image { kernels: entries(&ptx), stem, path: fatbin }
 }
 
-fn run(mut command: Command, source: &Path) -> String {
+fn image(option: &str, path: &Path) -> String {
+    format!("--{option}={}", path.display())
+}
+
+/// A PTX text in this version, if it is in a newer one: what is newer in it are hints, which go.
+fn in_version(text: &str, version: &str) -> String {
+    let number = |version: &str| -> (u32, u32) {
+        let (major, minor) = version.split_once('.').expect("MAJOR.MINOR");
+        (major.parse().expect("a number"), minor.parse().expect("a number"))
+    };
+    let is_version = |line: &str| line.starts_with(".version ");
+    let stated = text.lines().find(|line| is_version(line)).expect("PTX says its version");
+    if number(stated[".version ".len()..].trim()) <= number(version) {
+        return text.to_owned();
+    }
+    let stays = |line: &&str| !line.trim_start().starts_with(".pragma \"used_bytes_mask");
+    let lines = text.lines().filter(stays);
+    lines.map(|line| if is_version(line) { format!(".version {version}\n") } else { format!("{line}\n") }).collect()
+}
+
+fn run(command: &mut Command, source: &Path) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
     let report = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "nvcc cannot compile {}:\n{report}", source.display());
@@ -180,11 +243,14 @@ fn entries(ptx: &Path) -> Vec<String> {
 fn table(images: &[Image]) -> String {
     let mut rust = String::from("pub static IMAGES: &[Image] = &[\n");
     for Image { stem, path, kernels } in images {
-        let path = path.display();
+        let bytes = fs::read(path).expect("it was written");
+        // The first image in it, without comments; its text ends in NUL.
+        let start = bytes.windows(9).position(|window| window == b".version ").expect("PTX is stored as text");
+        let end = start + bytes[start..].iter().position(|&byte| byte == 0).expect("the text ends");
+        let (path, ptx) = (path.display().to_string(), start..end);
         writeln!(
             rust,
-            "    Image {{ file: {stem:?}, bytes: include_bytes!({:?}), kernels: &{kernels:?} }},",
-            path.to_string()
+            "    Image {{ file: {stem:?}, bytes: include_bytes!({path:?}), ptx: {ptx:?}, kernels: &{kernels:?} }},"
         )
         .expect("a string takes everything");
     }

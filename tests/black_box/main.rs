@@ -12,6 +12,7 @@ mod skips;
 mod tiny;
 
 mod bits;
+mod build_script;
 mod examples;
 mod metrics;
 mod readme;

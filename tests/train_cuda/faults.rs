@@ -41,8 +41,27 @@ fn an_older_driver_runs_the_machine_code_or_is_named() {
         return;
     }
     // A build for other architectures only (BERTSD_CUDA_ARCH).
-    let parts = ["cannot load the kernels", "the driver is older than the compiler of this build", "update the driver"];
+    let parts = ["cannot load the kernels", "the driver is older than CUDA 12.0", "update the driver"];
     refuse(&mut command, 1, &parts);
+}
+
+#[test]
+fn a_driver_that_cannot_read_the_machine_code_compiles_the_kernels() {
+    let toy = Toy::new();
+    let mut command = simulated(&toy, "--out run --max-steps 1");
+    let output = succeed(command.env("CUDASIM_PROFILE", "a100").env("CUDASIM_MACHINE_CODE", "unreadable"));
+    assert!(stderr(&output).contains("NVIDIA A100"), "{}", stderr(&output));
+}
+
+#[test]
+fn no_kernel_is_loaded_while_a_pass_is_recorded() {
+    let toy = Toy::new();
+    for method in ["sda --teacher window:2", "sdv --teacher window:2", "se"] {
+        let mut command =
+            simulated(&toy, &format!("--out run --overwrite --max-steps 2 --dev dev.csv --method {method}"));
+        let output = succeed(command.env("CUDASIM_LAZY", "1"));
+        assert!(!stderr(&output).contains("CUDASIM_LAZY"), "{}", stderr(&output));
+    }
 }
 
 #[test]

@@ -70,8 +70,8 @@ fn explain(code: CUresult) -> String {
             "this build has no code for this GPU: it needs compute capability 8.0 (Ampere) or newer"
         }
         CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
-            "the driver is older than the compiler of this build, and the build has no machine code for this GPU: update \
-             the driver, or build with BERTSD_CUDA_ARCH set to this GPU's architecture"
+            "the driver is older than CUDA 12.0, the oldest that the kernels can be compiled by, and takes no machine code \
+             of this build: update the driver"
         }
         CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => {
             "the driver's parts do not belong together: reinstall it, and restart"
@@ -99,7 +99,7 @@ mod tests {
     fn each_error_says_what_to_do() {
         let message = |code| driver_error(&Place::new(3), "load the kernels")(DriverError(code)).to_string();
         let cases = [
-            (CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "the driver is older than the compiler of this build"),
+            (CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "the driver is older than CUDA 12.0"),
             (CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU, "it needs compute capability 8.0"),
             (CUresult::CUDA_ERROR_OUT_OF_MEMORY, "--batch-size"),
             (CUresult::CUDA_ERROR_NO_DEVICE, "--device cpu"),

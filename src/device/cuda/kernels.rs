@@ -3,14 +3,17 @@
 use std::{collections::HashMap, sync::Arc};
 
 use cudarc::{
-    driver::{CudaContext, CudaFunction, CudaModule, sys::CUfunction_attribute},
+    driver::{
+        CudaContext, CudaFunction, CudaModule, DriverError,
+        sys::{CUfunction_attribute, CUresult},
+    },
     nvrtc::Ptx,
 };
 
 use super::{
     element::Element,
     fault::{Place, driver_error},
-    images::{IMAGES, kernel_names},
+    images::{IMAGES, Image},
 };
 use crate::{Result, device::Dropout};
 
@@ -28,9 +31,20 @@ const _: () = assert!(PACK == Dropout::GROUP, "a thread has the dropout bits of 
 #[derive(Clone, Debug)]
 pub struct Kernel {
     pub name: &'static str,
-    /// Its place among [`kernel_names`].
+    /// Its place among [`kernel_names`](super::images::kernel_names).
     pub number: u16,
     pub function: CudaFunction,
+}
+
+/// Loads the machine code for the device, or else compiles the PTX. The driver does so by itself where there is no machine code
+/// for the device; one that is older than the compiler's own may find it and not be able to read it.
+fn load_image(context: &Arc<CudaContext>, image: &Image) -> Result<Arc<CudaModule>, DriverError> {
+    context.load_module(Ptx::from_binary(image.bytes.to_vec())).or_else(|error| match error {
+        DriverError(CUresult::CUDA_ERROR_INVALID_IMAGE | CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU) => {
+            context.load_module(Ptx::from_src(image.ptx()))
+        }
+        error => Err(error),
+    })
 }
 
 /// All images, loaded.
@@ -50,9 +64,7 @@ impl Kernels {
         }
         let mut modules = HashMap::new();
         for image in IMAGES {
-            let module = context
-                .load_module(Ptx::from_binary(image.bytes.to_vec()))
-                .map_err(driver_error(device, "load the kernels"))?;
+            let module = load_image(context, image).map_err(driver_error(device, "load the kernels"))?;
             for &name in image.kernels {
                 modules.insert(name, (modules.len() as u16, Arc::clone(&module)));
             }
