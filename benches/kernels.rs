@@ -4,6 +4,8 @@
 //! once on the simulator, and what it counted is printed: instructions, bytes, bank conflicts, and the floor in time that a GPU's
 //! peak rates allow. Times of the simulator itself say nothing about a GPU and are not taken.
 
+#[path = "../tests/common/gpu.rs"]
+mod gpu;
 mod shapes;
 
 use std::{
@@ -249,7 +251,7 @@ impl Bench {
 }
 
 fn main() {
-    let simulated = !Path::new("/dev/nvidiactl").exists();
+    let simulated = !gpu::is_there();
     let trace = env::temp_dir().join(format!("bertsd-cuda-bench-{}.jsonl", std::process::id()));
     if simulated {
         // SAFETY: there is no other thread yet.

@@ -1,6 +1,8 @@
 //! Every device against values that Hugging Face transformers computed: forward pass, gradients, and eight steps of each method.
 
 mod common;
+#[path = "common/gpu.rs"]
+mod gpu;
 #[path = "common/place.rs"]
 mod place;
 #[path = "cuda_device/support.rs"]

@@ -6,19 +6,15 @@ use std::{fs, path::Path, process::Command};
 
 use bertsd_cuda::model::{BertConfig, Model};
 
-use super::runs::Run;
+use super::{gpu, runs::Run};
 
 /// What the simulator checks unless a test is about time.
 pub const CHECKS: &str = "mem,race,init,sync,leak";
 
-pub fn is_gpu_there() -> bool {
-    Path::new("/dev/nvidiactl").exists()
-}
-
 /// The command on a GPU, or without one on the simulator with all its checks.
 pub fn on_cuda(mut command: Command) -> Command {
     command.args(["--device", "cuda"]);
-    if !is_gpu_there() {
+    if !gpu::is_there() {
         command.env("CUDASIM", "1").env("CUDASIM_CHECK", CHECKS);
     }
     command

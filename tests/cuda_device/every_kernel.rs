@@ -1,9 +1,11 @@
 //! The table of kernels against what the tests of this binary launch.
 
-use std::{collections::BTreeSet, env, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, env, fs, process::Command};
 
 use bertsd_cuda::device::cuda::IMAGES;
 use serde_json::Value;
+
+use super::gpu;
 
 /// Tests that between them launch all of it.
 const TESTS: [&str; 14] = [
@@ -26,7 +28,7 @@ const TESTS: [&str; 14] = [
 /// Runs those tests once more in a process of their own, without the simulator's checks and with its trace of launches.
 #[test]
 fn every_kernel_is_launched_by_a_test() {
-    if Path::new("/dev/nvidiactl").exists() {
+    if gpu::is_there() {
         eprintln!("left out: a GPU keeps no list of launches; the same tests launch the same kernels there");
         return;
     }

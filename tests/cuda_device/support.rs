@@ -1,7 +1,7 @@
 //! What the tests of kernels share: a device, poisoned outputs, and how far a result may be off.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use std::{env, path::Path, sync::Once};
+use std::{env, sync::Once};
 
 use bertsd_cuda::{
     data::PackedBatch,
@@ -11,11 +11,13 @@ use bertsd_cuda::{
     },
 };
 
+use super::gpu;
+
 /// Chooses the simulator, with every check, where there is no GPU.
 pub fn choose_driver() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        if !Path::new("/dev/nvidiactl").exists() {
+        if !gpu::is_there() {
             // SAFETY: nothing but this program's own threads reads the environment, through the standard library's lock.
             unsafe {
                 env::set_var("CUDASIM", "1");

@@ -3,6 +3,8 @@
 
 #[path = "../common/cuda_runs.rs"]
 mod cuda_runs;
+#[path = "../common/gpu.rs"]
+mod gpu;
 #[path = "../common/place.rs"]
 mod place;
 #[path = "../common/runs.rs"]

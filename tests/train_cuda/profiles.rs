@@ -2,7 +2,8 @@
 //! have (99 KB on an L40S), how many multiprocessors there are, and which code of the binary the driver takes.
 
 use crate::{
-    cuda_runs::{bert, is_gpu_there, losses, on_cuda, write_model},
+    cuda_runs::{bert, losses, on_cuda, write_model},
+    gpu,
     runs::{Toy, stderr, succeed},
 };
 
@@ -11,7 +12,7 @@ const PRECISIONS: [(&str, f64); 2] = [("f32", 1e-3), ("bf16", 0.02)];
 
 #[test]
 fn every_gpu_trains_as_the_processor_does() {
-    if is_gpu_there() {
+    if gpu::is_there() {
         eprintln!("left out: the GPU of this machine is what it is");
         return;
     }

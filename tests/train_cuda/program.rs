@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 use serde_json::Value;
 
 use crate::{
-    cuda_runs::{is_gpu_there, losses, mean, on_cuda},
-    place,
+    cuda_runs::{losses, mean, on_cuda},
+    gpu, place,
     runs::{self, Toy, refuse, stderr, succeed},
 };
 
@@ -48,7 +48,7 @@ fn a_stopped_run_goes_on_to_the_bit() {
         let cut = format!("{options} --out parts --overwrite --stop-after 3");
         refuse(&mut on_cuda(toy.start(&cut)), 130, &["interrupted after step 3"]);
         let mut resume = toy.command("--resume parts");
-        if !is_gpu_there() {
+        if !gpu::is_there() {
             resume.env("CUDASIM", "1");
         }
         succeed(&mut resume);
@@ -181,7 +181,7 @@ fn a_device_that_cannot_be_used_is_refused_before_anything_is_written() {
         refuse(command, 1, parts);
         assert!(!toy.path("run").exists(), "nothing of a run is left");
     };
-    if !is_gpu_there() {
+    if !gpu::is_there() {
         none(&mut start("--device cuda"), &["cuda:0", "no CUDA driver is installed", "--device cpu"]);
     }
     let missing = toy.path("libcuda.so").display().to_string();
@@ -197,7 +197,7 @@ fn a_device_that_cannot_be_used_is_refused_before_anything_is_written() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_the_batch_that_would() {
-    if is_gpu_there() {
+    if gpu::is_there() {
         eprintln!("a GPU's memory is as large as it is; the check itself is tested in the library");
         return;
     }
