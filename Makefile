@@ -8,7 +8,7 @@ export MODEL DATA TEXT TEXT_PAIR LABEL EPOCHS BATCH_SIZE LR SEED OUT
 export PEER_PYTHON PEER_PIP_ARGS PEER_ARGS
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test soak lint bench bench-peer gpu-check
+.PHONY: help build demo test soak lint bench bench-peer gpu-check sass
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: | cargo-is-there ## check formatting, and lints with warnings as errors
 	@$(CARGO) clippy --version >/dev/null 2>&1 || { echo "make lint: clippy is missing; install it with: rustup component add clippy" >&2; exit 1; }
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+sass: build ## what the compiler made of each kernel, against kernels/sass.bounds
+	./scripts/sass.py
 
 bench: | cargo-is-there ## time the hot paths of a training step, and the simulator (criterion)
 	./scripts/fetch-nvcc.sh
