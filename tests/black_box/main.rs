@@ -35,6 +35,7 @@ mod data {
     mod sources;
     mod tokenized;
     mod tokenizer;
+    mod transformers;
 }
 mod model {
     mod config;
@@ -43,6 +44,7 @@ mod model {
     mod load;
     mod save;
     mod support;
+    mod torch;
 }
 mod reports {
     mod curves;
