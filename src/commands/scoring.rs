@@ -6,7 +6,7 @@ use bertsd_cuda::{
     Error, Result,
     data::{
         BertTokenizer, Columns, EncodeSettings, EvaluationPlan, Examples, LabelMap, Labels, Source, Table,
-        TokenizeRequest, TokenizedSet, Truncation,
+        TokenizeRequest, TokenizedSet,
     },
     device::{Capacity, Device, DeviceChoice, OnDevice, Precision, Shape},
     inference::{Classifier, TrainedWith, Visit, locate},

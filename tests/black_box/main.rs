@@ -27,7 +27,7 @@ mod commands {
     mod eval;
     mod info;
     mod predict;
-    mod support;
+    pub mod support;
 }
 mod data {
     mod fixtures;

@@ -76,7 +76,7 @@ fn bert(plan: &Plan, vocab_size: usize) -> Result<Built> {
     if let Some(saved) = plan.json.as_ref().map(|json| &json["post_processor"]).filter(|saved| !saved.is_null()) {
         // It does not count, but one that builds something else than BERT's sequences was made for another model.
         let path = plan.directory.join(TOKENIZER);
-        let saved: PostProcessorWrapper = serde_json::from_value(saved.clone())
+        let saved: PostProcessorWrapper = serde_json::from_str(&saved.to_string())
             .map_err(|error| Error::model(&path, format!("'post_processor' cannot be read: {error}")))?;
         tokenizer.with_post_processor(Some(saved));
         ends(plan, &tokenizer)?;
@@ -119,7 +119,8 @@ fn word_piece(plan: &Plan, unk: &str) -> Result<WordPiece> {
         "type": "WordPiece", "vocab": saved["vocab"], "unk_token": unk, "continuing_subword_prefix": "##",
         "max_input_chars_per_word": 100,
     });
-    serde_json::from_value(model).map_err(|error| fault(format!("its word pieces cannot be read: {error}")))
+    // Through a text: the crate takes only strings that it can borrow.
+    serde_json::from_str(&model.to_string()).map_err(|error| fault(format!("its word pieces cannot be read: {error}")))
 }
 
 /// Adds what the files add, then the special tokens that are not there yet. New ones get the ids after the vocabulary, in
@@ -181,7 +182,7 @@ fn disagreement(plan: &Plan, normalizer: &BertNormalizer) -> Vec<String> {
     let Some(saved) = plan.json.as_ref().map(|json| &json["normalizer"]) else { return Vec::new() };
     let other =
         |what: String| format!("{TOKENIZER} {what}; {SETTINGS} holds, as in transformers: {}", describe(normalizer));
-    let saved = match serde_json::from_value(saved.clone()) {
+    let saved = match serde_json::from_str(&saved.to_string()) {
         Ok(NormalizerWrapper::BertNormalizer(saved)) => saved,
         _ => return vec![other("has another normalizer than BERT's".to_owned())],
     };

@@ -67,7 +67,7 @@ impl Fixture {
                             .vocabulary
                             .lines()
                             .enumerate()
-                            .map(|(i, piece)| (piece.to_owned(), i.into()))
+                            .map(|(i, piece)| (piece.to_owned(), Value::from(i)))
                             .collect();
                     }
                     json.to_string()

@@ -187,7 +187,7 @@ fn a_classifier_for_other_labels_gives_way_when_training_only() {
     assert_mentions(&model_error(contradicting.load(Purpose::Inference)), &["3 labels", "config.json has 2"]);
     // The same number: kept, and the new names reported only where there were old ones.
     let (kept, notices) = checkpoint.load(train(&["a", "b", "c"], 0)).unwrap();
-    assert_eq!((kept.weights, notices), (plain.weights, vec![]));
+    assert_eq!((kept.weights, notices), (plain.weights.clone(), vec![]));
     let named = checkpoint.set("id2label", json!({"0": "x", "1": "b", "2": "c"}));
     let (kept, notices) = named.load(train(&["a", "b", "c"], 0)).unwrap();
     assert_eq!(kept.weights, plain.weights);
