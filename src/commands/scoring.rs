@@ -12,7 +12,6 @@ use bertsd_cuda::{
     inference::{Classifier, TrainedWith, Visit, locate},
     model::{Model, Purpose},
     text_value::InvalidValue,
-    training::MAX_LENGTH,
 };
 
 use super::console::{self, DownloadBar};

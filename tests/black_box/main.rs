@@ -61,6 +61,7 @@ mod step {
     mod teachers;
 }
 mod train {
+    mod checkpoints;
     mod errors;
     mod options;
     mod repeat;

@@ -13,7 +13,7 @@ use crate::{
         Columns, Conventions, EncodeSettings, Examples, Format, LabelMap, Labels, Source, Splits, Table,
         TokenizeRequest, TokenizedSet, Truncation,
     },
-    training::{MAX_LENGTH, Observation, RunOptions, TokenCache, Watch, options::given},
+    training::{Observation, RunOptions, TokenCache, Watch, options::given},
 };
 
 /// All examples of a run, before any of them are set aside: they depend on no seed.

@@ -146,10 +146,13 @@ fn what_is_exported_means_the_same_again() {
         let vocabulary = fs::read(directory.path().join("vocab.txt")).ok();
         let config = fs::read(directory.path().join("config.json")).ok();
         let exported = TempDir::new().unwrap();
-        for (name, bytes) in tokenizer.exported(cut, vocabulary.as_deref()) {
-            bytes.map(|bytes| fs::write(exported.path().join(name), bytes).unwrap());
+        let mut files = tokenizer.exported(cut, vocabulary.as_deref());
+        files.push(("config.json", config));
+        for (name, bytes) in files {
+            if let Some(bytes) = bytes {
+                fs::write(exported.path().join(name), bytes).unwrap();
+            }
         }
-        config.map(|bytes| fs::write(exported.path().join("config.json"), bytes).unwrap());
         let again = fixture.load(exported.path());
         assert_eq!(again.notices(), &[] as &[String], "{}", case.name);
         assert_eq!((again.max_length(), again.truncation()), (Some(cut.max_length), truncation), "{}", case.name);
