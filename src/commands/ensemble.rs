@@ -206,13 +206,14 @@ fn vote(
     data: &Data,
     compute: Compute,
 ) -> Result<(Outcome, Vote, Examples)> {
-    let known = LabelMap::from_names(labels.to_vec())?;
+    let known = LabelMap::of_classifier(labels.to_vec())?;
     let classes = labels.len();
     let mut sum: Option<(Vote, Examples)> = None;
     let mut outcome = Outcome { members: Vec::new(), scored: None, device: String::new() };
     for member in members {
         let mut loaded = Loaded::open(&member.display().to_string())?;
         let order = ClassOrder::new(labels, &loaded.model.labels, member)?;
+        order.notice().iter().for_each(|notice| console::say(format_args!("{}: {notice}", member.display())));
         let source = match data {
             Data::File(file) => loaded.source(file.clone(), &data_options(args), !args.unlabelled)?,
             Data::Preset(source) => source.clone(),
@@ -237,6 +238,7 @@ fn vote(
         let (vote, _) = sum.get_or_insert_with(|| (Vote::new(examples.len(), classes), examples));
         vote.add(&logits, &order)?;
     }
+    known.notice().iter().for_each(|notice| console::say(notice));
     let (vote, examples) = sum.ok_or_else(|| Error::setting("ensemble", "there are no members"))?;
     if !args.unlabelled {
         let mut scored = Accumulator::new(classes)?;

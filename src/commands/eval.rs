@@ -20,13 +20,14 @@ pub fn run(args: EvalArgs) -> anyhow::Result<()> {
     let compute = Compute::from(&args.compute);
     compute.device.resolve(compute.precision)?;
     let mut loaded = Loaded::open(&args.model)?;
-    let labels = LabelMap::from_names(loaded.model.labels.clone())?;
+    let labels = LabelMap::of_classifier(loaded.model.labels.clone())?;
     let source = source(&args, &loaded)?;
     // Before the work: a place that cannot be written is better known now.
     let create = |path| OutputFile::create(path, &[args.data.as_path()]).map(|file| (path, file));
     let predictions = args.output.predictions.as_deref().map(create);
     let predictions = predictions.transpose()?;
     let examples = loaded.examples(&source, &args.encode, Some(&labels))?;
+    labels.notice().iter().for_each(|notice| console::say(notice));
 
     let classes = labels.len();
     let mut scored = Accumulator::new(classes)?;

@@ -6,13 +6,12 @@ use bertsd_cuda::{
     Error, Result,
     data::{
         BertTokenizer, Columns, EncodeSettings, EvaluationPlan, Examples, LabelMap, Labels, Source, Table,
-        TokenizeRequest, TokenizedSet, Truncation,
+        TokenizeRequest, TokenizedSet,
     },
     device::{Capacity, Device, DeviceChoice, OnDevice, Precision, Shape},
     inference::{Classifier, TrainedWith, Visit, locate},
     model::{Model, Purpose},
     text_value::InvalidValue,
-    training::MAX_LENGTH,
 };
 
 use super::console::{self, DownloadBar};
@@ -46,6 +45,8 @@ impl Loaded {
 
     pub fn with_model(model: Model) -> Result<Self> {
         let tokenizer = BertTokenizer::from_dir(&model.source, model.config.vocab_size)?;
+        let note = |notice| console::say(format_args!("{}: {notice}", model.source.display()));
+        tokenizer.notices().iter().for_each(note);
         Ok(Self { trained: TrainedWith::of(&model)?, tokenizer, model })
     }
 
@@ -53,12 +54,15 @@ impl Loaded {
     pub fn encode_settings(&self, options: &EncodeOptions, paired: bool) -> Result<EncodeSettings> {
         let config = &self.model.config;
         let trained = match &self.trained.truncate {
-            None => Truncation::default(),
+            None => self.tokenizer.truncation(),
             Some(part) => part.parse().map_err(|reason: InvalidValue| {
                 Error::model(self.model.source.join("config.json"), format!("truncate: {reason}"))
             })?,
         };
-        let longest = || self.trained.max_length.unwrap_or(MAX_LENGTH).min(config.max_positions);
+        // A model that was made elsewhere says in the tokenizer's settings what it was trained with. Where both say
+        // something, the settings may have been changed since.
+        let said = self.tokenizer.max_length_within(config.max_positions);
+        let longest = || self.trained.max_length.map_or(said, |trained| trained.min(said));
         let settings = EncodeSettings {
             max_length: options.max_length.unwrap_or_else(longest),
             truncation: options.truncate.unwrap_or(trained),

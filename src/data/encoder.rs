@@ -1,7 +1,7 @@
 //! Texts to sequences: `[CLS] A [SEP]`, or `[CLS] A [SEP] B [SEP]`.
 //!
 //! Token types are 0 up to and including the first [SEP] and 1 after it, so a sequence is its ids and the position where
-//! the second text starts. An encoder belongs to one thread and remembers the words it has met.
+//! the second text starts; a model that was made without token types has 0 throughout, as if there were no second text. An encoder belongs to one thread and remembers the words it has met.
 
 use super::{
     BertTokenizer, EncodeSettings, Truncation,
@@ -25,7 +25,7 @@ impl<'t> SequenceEncoder<'t> {
     }
 
     /// Appends the sequence to `ids` and returns where its second text starts, counted from its own first token; without
-    /// a second text that is its length.
+    /// a second text, or for a model without token types, that is its length.
     pub fn encode(&mut self, text: &str, pair: Option<&str>, ids: &mut Vec<u32>) -> Result<u32> {
         let start = ids.len();
         let Self { tokenizer, settings, words, first, second } = self;
@@ -54,7 +54,7 @@ impl<'t> SequenceEncoder<'t> {
                 let second_start = (ids.len() - start) as u32;
                 append_kept(second, truncation, second_budget, ids);
                 ids.push(tokenizer.sep());
-                Ok(second_start)
+                Ok(if tokenizer.has_types() { second_start } else { (ids.len() - start) as u32 })
             }
         }
     }

@@ -3,10 +3,10 @@
 //! The map is learned once, from the training rows, and fixed from then on: integers in numerical order if all labels are
 //! integers, otherwise names in byte order. Which rows come first does not matter.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 
 use super::Row;
-use crate::{Error, Result};
+use crate::{Error, Result, model::class_key};
 
 /// More labels than any classifier has; a column of texts taken for labels shows itself here, not in the memory.
 const MOST_LABELS: usize = 1 << 16;
@@ -16,6 +16,10 @@ const MOST_LABELS: usize = 1 << 16;
 pub struct LabelMap {
     names: Vec<String>,
     numbers: HashMap<String, u32>,
+    /// Numbers by name, case and white space aside; none where only the exact name counts.
+    alike: HashMap<String, u32>,
+    /// A label that was found so, and the class that it was taken for.
+    taken: OnceLock<(String, u32)>,
 }
 
 /// Where the labels of a set come from.
@@ -44,7 +48,28 @@ impl LabelMap {
         if names.iter().enumerate().all(|(number, name)| *name == format!("LABEL_{number}")) {
             numbers.extend((0..names.len() as u32).map(|number| (number.to_string(), number)));
         }
-        Ok(Self { names, numbers })
+        Ok(Self { names, numbers, alike: HashMap::new(), taken: OnceLock::new() })
+    }
+
+    /// [`LabelMap::from_names`] for the classes of a finished model, whose names may be written otherwise in the data: case
+    /// and white space aside, where that is enough to tell the classes apart.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a name is listed twice.
+    pub fn of_classifier(names: Vec<String>) -> Result<Self> {
+        let mut map = Self::from_names(names)?;
+        map.alike = map.names.iter().zip(0..).map(|(name, number)| (class_key(name), number)).collect();
+        if map.alike.len() < map.names.len() {
+            map.alike.clear();
+        }
+        Ok(map)
+    }
+
+    /// For the user: that labels were taken for classes whose names are written otherwise.
+    pub fn notice(&self) -> Option<String> {
+        let (label, number) = self.taken.get()?;
+        let class = self.name(*number).unwrap_or_default();
+        Some(format!("the labels are matched with the model's classes case and spaces aside: '{label}' is '{class}'"))
     }
 
     /// N.
@@ -66,7 +91,11 @@ impl LabelMap {
     }
 
     pub fn number(&self, name: &str) -> Option<u32> {
-        self.numbers.get(name).copied()
+        self.numbers.get(name).copied().or_else(|| {
+            let number = if self.alike.is_empty() { None } else { self.alike.get(&class_key(name)).copied() }?;
+            self.taken.get_or_init(|| (name.to_owned(), number));
+            Some(number)
+        })
     }
 
     /// The number of a row's label; a label that training has not seen is an error.
@@ -185,6 +214,19 @@ mod tests {
         let map = LabelMap::from_names(vec!["no".into(), "LABEL_1".into()]).unwrap();
         assert_eq!(map.number("1"), None);
         assert!(LabelMap::from_names(vec!["a".into(), "a".into()]).is_err());
+    }
+
+    #[test]
+    fn classes_of_a_model_are_known_case_and_spaces_aside_and_that_is_said() {
+        let names = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        let map = LabelMap::of_classifier(names(["Positive", "not positive"])).unwrap();
+        assert_eq!((map.number("Positive"), map.notice()), (Some(0), None));
+        assert_eq!((map.number("NotPositive "), map.number("neutral")), (Some(1), None));
+        assert!(map.notice().unwrap().ends_with("case and spaces aside: 'NotPositive ' is 'not positive'"));
+        // Classes that only case tells apart are known as they are written.
+        let map = LabelMap::of_classifier(names(["us", "US"])).unwrap();
+        assert_eq!((map.number("US"), map.number("Us")), (Some(1), None));
+        assert_eq!(LabelMap::from_names(names(["a", "b"])).unwrap().number("A"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::ClassOrder;
 use crate::{
     Error, Result,
-    model::{BertConfig, Model, Purpose, View},
+    model::{BertConfig, Model, Purpose},
 };
 
 /// Loads the models in `directories` and returns the first of them with the mean of all weights. `notices` hears what the user
@@ -33,7 +33,8 @@ pub fn average(directories: &[PathBuf], notices: &mut dyn FnMut(&Path, &str)) ->
             Some((model, sums)) => {
                 require_alike(model, &member)?;
                 let order = ClassOrder::new(&model.labels, &member.labels, directory)?;
-                reorder_classifier(&mut member, &order);
+                order.notice().iter().for_each(|notice| notices(directory, notice));
+                member.reorder_classes(order.numbers());
                 sums.iter_mut().zip(&member.weights).for_each(|(sum, &weight)| *sum += f64::from(weight));
             }
         }
@@ -53,7 +54,7 @@ fn require_alike(first: &Model, member: &Model) -> Result<()> {
             first.source.display()
         ));
     }
-    if first.tokenizer != member.tokenizer {
+    if !first.tokenizer.same_tokens(&member.tokenizer) {
         return fault(format!(
             "has another tokenizer than {}; a mean of their weights would not understand either's tokens",
             first.source.display()
@@ -80,21 +81,4 @@ fn first_difference(first: &BertConfig, member: &BertConfig) -> Option<(&'static
     };
     let pairs = values(first).into_iter().zip(values(member));
     pairs.into_iter().find(|(ours, theirs)| ours.1 != theirs.1).map(|((name, ours), (_, theirs))| (name, ours, theirs))
-}
-
-/// Puts the classifier's rows and biases in the ensemble's order of classes.
-fn reorder_classifier(member: &mut Model, order: &ClassOrder) {
-    if order.is_identity() {
-        return;
-    }
-    let classifier = member.layout.classifier;
-    let mut reorder = |view: View| {
-        let old = member.weights[view.range()].to_vec();
-        let width = view.len / order.numbers().len();
-        for (row, &from) in member.weights[view.range()].chunks_exact_mut(width).zip(order.numbers()) {
-            row.copy_from_slice(&old[from * width..][..width]);
-        }
-    };
-    reorder(classifier.weight);
-    reorder(classifier.bias);
 }

@@ -135,11 +135,12 @@ impl Hub {
             missing.push(config_file::NAME.to_owned());
         }
         let has = |name: &str| config.is_some() && snapshot.join(name).exists();
-        if !has(shards::SINGLE) {
-            if !has(shards::INDEX) {
-                missing.push(shards::SINGLE.to_owned());
-            } else if let Ok(names) = shards::shard_names(&snapshot.join(shards::INDEX)) {
+        match shards::PLACES.iter().find(|(single, index)| has(single) || has(index)) {
+            None => missing.push(shards::SINGLE.to_owned()),
+            Some((single, _)) if has(single) => {}
+            Some((_, index)) => {
                 // What is wrong with a malformed index, loading it will say.
+                let names = shards::shard_names(&snapshot.join(index)).unwrap_or_default();
                 missing.extend(names.into_iter().filter(|name| !has(name)));
             }
         }
@@ -199,13 +200,16 @@ impl Hub {
         if !["tokenizer.json", "vocab.txt"].iter().any(|name| snapshot.join(name).exists()) {
             return Err("it has neither tokenizer.json nor vocab.txt".to_owned());
         }
-        if get(shards::SINGLE)?.is_none() {
-            let index = get(shards::INDEX)?.ok_or("it has no weights in the safetensors format")?;
-            for name in shards::shard_names(&index).map_err(|error| error.to_string())? {
-                get(&name)?.ok_or_else(|| format!("the shard {name} of its index is not there"))?;
+        for (single, index) in shards::PLACES {
+            if get(single)?.is_none() {
+                let Some(index) = get(index)? else { continue };
+                for name in shards::shard_names(&index).map_err(|error| error.to_string())? {
+                    get(&name)?.ok_or_else(|| format!("the shard {name} of its index is not there"))?;
+                }
             }
+            return self.cached(model).map_err(|missing| format!("{} did not arrive", missing.join(", ")));
         }
-        self.cached(model).map_err(|missing| format!("{} did not arrive", missing.join(", ")))
+        Err("it has no weights that can be read: neither safetensors nor pytorch_model.bin".to_owned())
     }
 }
 

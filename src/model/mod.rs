@@ -16,6 +16,7 @@ mod save;
 mod shards;
 mod tensor_file;
 mod tokenizer_files;
+mod torch_file;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use serde_json::{Map, Value};
 pub use config::{Activation, BertConfig};
 pub use config_file::ConfigFile;
 pub use hub::Hub;
+pub use labels::class_key;
 pub use layout::{Layout, Segment, View};
 pub use tokenizer_files::TokenizerFiles;
 
@@ -65,7 +67,7 @@ impl Model {
     pub fn load(directory: &Path, purpose: Purpose) -> Result<(Self, Vec<String>)> {
         let mut file = ConfigFile::read(directory)?;
         let foreign_classifier = file.has_foreign_classifier();
-        let mut renamed = None;
+        let mut old_labels = None;
         let seed = match purpose {
             Purpose::Inference => {
                 file.require_classification(directory)?;
@@ -73,9 +75,8 @@ impl Model {
             }
             Purpose::Train { labels, seed } => {
                 require_distinct(&labels)?;
-                renamed = rename_notice(&file.labels, &labels);
                 file.config.labels = labels.len();
-                file.labels = labels;
+                old_labels = Some(std::mem::replace(&mut file.labels, labels));
                 Some(seed)
             }
         };
@@ -84,10 +85,33 @@ impl Model {
         let tokenizer = TokenizerFiles::read(directory)?;
         let weights::Loaded { arena, mut notices, new_classifier } =
             weights::read(&shards::open(directory)?, &request)?;
-        // A new classifier has no old meaning to warn of.
-        notices.extend(renamed.filter(|_| !new_classifier));
         let ConfigFile { config, labels, raw } = file;
-        Ok((Self { config, layout, labels, raw, source: directory.to_owned(), tokenizer, weights: arena }, notices))
+        let mut model = Self { config, layout, labels, raw, source: directory.to_owned(), tokenizer, weights: arena };
+        // A new classifier has no old meaning.
+        if let Some(old) = old_labels.filter(|_| !new_classifier) {
+            let order = labels::rows_by_name(&old, &model.labels);
+            notices.extend(labels::order_notice(&old, &model.labels, &order));
+            model.reorder_classes(&order);
+        }
+        Ok((model, notices))
+    }
+
+    /// Gives class i the classifier's row of what was class `order[i]`. The names stay where they are.
+    ///
+    /// # Panics
+    /// When `order` is not of this model's classes.
+    pub fn reorder_classes(&mut self, order: &[usize]) {
+        assert_eq!(order.len(), self.config.labels, "an old place for every class");
+        if order.iter().enumerate().all(|(new, &old)| new == old) {
+            return;
+        }
+        for view in [self.layout.classifier.weight, self.layout.classifier.bias] {
+            let rows = &mut self.weights[view.range()];
+            let (old, width) = (rows.to_vec(), view.len / order.len());
+            for (row, &from) in rows.chunks_exact_mut(width).zip(order) {
+                row.copy_from_slice(&old[from * width..][..width]);
+            }
+        }
     }
 
     /// Configuration and tokenizer of `directory`, all weights new.
@@ -139,15 +163,4 @@ fn require_distinct(labels: &[String]) -> Result<()> {
         Some(pair) => Err(Error::setting("labels", format!("the name '{}' comes twice", pair[0]))),
         None => Ok(()),
     }
-}
-
-/// Going on with a classifier whose classes had other names, or another order, deserves a word.
-fn rename_notice(old: &[String], new: &[String]) -> Option<String> {
-    let named = old.iter().enumerate().any(|(index, name)| *name != labels::default_name(index));
-    let differs = old.len() == new.len() && old != new;
-    (named && differs).then(|| {
-        let pair = old.iter().zip(new).find(|(old, new)| old != new);
-        let (was, is) = pair.map_or(("", ""), |(old, new)| (old.as_str(), new.as_str()));
-        format!("the checkpoint's classifier is kept, but its labels have other names here: '{was}' is now '{is}'")
-    })
 }

@@ -1,18 +1,26 @@
 //! Which files of a model directory hold its weights.
 //!
-//! `model.safetensors`, or the shards that `model.safetensors.index.json` names: `{"weight_map": {tensor: shard}}`. A shard's
-//! name is a plain file name; an index may not reach out of its directory. Weights in other formats are refused with the
-//! way to convert them: reading a pickle runs code.
+//! The first that is there, in the order of transformers: `model.safetensors`; the shards that
+//! `model.safetensors.index.json` names, `{"weight_map": {tensor: shard}}`; `pytorch_model.bin`; the shards of
+//! `pytorch_model.bin.index.json`. A shard's name is a plain file name; an index may not reach out of its directory. Weights
+//! in other formats are refused by their name.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use serde::Deserialize;
 
-use super::tensor_file::TensorFile;
+use super::{
+    tensor_file::{Tensor, TensorFile},
+    torch_file::TorchFile,
+};
 use crate::{Error, Result};
 
 pub(super) const SINGLE: &str = "model.safetensors";
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+/// What holds all weights, or names the shards that do: each pair in the order in which they are looked for.
+pub(super) const PLACES: [(&str, &str); 2] =
+    [(SINGLE, "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
+/// How a file of `torch.save` is called.
+const TORCH_SUFFIX: &str = ".bin";
 /// Beyond any real index; a bound for what is read into memory.
 const INDEX_MAX_BYTES: u64 = 64 << 20;
 
@@ -21,24 +29,70 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// One file of weights.
+#[derive(Debug)]
+pub(super) enum WeightFile {
+    Safetensors(TensorFile),
+    Torch(TorchFile),
+}
+
+impl WeightFile {
+    fn open(path: &Path) -> Result<Self> {
+        match path.to_string_lossy().ends_with(TORCH_SUFFIX) {
+            true => TorchFile::open(path).map(Self::Torch),
+            false => TensorFile::open(path).map(Self::Safetensors),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Safetensors(file) => file.path(),
+            Self::Torch(file) => file.path(),
+        }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::Safetensors(file) => file.contains(name),
+            Self::Torch(file) => file.contains(name),
+        }
+    }
+
+    pub fn length_bytes(&self) -> usize {
+        match self {
+            Self::Safetensors(file) => file.length_bytes(),
+            Self::Torch(file) => file.length_bytes(),
+        }
+    }
+
+    /// All tensors, by name.
+    pub fn tensors(&self) -> Box<dyn Iterator<Item = Tensor<'_>> + '_> {
+        match self {
+            Self::Safetensors(file) => Box::new(file.tensors()),
+            Self::Torch(file) => Box::new(file.tensors()),
+        }
+    }
+}
+
 /// Opens every file that holds weights of the model in `directory`.
 ///
 /// # Errors
 /// [`Error::Model`] when there are none, when an index names a file outside, a missing file or a tensor that is not in
-/// its file; and as [`TensorFile::open`].
-pub(super) fn open(directory: &Path) -> Result<Vec<TensorFile>> {
-    let single = directory.join(SINGLE);
-    if single.exists() {
-        return Ok(vec![TensorFile::open(&single)?]);
-    }
-    let index = directory.join(INDEX);
-    if index.exists() {
-        return open_shards(directory, &index);
+/// its file; and as [`TensorFile::open`] and [`TorchFile::open`].
+pub(super) fn open(directory: &Path) -> Result<Vec<WeightFile>> {
+    for (single, index) in PLACES {
+        let (single, index) = (directory.join(single), directory.join(index));
+        if single.exists() {
+            return Ok(vec![WeightFile::open(&single)?]);
+        }
+        if index.exists() {
+            return open_shards(directory, &index);
+        }
     }
     Err(no_weights(directory))
 }
 
-fn open_shards(directory: &Path, index: &Path) -> Result<Vec<TensorFile>> {
+fn open_shards(directory: &Path, index: &Path) -> Result<Vec<WeightFile>> {
     let weight_map = read_index(index)?;
     let mut names_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, shard) in &weight_map {
@@ -50,7 +104,7 @@ fn open_shards(directory: &Path, index: &Path) -> Result<Vec<TensorFile>> {
     }
     let mut files = Vec::with_capacity(names_of.len());
     for (shard, names) in names_of {
-        let file = TensorFile::open(&directory.join(shard))?;
+        let file = WeightFile::open(&directory.join(shard))?;
         if let Some(name) = names.iter().find(|name| !file.contains(name)) {
             let message = format!("the index says that it holds '{name}', which it does not");
             return Err(Error::model(file.path(), message));
@@ -107,16 +161,12 @@ pub(super) fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
 }
 
 fn no_weights(directory: &Path) -> Error {
-    const FOREIGN: [&str; 5] =
-        ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack", "model.onnx"];
+    const FOREIGN: [&str; 3] = ["tf_model.h5", "flax_model.msgpack", "model.onnx"];
+    let names: Vec<&str> = PLACES.iter().flat_map(|&(single, index)| [single, index]).collect();
     match FOREIGN.iter().find(|name| directory.join(name).exists()) {
-        Some(foreign) => Error::model(
-            directory,
-            format!(
-                "has {foreign} but no {SINGLE}; convert it where Python is installed: python3 -c \"from transformers \
-                 import AutoModel; AutoModel.from_pretrained('DIR').save_pretrained('NEW', safe_serialization=True)\""
-            ),
-        ),
-        None => Error::model(directory, format!("has neither {SINGLE} nor {INDEX}; fetch the weights into it")),
+        Some(foreign) => {
+            Error::model(directory, format!("has {foreign}, which cannot be read, and none of {}", names.join(", ")))
+        }
+        None => Error::model(directory, format!("has none of {}; fetch the weights into it", names.join(", "))),
     }
 }

@@ -42,7 +42,9 @@ pub(super) struct Tensor<'a> {
     pub name: &'a str,
     pub dtype: Dtype,
     pub shape: &'a [usize],
-    /// Little-endian, row-major.
+    /// Elements from one to the next in each dimension; `None`: row-major, without gaps.
+    pub strides: Option<&'a [usize]>,
+    /// From the first element to the last, little-endian.
     pub bytes: &'a [u8],
 }
 
@@ -73,6 +75,10 @@ impl TensorFile {
         self.infos.contains_key(name)
     }
 
+    pub fn length_bytes(&self) -> usize {
+        self.map.len()
+    }
+
     /// All tensors, by name.
     pub fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
         self.infos.iter().map(|(name, info)| {
@@ -80,7 +86,7 @@ impl TensorFile {
             let data = self.map.get(self.data_start..).unwrap_or_default();
             // `read_header` has checked the range; an empty slice would fail the reader's length check.
             let bytes = data.get(start..end).unwrap_or_default();
-            Tensor { file: &self.path, name, dtype: info.dtype, shape: &info.shape, bytes }
+            Tensor { file: &self.path, name, dtype: info.dtype, shape: &info.shape, strides: None, bytes }
         })
     }
 }

@@ -1,7 +1,8 @@
 //! From the tensors of a checkpoint to the arena.
 //!
-//! A checkpoint's names are brought to those of `BertForSequenceClassification`: with the `bert.` prefix that headless
-//! checkpoints lack, and `LayerNorm.weight/bias` for the `gamma/beta` of the first releases. Every parameter is found, with its
+//! A checkpoint's names are brought to those of `BertForSequenceClassification`: without the prefixes of what the model was
+//! wrapped in, with the `bert.` prefix that headless checkpoints lack, and `LayerNorm.weight/bias` for the `gamma/beta` of
+//! the first releases. Every parameter is found, with its
 //! shape and finite, or the load fails naming it, but for the pooler and the classifier, which training may start anew.
 //! What is in the file and not used is either on a short list of known extras or reported. All checks come before the
 //! arena is allocated: a config that lies about its sizes costs nothing.
@@ -12,10 +13,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::{
-    BertConfig, Layout, Segment, init,
-    tensor_file::{Tensor, TensorFile},
-};
+use super::{BertConfig, Layout, Segment, init, shards::WeightFile, tensor_file::Tensor};
 use crate::{Error, Result};
 
 /// How many names an error or a notice spells out.
@@ -24,6 +22,13 @@ const NAMES_SHOWN: usize = 5;
 /// The two linear layers that training may start anew.
 const POOLER: &str = "bert.pooler.dense";
 const CLASSIFIER: &str = "classifier";
+
+/// What wrappers put before the names of the model in them: data parallelism, compilation, a module of one's own.
+const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
+/// What encoders are called in classifiers.
+const ENCODERS: [&str; 2] = ["bert.", "roberta."];
+/// Parameters for each byte of the files at most. Several may share their numbers, but not without end.
+const PARAMETERS_PER_BYTE: usize = 8;
 
 /// What the arena is read for.
 pub(super) struct Request<'a> {
@@ -48,15 +53,26 @@ pub(super) struct Loaded {
 ///
 /// # Errors
 /// [`Error::Model`] naming the tensor that is missing, comes twice, has another shape or type, or is not finite.
-pub(super) fn read(files: &[TensorFile], request: &Request<'_>) -> Result<Loaded> {
+pub(super) fn read(files: &[WeightFile], request: &Request<'_>) -> Result<Loaded> {
     let mut notices = Vec::new();
-    let mut sources = collect(files, request, &mut notices)?;
+    let Collected { mut sources, unused } = collect(files, request, &mut notices)?;
     drop_other_classifier(&mut sources, request, &mut notices)?;
     let new_heads = absent_heads(&sources, request.layout);
-    refuse_missing(&sources, request, &new_heads)?;
+    refuse_missing(&sources, &unused, request, &new_heads)?;
+    if !unused.is_empty() {
+        notices.push(format!("ignored tensors that a BERT sequence classifier does not have: {}", listed(&unused)));
+    }
     announce_heads(&new_heads, request, &mut notices)?;
     for (segment, source) in request.layout.segments.iter().zip(&sources) {
         source.map_or(Ok(()), |tensor| check_tensor(&tensor, segment))?;
+    }
+    let file_bytes: usize = files.iter().map(WeightFile::length_bytes).sum();
+    if request.layout.len / PARAMETERS_PER_BYTE > file_bytes {
+        let message = format!(
+            "has {} parameters in {file_bytes} bytes; its tensors share more than makes sense",
+            request.layout.len
+        );
+        return Err(Error::model(request.directory, message));
     }
     let mut arena = allocate(request)?;
     let jobs: Vec<_> = init::parts_mut(request.layout, &mut arena).into_iter().zip(&sources).enumerate().collect();
@@ -77,21 +93,29 @@ pub(super) fn read(files: &[TensorFile], request: &Request<'_>) -> Result<Loaded
     Ok(Loaded { arena, notices, new_classifier: new_heads.contains(&CLASSIFIER) })
 }
 
-/// The tensor of each parameter, at the parameter's place in the layout.
-fn collect<'a>(
-    files: &'a [TensorFile],
-    request: &Request<'_>,
-    notices: &mut Vec<String>,
-) -> Result<Vec<Option<Tensor<'a>>>> {
+/// What the files hold.
+struct Collected<'a> {
+    /// The tensor of each parameter, at the parameter's place in the layout.
+    sources: Vec<Option<Tensor<'a>>>,
+    /// Names of tensors that are of no parameter.
+    unused: Vec<&'a str>,
+}
+
+fn collect<'a>(files: &'a [WeightFile], request: &Request<'_>, notices: &mut Vec<String>) -> Result<Collected<'a>> {
     let segments = &request.layout.segments;
     let places: HashMap<&str, usize> = segments.iter().enumerate().map(|(i, s)| (s.name.as_str(), i)).collect();
     let mut sources: Vec<Option<Tensor<'a>>> = vec![None; segments.len()];
-    let mut unused = Vec::new();
-    for tensor in files.iter().flat_map(TensorFile::tensors).filter(|tensor| !is_known_extra(tensor.name)) {
-        let canonical = canonical_name(tensor.name);
+    let (mut unused, mut wrappers) = (Vec::new(), "");
+    for tensor in files.iter().flat_map(WeightFile::tensors) {
+        let (wrapper, name) = unwrapped(tensor.name);
+        if is_known_extra(name) {
+            continue;
+        }
+        let canonical = canonical_name(name);
         let foreign = request.foreign_classifier && canonical.starts_with("classifier.");
         match places.get(canonical.as_str()).filter(|_| !foreign) {
             Some(&place) => {
+                wrappers = if wrapper.is_empty() { wrappers } else { wrapper };
                 if let Some(earlier) = sources[place].replace(tensor) {
                     let message = format!(
                         "both '{}' ({}) and '{}' are the parameter {canonical}; remove one",
@@ -108,10 +132,19 @@ fn collect<'a>(
             }
         }
     }
-    if !unused.is_empty() {
-        notices.push(format!("ignored tensors that a BERT sequence classifier does not have: {}", listed(&unused)));
+    if !wrappers.is_empty() {
+        notices.push(format!("the names of its tensors begin with '{wrappers}', which is left out"));
     }
-    Ok(sources)
+    Ok(Collected { sources, unused })
+}
+
+/// A name cut into the prefixes of wrappers and what the model itself calls the tensor.
+fn unwrapped(name: &str) -> (&str, &str) {
+    let mut rest = name;
+    while let Some(inner) = WRAPPERS.iter().find_map(|wrapper| rest.strip_prefix(wrapper)) {
+        rest = inner;
+    }
+    name.split_at(name.len() - rest.len())
 }
 
 /// Buffers, and the heads of BERT's pre-training: nothing that a classifier could want.
@@ -124,9 +157,10 @@ fn is_known_extra(name: &str) -> bool {
 
 /// The name that today's `BertForSequenceClassification` gives the tensor.
 fn canonical_name(name: &str) -> String {
-    let mut canonical = match name.starts_with("bert.") || name.starts_with("classifier.") {
+    let body = ENCODERS.iter().find_map(|encoder| name.strip_prefix(encoder)).unwrap_or(name);
+    let mut canonical = match name.starts_with("classifier.") {
         true => name.to_owned(),
-        false => format!("bert.{name}"),
+        false => format!("bert.{body}"),
     };
     for (old, new) in [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")] {
         if let Some(stem) = canonical.strip_suffix(old) {
@@ -200,7 +234,12 @@ fn announce_heads(new_heads: &[&str], request: &Request<'_>, notices: &mut Vec<S
     Ok(())
 }
 
-fn refuse_missing(sources: &[Option<Tensor<'_>>], request: &Request<'_>, new_heads: &[&str]) -> Result<()> {
+fn refuse_missing(
+    sources: &[Option<Tensor<'_>>],
+    unused: &[&str],
+    request: &Request<'_>,
+    new_heads: &[&str],
+) -> Result<()> {
     let is_new = |name: &str| new_heads.iter().any(|head| name.starts_with(head));
     let missing: Vec<&str> = (request.layout.segments.iter().zip(sources))
         .filter(|(segment, source)| source.is_none() && !is_new(&segment.name))
@@ -209,7 +248,13 @@ fn refuse_missing(sources: &[Option<Tensor<'_>>], request: &Request<'_>, new_hea
     if missing.is_empty() {
         return Ok(());
     }
-    let message = format!("the weights lack {}; is this a BERT, and does config.json belong to it?", listed(&missing));
+    // Those without a place in the model say the most about why others are missing.
+    let found: Vec<&str> = unused.iter().copied().chain(sources.iter().flatten().map(|tensor| tensor.name)).collect();
+    let found = if found.is_empty() { "nothing".to_owned() } else { listed(&found) };
+    let message = format!(
+        "the weights lack {}; they have {found}: is this a BERT, and does config.json belong to it?",
+        listed(&missing)
+    );
     Err(Error::model(request.directory, message))
 }
 
@@ -242,10 +287,10 @@ fn allocate(request: &Request<'_>) -> Result<Vec<f32>> {
 /// Converts a checked tensor and looks for the first number that is none.
 fn decode(tensor: &Tensor<'_>, part: &mut [f32]) -> Result<()> {
     let filled = match tensor.dtype {
-        Dtype::F32 => convert(tensor.bytes, part, f32::from_le_bytes),
-        Dtype::F16 => convert(tensor.bytes, part, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => convert(tensor.bytes, part, |b| bf16::from_le_bytes(b).to_f32()),
-        _ => convert(tensor.bytes, part, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F32 => convert(tensor, part, f32::from_le_bytes),
+        Dtype::F16 => convert(tensor, part, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => convert(tensor, part, |b| bf16::from_le_bytes(b).to_f32()),
+        _ => convert(tensor, part, |b| f64::from_le_bytes(b) as f32),
     };
     if !filled {
         let message = format!("tensor '{}' has {} bytes for {} elements", tensor.name, tensor.bytes.len(), part.len());
@@ -264,8 +309,11 @@ fn decode(tensor: &Tensor<'_>, part: &mut [f32]) -> Result<()> {
 }
 
 /// Whether the lengths agreed; overwrites `part` if they did.
-fn convert<const W: usize>(bytes: &[u8], part: &mut [f32], element: impl Fn([u8; W]) -> f32) -> bool {
-    let (chunks, []) = bytes.as_chunks::<W>() else { return false };
+fn convert<const W: usize>(tensor: &Tensor<'_>, part: &mut [f32], element: impl Fn([u8; W]) -> f32) -> bool {
+    let (chunks, []) = tensor.bytes.as_chunks::<W>() else { return false };
+    if let Some(strides) = tensor.strides {
+        return gather(chunks, tensor.shape, strides, part, element);
+    }
     if chunks.len() != part.len() {
         return false;
     }
@@ -273,6 +321,27 @@ fn convert<const W: usize>(bytes: &[u8], part: &mut [f32], element: impl Fn([u8;
         *x = element(*chunk);
     }
     true
+}
+
+/// [`convert`] for elements that do not lie one after another. Parameters have one dimension or two.
+fn gather<const W: usize>(
+    chunks: &[[u8; W]],
+    shape: &[usize],
+    strides: &[usize],
+    part: &mut [f32],
+    element: impl Fn([u8; W]) -> f32,
+) -> bool {
+    let (cols, row_stride, stride) = match (shape, strides) {
+        (&[cols], &[stride]) => (cols, 0, stride),
+        (&[_, cols], &[row_stride, stride]) => (cols, row_stride, stride),
+        _ => return false,
+    };
+    part.chunks_mut(cols.max(1)).enumerate().all(|(row, part)| {
+        part.iter_mut().enumerate().all(|(col, x)| {
+            let chunk = chunks.get(row * row_stride + col * stride);
+            chunk.map(|chunk| *x = element(*chunk)).is_some()
+        })
+    })
 }
 
 /// The first few names, and how many there are.

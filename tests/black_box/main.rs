@@ -28,7 +28,7 @@ mod commands {
     mod eval;
     mod info;
     mod predict;
-    mod support;
+    pub mod support;
 }
 mod data {
     mod fixtures;
@@ -36,6 +36,7 @@ mod data {
     mod sources;
     mod tokenized;
     mod tokenizer;
+    mod transformers;
 }
 mod model {
     mod config;
@@ -44,6 +45,7 @@ mod model {
     mod load;
     mod save;
     mod support;
+    mod torch;
 }
 mod reports {
     mod curves;
@@ -60,6 +62,7 @@ mod step {
     mod teachers;
 }
 mod train {
+    mod checkpoints;
     mod errors;
     mod options;
     mod repeat;

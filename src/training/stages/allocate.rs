@@ -31,6 +31,7 @@ impl<D: Device> Workbench<D> {
     ) -> Result<Self> {
         let mut model = base.classifier(options, data.labels.names().to_vec(), watch)?;
         serving(options, data.encode).store(&mut model);
+        model.tokenizer.replace(base.tokenizer.exported(data.encode, model.tokenizer.get("vocab.txt")));
         let encoder = Encoder::new(&model.config, LastLayer::FirstRows).with_recompute(options.recompute);
         let settings = batches.step_settings(options);
         let device = make(encoder.shape, batches.inference)?;

@@ -11,9 +11,9 @@ use crate::{
     Error, Result,
     data::{
         Columns, Conventions, EncodeSettings, Examples, Format, LabelMap, Labels, Source, Splits, Table,
-        TokenizeRequest, TokenizedSet,
+        TokenizeRequest, TokenizedSet, Truncation,
     },
-    training::{MAX_LENGTH, Observation, RunOptions, TokenCache, Watch, options::given},
+    training::{Observation, RunOptions, TokenCache, Watch, options::given},
 };
 
 /// All examples of a run, before any of them are set aside: they depend on no seed.
@@ -36,9 +36,13 @@ impl RunData {
         let splits = splits(options)?;
         let config = &base.config;
         let encode = EncodeSettings {
-            max_length: options.max_length.unwrap_or(config.max_positions.min(MAX_LENGTH)),
+            max_length: options.max_length.unwrap_or_else(|| base.tokenizer.max_length_within(config.max_positions)),
             truncation: options.truncate,
         };
+        base.tokenizer.notices().iter().for_each(|notice| watch.note(notice));
+        if base.tokenizer.truncation() == Truncation::Tail && encode.truncation == Truncation::Head {
+            watch.note("the model's files say that the end of a long text stays; --truncate head keeps the start");
+        }
         encode.check(config.max_positions, config.type_vocab_size, splits.train.is_paired())?;
         let cache = token_cache(options);
         let mut read = |name: &str, source: &Source, labels: Labels<'_>| {

@@ -216,7 +216,7 @@ fn a_repository_without_the_needed_files_is_named() {
         hub_error(resolve(&hub(cache.path(), &server.url), "own/model"))
     };
     assert_mentions(&serve("config.json"), &["no such model"]);
-    assert_mentions(&serve("model.safetensors"), &["no weights in the safetensors format"]);
+    assert_mentions(&serve("model.safetensors"), &["no weights that can be read", "pytorch_model.bin"]);
     assert_mentions(&serve("vocab.txt"), &["neither tokenizer.json nor vocab.txt"]);
 }
 

@@ -187,10 +187,69 @@ fn a_classifier_for_other_labels_gives_way_when_training_only() {
     assert_mentions(&model_error(contradicting.load(Purpose::Inference)), &["3 labels", "config.json has 2"]);
     // The same number: kept, and the new names reported only where there were old ones.
     let (kept, notices) = checkpoint.load(train(&["a", "b", "c"], 0)).unwrap();
-    assert_eq!((kept.weights, notices), (plain.weights, vec![]));
-    let named = checkpoint.set("id2label", json!({"0": "b", "1": "a", "2": "c"}));
-    let (_, notices) = named.load(train(&["a", "b", "c"], 0)).unwrap();
-    assert_mentions(&notices.join("\n"), &["other names", "'b' is now 'a'"]);
+    assert_eq!((kept.weights, notices), (plain.weights.clone(), vec![]));
+    let named = checkpoint.set("id2label", json!({"0": "x", "1": "b", "2": "c"}));
+    let (kept, notices) = named.load(train(&["a", "b", "c"], 0)).unwrap();
+    assert_eq!(kept.weights, plain.weights);
+    assert_mentions(&notices.join("\n"), &["other names", "'x' is now 'a'"]);
+}
+
+#[test]
+fn rows_of_a_classifier_follow_the_names_of_its_classes() {
+    let checkpoint =
+        Checkpoint::head64().set("id2label", json!({"0": "Neutral", "1": "entail ment", "2": "contradiction"}));
+    let (plain, _) = Checkpoint::head64().load(Purpose::Inference).unwrap();
+    let (model, notices) = checkpoint.load(train(&["contradiction", "entailment", "neutral"], 0)).unwrap();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert_mentions(
+        &notices[0],
+        &["in the order of the names here: contradiction, entailment, neutral (there Neutral,"],
+    );
+    let (weight, bias) = (plain.layout.classifier.weight, plain.layout.classifier.bias);
+    for (new, old) in [(0, 2), (1, 1), (2, 0)] {
+        let row = |model: &Model, i: usize| model.weights[weight.range()][i * 128..(i + 1) * 128].to_vec();
+        assert_eq!(row(&model, new), row(&plain, old));
+        assert_eq!(model.weights[bias.range()][new], plain.weights[bias.range()][old]);
+    }
+    assert_eq!(model.weights[..weight.start], plain.weights[..weight.start]);
+    // Names that transformers made up have nothing to follow, and a new classifier has no old order.
+    let (kept, notices) = Checkpoint::head64().load(train(&["c", "b", "a"], 0)).unwrap();
+    assert_eq!((kept.weights, notices), (plain.weights.clone(), vec![]));
+    let (_, notices) =
+        checkpoint.without("classifier").load(train(&["contradiction", "entailment", "neutral"], 0)).unwrap();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+}
+
+#[test]
+fn prefixes_of_wrappers_are_left_out_and_that_is_said() {
+    let plain = Checkpoint::head64();
+    let expected = weights_of(&plain).0;
+    for (wrapper, encoder) in [
+        ("module.", "bert."),
+        ("_orig_mod.", "bert."),
+        ("model.", "roberta."),
+        ("module._orig_mod.", "bert."),
+        ("model.", ""),
+    ] {
+        let mut wrapped = plain.clone();
+        for tensor in &mut wrapped.tensors {
+            let own = tensor.name.strip_prefix("bert.").map(|body| format!("{encoder}{body}"));
+            tensor.name = format!("{wrapper}{}", own.unwrap_or_else(|| tensor.name.clone()));
+        }
+        let (weights, notices) = weights_of(&wrapped);
+        assert_eq!(weights, expected, "{wrapper}{encoder}");
+        assert_mentions(&notices.join("\n"), &[&format!("begin with '{wrapper}', which is left out")]);
+    }
+}
+
+#[test]
+fn names_that_are_missing_stand_beside_names_that_are_there() {
+    let mut other = Checkpoint::head64();
+    for tensor in &mut other.tensors {
+        tensor.name = tensor.name.replace("bert.encoder.layer", "text.blocks");
+    }
+    let text = model_error(other.load(Purpose::Inference));
+    assert_mentions(&text, &["lack bert.encoder.layer.0.", "they have text.blocks.0.", "27 more"]);
 }
 
 #[test]
@@ -272,9 +331,9 @@ fn directories_without_a_usable_model_say_what_to_do() {
     let directory = Checkpoint::head64().write();
     let load = || model_error(Model::load(directory.path(), Purpose::Inference));
     std::fs::remove_file(directory.path().join("model.safetensors")).unwrap();
-    assert_mentions(&load(), &["neither model.safetensors nor"]);
+    assert_mentions(&load(), &["none of model.safetensors,", "fetch the weights"]);
     std::fs::write(directory.path().join("pytorch_model.bin"), "").unwrap();
-    assert_mentions(&load(), &["pytorch_model.bin", "safe_serialization"]);
+    assert_mentions(&load(), &["pytorch_model.bin", "cannot be read as PyTorch weights"]);
     std::fs::remove_file(directory.path().join("config.json")).unwrap();
     assert_mentions(&load(), &["no config.json"]);
 }
