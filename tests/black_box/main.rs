@@ -59,6 +59,7 @@ mod step {
     mod gradients;
     mod learner;
     mod operations;
+    mod states;
     mod teachers;
 }
 mod train {

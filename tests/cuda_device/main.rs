@@ -26,3 +26,4 @@ mod short_buffers;
 mod support;
 mod training;
 mod votes;
+mod window;
