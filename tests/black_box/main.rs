@@ -30,8 +30,13 @@ mod commands {
     mod support;
 }
 mod data {
+    mod delimiters;
     mod fixtures;
+    mod kept;
+    mod labels;
     mod order;
+    mod packed;
+    mod shards;
     mod sources;
     mod tokenized;
     mod tokenizer;
@@ -59,6 +64,7 @@ mod step {
     mod teachers;
 }
 mod train {
+    mod data;
     mod errors;
     mod options;
     mod repeat;

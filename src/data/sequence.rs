@@ -1,7 +1,7 @@
 //! Texts to sequences: `[CLS] A [SEP]`, or `[CLS] A [SEP] B [SEP]`.
 //!
-//! Token types are 0 up to and including the first [SEP] and 1 after it, so a sequence is its ids and the position where
-//! the second text starts. An encoder belongs to one thread and remembers the words it has met.
+//! Token types are 0 up to and including the first [SEP] and 1 after it, so a sequence is its ids and the position
+//! where the second text starts. An encoder belongs to one thread and remembers the words it has met.
 
 use super::{
     BertTokenizer, EncodeSettings, Truncation,
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::Result;
 
+/// Turns texts into sequences of ids.
 pub struct SequenceEncoder<'t> {
     tokenizer: &'t BertTokenizer,
     settings: EncodeSettings,
@@ -24,8 +25,8 @@ impl<'t> SequenceEncoder<'t> {
         Self { tokenizer, settings, words: WordCache::default(), first: vec![], second: vec![] }
     }
 
-    /// Appends the sequence to `ids` and returns where its second text starts, counted from its own first token; without
-    /// a second text that is its length.
+    /// Appends the sequence to `ids` and returns where its second text starts, counted from its own first token;
+    /// without a second text that is its length.
     pub fn encode(&mut self, text: &str, pair: Option<&str>, ids: &mut Vec<u32>) -> Result<u32> {
         let start = ids.len();
         let Self { tokenizer, settings, words, first, second } = self;
