@@ -42,7 +42,8 @@ fn alike(labels: &[(&str, u64)]) -> Option<String> {
     }
     let groups: Vec<_> = groups.into_values().filter(|group| group.len() > 1).collect();
     let first = groups.first()?;
-    let (main, _) = first.iter().max_by_key(|(_, count)| *count)?;
+    // Of equals the first, if it has no white space around it.
+    let (main, _) = first.iter().rev().max_by_key(|(name, count)| (*count, name.trim() == *name))?;
     let renamed: Vec<String> =
         first.iter().filter(|(name, _)| name != main).map(|(name, _)| write_pair(name, main)).collect();
     let list = cut(&groups, NAMED, |group| cut(group, NAMED, |(name, _)| quoted(name)));

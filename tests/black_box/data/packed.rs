@@ -129,7 +129,7 @@ fn other_archives_are_refused_by_name() {
 fn progress_counts_the_bytes_of_the_packed_file() {
     let home = TempDir::new().unwrap();
     let mut content = "text,label\n".to_owned();
-    (0..100_000).for_each(|i| content += &format!("text number {},{}\n", i * 7919 % 99_991, i % 2));
+    (0..150_000u64).for_each(|i| content += &format!("text number {},{}\n", i * 7_654_321 % 9_999_991, i % 2));
     for (name, bytes) in [("x.csv.gz", gzip(content.as_bytes())), ("x.csv.zst", zstd(content.as_bytes()))] {
         let source = source(&write(home.path(), name, &bytes), "text", None, Some("label"));
         let mut reader = source.rows().unwrap();
