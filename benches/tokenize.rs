@@ -20,7 +20,7 @@ fn tokenize(c: &mut Criterion) {
         return;
     }
     let tokenizer = BertTokenizer::from_dir(&model, VOCABULARY).expect("the demo model's tokenizer");
-    let source = Source::Table(Table {
+    let source = Source::from(Table {
         path: root.join("data/movie-reviews/train.csv"),
         format: Format::Csv,
         header: true,

@@ -21,7 +21,7 @@ fn main() -> Result<()> {
 /// Every option that is not named here is as on the command line.
 pub fn fine_tune(model: &str, train: &Path, dev: &Path, out: &Path) -> Result<Outcome> {
     let options =
-        RunOptions { dev: Some(dev.into()), epochs: Some(2), lr: 5e-5, ..RunOptions::for_files(model, train, out) };
+        RunOptions { dev: vec![dev.into()], epochs: Some(2), lr: 5e-5, ..RunOptions::for_files(model, train, out) };
     let mut show = |observation: Observation<'_>| match observation {
         Observation::Step { event, .. } => println!("step {}: loss {:.4}", event.step, event.loss),
         Observation::Evaluation(event) => println!("step {}: accuracy {:.4}", event.step, event.scores.accuracy),

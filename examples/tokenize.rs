@@ -27,9 +27,9 @@ fn main() -> Result<()> {
     let config = ConfigFile::read(model)?.config;
     let tokenizer = BertTokenizer::from_dir(model, config.vocab_size)?;
     let settings = EncodeSettings { max_length: config.max_positions, truncation: Truncation::Head };
-    let source = Source::Table(Table {
+    let source = Source::from(Table {
         path: file.to_owned(),
-        format: Format::of(file)?,
+        format: Format::from_path(file)?,
         header: true,
         columns: Columns::new(column, None, None),
         conventions: Conventions::default(),

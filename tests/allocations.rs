@@ -1,7 +1,7 @@
 //! A step allocates nothing that grows with the model or the batch: memory is planned once.
 //!
-//! Every allocation of a step from `LARGE` bytes on is traced to its caller: only the packing buffers of `gemm` may be one. What
-//! is smaller (job queues of rayon, lists of micro-batches) is bounded in sum.
+//! Every allocation of a step from `LARGE` bytes on is traced to its caller: only the packing buffers of `gemm` may be
+//! one. What is smaller (job queues of rayon, lists of micro-batches) is bounded in sum.
 
 #[path = "common/tiny.rs"]
 mod tiny;
@@ -10,15 +10,19 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     backtrace::Backtrace,
     cell::Cell,
+    collections::BTreeSet,
     mem,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use bertsd_cuda::{
-    data::PackedBatch,
+    data::{
+        BertTokenizer, Columns, EncodeSettings, Examples, Labels, OrderSettings, PackedBatch, Source, StepBatches,
+        StepPlan, Table, TokenizeRequest, TokenizedSet, Truncation,
+    },
     distillation::{Method, MethodSettings, SdvMode, TeacherKind},
     model::BertConfig,
     training::step::StepSettings,
@@ -96,11 +100,58 @@ fn measure(f: impl FnOnce()) -> (usize, usize, Vec<String>) {
     (SMALL.load(Relaxed), PACKING.load(Relaxed), mem::take(&mut OTHERS.lock().unwrap()))
 }
 
+/// The counters count whatever the process does: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn packing_a_step_allocates_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let home = tempfile::tempdir().unwrap();
+    let rows: String = (0..61).map(|i| format!("{}\n", "w1 ".repeat(1 + i * 7 % 13))).collect();
+    std::fs::write(home.path().join("texts.csv"), format!("text\n{rows}")).unwrap();
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/head32/model");
+    let tokenizer = BertTokenizer::from_dir(&model, 256).unwrap();
+    let table = Table::new(home.path().join("texts.csv"), Columns::new("text", None, None)).unwrap();
+    let request = TokenizeRequest {
+        tokenizer: &tokenizer,
+        settings: EncodeSettings { max_length: 16, truncation: Truncation::Head },
+        labels: Labels::Ignore,
+        cache: None,
+        progress: &mut |_| Ok(()),
+    };
+    let examples = Examples::all(Arc::new(TokenizedSet::open(&Source::from(table), request).unwrap()));
+    let settings = OrderSettings {
+        seed: 3,
+        batch_size: 4,
+        grad_accum: 2,
+        max_tokens: Some(24),
+        shuffle: true,
+        bucket_steps: 0,
+        drop_last: false,
+    };
+    let mut steps = StepPlan::new(examples.lengths(), settings).unwrap();
+    let (mut batches, mut sizes) = (StepBatches::default(), BTreeSet::new());
+    let mut sweep = |sizes: &mut dyn FnMut(usize)| {
+        for step in 0..steps.steps_per_epoch() {
+            steps.pack(step, &examples, &mut batches);
+            sizes(batches.len());
+        }
+    };
+    // Steps are cut into different numbers of micro-batches, and none gives back what another one needs.
+    sweep(&mut |size| {
+        sizes.insert(size);
+    });
+    assert!(sizes.len() > 1, "{sizes:?}");
+    let (small, packing, others) = measure(|| sweep(&mut |_| ()));
+    assert_eq!((small, packing, others.len()), (0, 0, 0), "{}", others.join("\n"));
+}
+
 /// Steps, of which the last two are measured; there are three batches more, so that a new one comes into sight in each.
 const STEPS: usize = 8;
 
 #[test]
 fn a_step_allocates_no_large_buffers() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let config = BertConfig { vocab_size: 500, max_positions: 128, labels: 200, ..tiny::config(4, 32, 2) };
     let weights = tiny::weights(&config, 1);
     let batches: Vec<PackedBatch> =

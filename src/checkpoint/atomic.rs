@@ -1,8 +1,9 @@
 //! Files that appear whole or not at all.
 //!
-//! `name` is written as `.name.partial` beside it, synchronised, renamed over `name`, and then the directory is synchronised, so that
-//! the new name survives a power cut too. Until the rename the old file is untouched. Dropping an uncommitted file removes its
-//! temporary; a killed process leaves it, and [`remove_partial`] clears it at the next start.
+//! `name` is written as `.name.partial` beside it, synchronised, renamed over `name`, and then the directory is
+//! synchronised, so that the new name survives a power cut too. Until the rename the old file is untouched. Dropping an
+//! uncommitted file removes its temporary; a killed process leaves it, and [`remove_partial`] clears it at the next
+//! start.
 
 use std::{
     fs::{self, File},
@@ -25,6 +26,9 @@ pub struct AtomicFile {
 
 impl AtomicFile {
     /// Starts the file that will be `path`. A partial file left there by a killed process is overwritten.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be made.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let name = path.file_name().ok_or_else(|| Error::run(&path, "is not the name of a file"))?;
@@ -34,12 +38,29 @@ impl AtomicFile {
         Ok(Self { file, path, partial, committed: false })
     }
 
+    /// The same where several processes may make the file at once: each writes its own, and the last to commit stays.
+    /// What a killed process leaves is not overwritten.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be made.
+    pub fn create_shared(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let name = path.file_name().ok_or_else(|| Error::run(&path, "is not the name of a file"))?;
+        let prefix = format!(".{}.", name.to_string_lossy());
+        let mut builder = tempfile::Builder::new();
+        let file = builder.prefix(&prefix).suffix(PARTIAL_SUFFIX).tempfile_in(directory_holding(&path));
+        let file = file.and_then(|file| file.keep().map_err(|fault| fault.error));
+        let (file, partial) = file.map_err(Error::io("create", &path))?;
+        Ok(Self { file, path, partial, committed: false })
+    }
+
     /// The final path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives `from` this file's name as a second one, replacing what was there, or copies it where there are no hard links.
+    /// Gives `from` this file's name as a second one, replacing what was there, or copies it where there are no hard
+    /// links.
     pub(super) fn link_or_copy(mut self, from: &Path) -> Result<()> {
         fs::remove_file(&self.partial).map_err(Error::io("write", &self.path))?;
         if fs::hard_link(from, &self.partial).is_err() {
@@ -54,11 +75,21 @@ impl AtomicFile {
     }
 
     /// Makes it durable and gives it its name, replacing what was there.
-    pub fn commit(mut self) -> Result<()> {
-        self.file.sync_all().map_err(Error::io("write", &self.path))?;
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that fails; the old file is still there then.
+    pub fn commit(self) -> Result<()> {
+        self.commit_open().map(drop)
+    }
+
+    /// The same; returns the file, open as it was for writing.
+    pub(crate) fn commit_open(mut self) -> Result<File> {
+        let file = self.file.try_clone().map_err(Error::io("write", &self.path))?;
+        file.sync_all().map_err(Error::io("write", &self.path))?;
         fs::rename(&self.partial, &self.path).map_err(Error::io("rename a finished file to", &self.path))?;
         self.committed = true;
-        sync_directory_of(&self.path)
+        sync_directory_holding(&self.path)?;
+        Ok(file)
     }
 }
 
@@ -88,6 +119,9 @@ impl Drop for AtomicFile {
 }
 
 /// Replaces the content of a small file (settings, a model's configuration) as a whole.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be written; the old content is still there then.
 pub fn write_atomically(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).map_err(Error::io("write", file.path()))?;
@@ -107,10 +141,10 @@ pub(super) fn remove_partial(directory: &Path) -> Result<()> {
 }
 
 /// Makes the names in the directory that holds `path` durable.
-pub(super) fn sync_directory_of(path: &Path) -> Result<()> {
+pub(super) fn sync_directory_holding(path: &Path) -> Result<()> {
     #[cfg(unix)]
     {
-        let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = directory_holding(path);
         File::open(directory)
             .and_then(|directory| directory.sync_all())
             .map_err(Error::io("synchronise", directory))?;
@@ -118,4 +152,8 @@ pub(super) fn sync_directory_of(path: &Path) -> Result<()> {
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
+}
+
+fn directory_holding(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

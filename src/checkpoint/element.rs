@@ -18,6 +18,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Bytes of one element.
     pub const fn size_bytes(self) -> u64 {
         match self {
             Self::U8 => 1,
@@ -26,6 +27,7 @@ impl Dtype {
         }
     }
 
+    /// The name in the header.
     pub const fn name(self) -> &'static str {
         match self {
             Self::U8 => "u8",

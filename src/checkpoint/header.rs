@@ -9,9 +9,9 @@
 //! ..  sections  raw little-endian elements, one after another without gaps to the end of the file
 //! ```
 //!
-//! Numbers are little-endian and offsets count from the start of the file. There is no padding, so there is no byte that no checksum
-//! covers. Section checksums are 16 hex digits: JSON numbers of that size are not portable, and the header's length is known
-//! before the sections are hashed, which lets each byte be read from memory once.
+//! Numbers are little-endian and offsets count from the start of the file. There is no padding, so there is no byte
+//! that no checksum covers. Section checksums are 16 hex digits: JSON numbers of that size are not portable, and the
+//! header's length is known before the sections are hashed, which lets each byte be read from memory once.
 
 use std::collections::HashSet;
 
@@ -39,8 +39,11 @@ pub(super) struct Header {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SectionInfo {
+    /// Its name, once in a file.
     pub name: String,
+    /// The type of its elements.
     pub dtype: Dtype,
+    /// How many elements it has.
     pub elements: u64,
     /// Bytes from the start of the file.
     pub offset: u64,

@@ -1,8 +1,8 @@
 //! One process a run directory, and one run.
 //!
-//! The lock is the operating system's on `RUN/.lock`: it ends with the process, however that ends, so a killed run leaves nothing to
-//! clean up. The file itself stays (removing it would let two processes lock two files of the same name) and holds the id of its
-//! last owner, for the message to the next.
+//! The lock is the operating system's on `RUN/.lock`: it ends with the process, however that ends, so a killed run
+//! leaves nothing to clean up. The file itself stays (removing it would let two processes lock two files of the same
+//! name) and holds the id of its last owner, for the message to the next.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -13,7 +13,8 @@ use std::{
 use crate::{Error, Result};
 
 const LOCK: &str = ".lock";
-/// Holding one of these makes a directory a run, or at least one that a run would damage: it replaces `model` when it ends.
+/// Holding one of these makes a directory a run, or at least one that a run would damage: it replaces `model` when it
+/// ends.
 const MARKS: [&str; 4] = ["run.toml", "metrics.jsonl", "checkpoints", "model"];
 /// What a run writes into its directory, and all that overwriting removes from it.
 pub const RUN_FILES: [&str; 5] = ["run.toml", "metrics.jsonl", "checkpoints", "tensorboard", "model"];
@@ -30,8 +31,8 @@ pub struct RunLock {
 }
 
 impl RunLock {
-    /// Locks a directory for a new run, making it if it is missing. One that already holds a run is refused, or, with `overwrite`,
-    /// emptied of [`RUN_FILES`] and of nothing else.
+    /// Locks a directory for a new run, making it if it is missing. One that already holds a run is refused, or, with
+    /// `overwrite`, emptied of [`RUN_FILES`] and of nothing else.
     pub fn for_new_run(directory: impl Into<PathBuf>, overwrite: bool) -> Result<Self> {
         let lock = Self::for_overwriting(directory)?;
         if holds_run(&lock.directory)? {
@@ -43,7 +44,8 @@ impl RunLock {
         Ok(lock)
     }
 
-    /// Locks a directory whose run a new one will replace, once [`clear`](Self::clear) is called: not before all else is known to work.
+    /// Locks a directory whose run a new one will replace, once [`clear`](Self::clear) is called: not before all else
+    /// is known to work.
     pub fn for_overwriting(directory: impl Into<PathBuf>) -> Result<Self> {
         let directory = directory.into();
         let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
@@ -75,6 +77,7 @@ impl RunLock {
         Self::acquire(directory)
     }
 
+    /// The directory of the run.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

@@ -1,7 +1,8 @@
 //! Reads one checkpoint, trusting none of it.
 //!
-//! Opening checks magic, version, the header's checksum and that the sections tile the file exactly. Each section's checksum is
-//! checked as it is read, straight into the caller's memory; [`CheckpointReader::verify`] does it without keeping anything.
+//! Opening checks magic, version, the header's checksum and that the sections tile the file exactly. Each section's
+//! checksum is checked as it is read, straight into the caller's memory; [`CheckpointReader::verify`] does it without
+//! keeping anything.
 
 use std::{
     fs::File,
@@ -68,6 +69,7 @@ impl CheckpointReader {
         Ok(Self { file, path, header })
     }
 
+    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -83,11 +85,13 @@ impl CheckpointReader {
         &self.header.sections
     }
 
+    /// Whether there is a section of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.header.sections.iter().any(|section| section.name == name)
     }
 
-    /// Overwrites `elements` with section `name`, which must have exactly that type and length. On an error the content of
+    /// Overwrites `elements` with section `name`, which must have exactly that type and length. On an error the content
+    /// of
     /// `elements` is unspecified.
     pub fn read_into<T: Element>(&mut self, name: &str, elements: &mut [T]) -> Result<()> {
         let section = self.find::<T>(name)?;
@@ -106,7 +110,8 @@ impl CheckpointReader {
 
     /// Section `name` in memory of its own.
     pub fn read<T: Element>(&mut self, name: &str) -> Result<Vec<T>> {
-        // The length was checked against the size of the file, so a hostile header cannot ask for more memory than that.
+        // The length was checked against the size of the file, so a hostile header cannot ask for more memory than
+        // that.
         let elements = self.find::<T>(name)?.elements;
         let elements = usize::try_from(elements)
             .map_err(|_| Error::run(&self.path, format!("section '{name}' does not fit into memory")))?;

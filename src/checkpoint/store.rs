@@ -1,8 +1,8 @@
 //! The checkpoints of one run: `RUN/checkpoints/step-00001234.ckpt`, the last `keep` of them, and `best.ckpt`.
 //!
-//! A checkpoint counts once it has its name, and older ones are removed only after that. `best.ckpt` is its own file, replaced
-//! atomically and never touched by the rotation. Damaged checkpoints are skipped and reported, not deleted: the caller may put them
-//! aside, after which they neither count for the rotation nor are looked at again.
+//! A checkpoint counts once it has its name, and older ones are removed only after that. `best.ckpt` is its own file,
+//! replaced atomically and never touched by the rotation. Damaged checkpoints are skipped and reported, not deleted:
+//! the caller may put them aside, after which they neither count for the rotation nor are looked at again.
 
 use std::{
     fs,
@@ -27,8 +27,11 @@ pub struct CheckpointStore {
 /// A checkpoint that cannot be used, and why.
 #[derive(Debug)]
 pub struct Damaged {
+    /// Its step, by its name.
     pub step: u64,
+    /// Where it is.
     pub path: PathBuf,
+    /// What is wrong with it.
     pub reason: Error,
 }
 
@@ -42,8 +45,8 @@ pub struct LatestValid {
 }
 
 impl CheckpointStore {
-    /// Opens the store of a run, made if it is missing, and clears what a killed process left half-written. Call it under the
-    /// run's lock. `keep` is how many checkpoints stay; at least 1.
+    /// Opens the store of a run, made if it is missing, and clears what a killed process left half-written. Call it
+    /// under the run's lock. `keep` is how many checkpoints stay; at least 1.
     pub fn open(run: impl AsRef<Path>, keep: usize) -> Result<Self> {
         if keep == 0 {
             return Err(Error::misuse(
@@ -57,10 +60,12 @@ impl CheckpointStore {
         Ok(Self { directory, keep })
     }
 
+    /// The file of the checkpoint of `step`.
     pub fn path(&self, step: u64) -> PathBuf {
         self.directory.join(format!("{PREFIX}{step:08}{EXTENSION}"))
     }
 
+    /// The file of the best checkpoint.
     pub fn best_path(&self) -> PathBuf {
         self.directory.join(BEST)
     }
@@ -75,8 +80,8 @@ impl CheckpointStore {
         CheckpointWriter::create(self.best_path(), plan)
     }
 
-    /// Makes the checkpoint of `step` the best one. It costs no space while that checkpoint is kept: the file gets a second name,
-    /// or, on a file system without hard links, a copy.
+    /// Makes the checkpoint of `step` the best one. It costs no space while that checkpoint is kept: the file gets a
+    /// second name, or, on a file system without hard links, a copy.
     pub fn mark_best(&self, step: u64) -> Result<()> {
         let (from, best) = (self.path(step), self.best_path());
         let file = AtomicFile::create(&best)?;
@@ -98,7 +103,7 @@ impl CheckpointStore {
         let mut steps = Vec::new();
         for entry in fs::read_dir(&self.directory).map_err(Error::io("list", &self.directory))? {
             let name = entry.map_err(Error::io("list", &self.directory))?.file_name();
-            steps.extend(name.to_str().and_then(step_of));
+            steps.extend(name.to_str().and_then(step_from_name));
         }
         steps.sort_unstable();
         Ok(steps)
@@ -114,7 +119,8 @@ impl CheckpointStore {
         Ok(())
     }
 
-    /// The newest checkpoint that is intact to the last byte, and the damaged ones that are newer. Reads those files whole.
+    /// The newest checkpoint that is intact to the last byte, and the damaged ones that are newer. Reads those files
+    /// whole.
     pub fn latest_valid(&self) -> Result<LatestValid> {
         let mut damaged = Vec::new();
         for step in self.steps()?.into_iter().rev() {
@@ -127,7 +133,8 @@ impl CheckpointStore {
         Ok(LatestValid { checkpoint: None, damaged })
     }
 
-    /// Renames a damaged checkpoint to `….ckpt.damaged`, so that it is out of the way but not lost. Returns its new path.
+    /// Renames a damaged checkpoint to `….ckpt.damaged`, so that it is out of the way but not lost. Returns its new
+    /// path.
     pub fn put_aside(&self, damaged: &Damaged) -> Result<PathBuf> {
         let mut name = damaged.path.clone().into_os_string();
         name.push(ASIDE);
@@ -144,7 +151,7 @@ fn open_verified(path: &Path) -> Result<CheckpointReader> {
 }
 
 /// The step in `step-00001234.ckpt`; `None` for every other name, also for other spellings of the same number.
-fn step_of(name: &str) -> Option<u64> {
+fn step_from_name(name: &str) -> Option<u64> {
     let step = name.strip_prefix(PREFIX)?.strip_suffix(EXTENSION)?.parse().ok()?;
     (name == format!("{PREFIX}{step:08}{EXTENSION}")).then_some(step)
 }

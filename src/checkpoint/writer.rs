@@ -1,8 +1,9 @@
 //! Writes one checkpoint.
 //!
-//! The [`Plan`] names the sections and their sizes, which fixes the header's length; then their elements stream from the caller's
-//! slices to the file in the plan's order, in as many pieces as the caller likes (an arena that lies on a device comes down piece by
-//! piece). Each chunk is hashed and written while it is in cache; nothing is copied. The header goes in last.
+//! The [`Plan`] names the sections and their sizes, which fixes the header's length; then their elements stream from
+//! the caller's slices to the file in the plan's order, in as many pieces as the caller likes (an arena that lies on a
+//! device comes down piece by piece). Each chunk is hashed and written while it is in cache; nothing is copied. The
+//! header goes in last.
 
 use std::{
     fmt,
@@ -31,8 +32,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `metadata` is anything that is JSON. Finite floats in it come back to the bit; NaN and infinities do not (they become
-    /// `null`), so put floats of which that cannot be known into a section.
+    /// `metadata` is anything that is JSON. Finite floats in it come back to the bit; NaN and infinities do not (they
+    /// become `null`), so put floats of which that cannot be known into a section.
     pub fn new(metadata: &impl Serialize) -> Result<Self> {
         let metadata = serde_json::to_value(metadata)
             .map_err(|e| Error::misuse("Plan::new", format!("the metadata cannot be written as JSON: {e}")))?;
@@ -48,7 +49,7 @@ impl Plan {
     }
 }
 
-/// A checkpoint being written. Dropped before [`finish`](Self::finish), it leaves nothing behind.
+/// A checkpoint being written. Dropped before [`finish`](Self::finish), it leaves nothing.
 pub struct CheckpointWriter {
     file: AtomicFile,
     header: Header,
@@ -63,8 +64,8 @@ impl CheckpointWriter {
     pub fn create(path: impl Into<PathBuf>, plan: Plan) -> Result<Self> {
         let mut file = AtomicFile::create(path)?;
         let mut header = Header { metadata: plan.metadata, sections: plan.sections };
-        // Offsets are part of the header and follow from its length: fields of fixed width would do, but so does a second round,
-        // because more digits only ever make it longer.
+        // Offsets are part of the header and follow from its length: fields of fixed width would do, but so does a
+        // second round, because more digits only ever make it longer.
         let mut header_bytes = 0;
         loop {
             let bytes = encode(&header, file.path())?.len();
@@ -84,7 +85,8 @@ impl CheckpointWriter {
         self.file.path()
     }
 
-    /// Appends elements to section `name`. Sections come in the plan's order, each with exactly the planned number of elements.
+    /// Appends elements to section `name`. Sections come in the plan's order, each with exactly the planned number of
+    /// elements.
     pub fn write<T: Element>(&mut self, name: &str, elements: &[T]) -> Result<()> {
         self.skip_complete(Some(name));
         let Some(section) = self.header.sections.get(self.current).filter(|section| section.name == name) else {
@@ -123,8 +125,8 @@ impl CheckpointWriter {
         self.file.commit()
     }
 
-    /// Steps over complete sections, so that `name` is the current one if it is its turn. `name` itself stays current even when
-    /// complete: more of it is then an error, and an empty piece is fine.
+    /// Steps over complete sections, so that `name` is the current one if it is its turn. `name` itself stays current
+    /// even when complete: more of it is then an error, and an empty piece is fine.
     fn skip_complete(&mut self, name: Option<&str>) {
         while let Some(section) = self.header.sections.get_mut(self.current) {
             if Some(section.name.as_str()) == name || section.size_bytes() != Some(self.written_bytes) {

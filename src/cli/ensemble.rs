@@ -49,10 +49,10 @@ pub struct EnsembleArgs {
     #[arg(long, value_name = "FILE", requires = "seeds", help_heading = "Ensemble")]
     pub config: Option<PathBuf>,
 
-    /// Examples that the ensemble classifies: .csv, .tsv, .jsonl or .parquet [default: that of --test, else the first
+    /// Examples that the ensemble classifies, in files as those of --train [default: those of --test, else the first
     /// run's test set]
     #[arg(long, value_name = "FILE", help_heading = "Ensemble")]
-    pub data: Option<PathBuf>,
+    pub data: Vec<PathBuf>,
 
     /// The data has no labels: write predictions, compute no scores
     #[arg(long, requires = "predictions", help_heading = "Ensemble")]

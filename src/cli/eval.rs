@@ -19,18 +19,22 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub encode: EncodeOptions,
 
-    /// Labelled examples: .csv, .tsv, .jsonl or .parquet; with --preset, the directory of its files
-    #[arg(long, value_name = "FILE", help_heading = "Data")]
-    pub data: PathBuf,
+    /// Labelled examples: .csv, .tsv, .jsonl (also with .gz or .zst after it) or .parquet, a directory of shards, or a
+    /// pattern; give several to read one after another; with --preset, the directory of its files
+    #[arg(long, value_name = "FILE", required = true, help_heading = "Data")]
+    pub data: Vec<PathBuf>,
 
     #[command(flatten)]
     pub options: DataOptions,
 
-    /// The data is one of imdb, ag-news, dbpedia, yelp-p, yelp-f, snli, mnli, as it is distributed [default: a single
-    /// file]
+    /// The data is one of imdb, ag-news, dbpedia, yelp-p, yelp-f, snli, mnli, as it is distributed [default: files of
+    /// one's own]
     #[arg(
         long, value_parser = parser::<Preset>(), value_name = "NAME",
-        conflicts_with_all = ["text", "text_pair", "label", "format", "no_header"], help_heading = "Data"
+        conflicts_with_all = [
+            "text", "text_pair", "label", "format", "no_header", "delimiter", "ignore_label", "label_map"
+        ],
+        help_heading = "Data"
     )]
     pub preset: Option<Preset>,
 

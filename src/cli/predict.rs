@@ -23,9 +23,10 @@ pub struct PredictArgs {
     #[command(flatten)]
     pub encode: EncodeOptions,
 
-    /// Texts to classify; - is standard input
+    /// Texts to classify: a file, a directory of shards, or a pattern; give several to read one after another; - is
+    /// standard input
     #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Data")]
-    pub input: PathBuf,
+    pub input: Vec<PathBuf>,
 
     /// Format of the input: lines (one text a line), csv, tsv, tsv-quoted, jsonl, parquet [default: by the file's
     /// extension; lines from standard input and .txt]
@@ -55,7 +56,8 @@ pub struct PredictArgs {
     #[arg(long, help_heading = "Output")]
     pub input_ids: bool,
 
-    /// Column of the input, by name or by number from 0, that is written too; give several to keep more [default: none]
+    /// Column of the input, by name or by number from 0, that is written too, as it is; give several to keep more; a
+    /// name that the answers use themselves gets the suffix _input [default: none]
     #[arg(long, value_name = "COL", help_heading = "Output")]
     pub keep: Vec<String>,
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bertsd_cuda::{
-    data::{Format, Truncation},
+    data::{BadRows, Delimiter, Format, LabelNames, Truncation},
     device::{DeviceChoice, Precision},
     text_value::parser,
     training::{EVALUATION_TOKENS, RunOptions},
@@ -41,6 +41,17 @@ pub struct ColumnOptions {
         help_heading = "Data"
     )]
     pub no_header: Option<bool>,
+
+    /// What separates the columns of CSV and TSV: one character, or tab [default: as trained, else the format's own, or
+    /// another one that the first line shows]
+    #[arg(long, value_name = "CHAR", value_parser = parser::<Delimiter>(), help_heading = "Data")]
+    pub delimiter: Option<Delimiter>,
+
+    /// What becomes of rows that cannot be read: refuse ends with the first, skip leaves them out and counts them
+    #[arg(
+        long, value_name = "WHAT", default_value = "refuse", value_parser = parser::<BadRows>(), help_heading = "Data"
+    )]
+    pub bad_rows: BadRows,
 }
 
 /// Labelled examples.
@@ -52,6 +63,18 @@ pub struct DataOptions {
     /// Column of the label [default: as trained, else label]
     #[arg(long, value_name = "COL", help_heading = "Data")]
     pub label: Option<String>,
+
+    /// Leave out the rows with this label; '' stands for empty and null; give several to leave out more [default: as
+    /// trained, else none]
+    #[arg(long, value_name = "LABEL", allow_hyphen_values = true, help_heading = "Data")]
+    pub ignore_label: Vec<String>,
+
+    /// Call labels by other names: LABEL=NAME,…, such as 0=negative,1=positive [default: as trained, else none]
+    #[arg(
+        long, value_name = "NAMES", value_parser = parser::<LabelNames>(), allow_hyphen_values = true,
+        help_heading = "Data"
+    )]
+    pub label_map: Option<LabelNames>,
 
     /// Format of the data: csv, tsv, tsv-quoted, jsonl, parquet [default: by the file's extension]
     #[arg(long, value_parser = parser::<Format>(), value_name = "FORMAT", help_heading = "Data")]

@@ -7,7 +7,7 @@ use std::{
 
 use bertsd_cuda::{
     Error, Result,
-    data::{Examples, LabelMap, Source},
+    data::{Examples, LabelMap, Source, expand},
     ensemble::{ClassOrder, Vote, average},
     inference::{OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter},
     metrics::{Accumulator, Scores},
@@ -38,8 +38,8 @@ struct Outcome {
 
 /// The examples that the members classify.
 enum Data {
-    /// A file, with the columns that the user or the member names.
-    File(PathBuf),
+    /// Files, with the columns that the user or the member names.
+    Files(Vec<PathBuf>),
     /// The test part of the preset that the members are trained on.
     Preset(Source),
 }
@@ -62,7 +62,13 @@ pub fn run(mut args: EnsembleArgs) -> anyhow::Result<()> {
         train_seeds(&args)?
     };
     let labels = ConfigFile::read(&members[0])?.labels;
-    let read: Vec<&Path> = args.data.as_deref().or(args.options.test.as_deref()).into_iter().collect();
+    let mut read = Vec::new();
+    if let Some(Data::Files(files)) = &data {
+        for file in files {
+            read.extend(expand(file)?);
+        }
+    }
+    let read: Vec<&Path> = read.iter().map(PathBuf::as_path).collect();
     let create = |path| OutputFile::create(path, &read).map(|file| (path, file));
     let output = args.output.predictions.as_deref().map(create).transpose()?;
     let mut saved = None;
@@ -88,16 +94,22 @@ pub fn run(mut args: EnsembleArgs) -> anyhow::Result<()> {
 /// Without data of its own an ensemble of runs classifies what the first of them was tested on. A vote needs it; a mean
 /// of weights does without where it is no longer there.
 fn adopt_test_set(args: &mut EnsembleArgs) -> Result<()> {
-    if args.data.is_some() || args.options.test.is_some() || args.options.preset.is_some() {
+    if !args.data.is_empty() || !args.options.test.is_empty() || args.options.preset.is_some() {
         return Ok(());
     }
     let Some(first) = args.members.first().or(args.models.first()) else { return Ok(()) };
     let Some((run, of_run)) = train::options_of_run(Path::new(first))? else { return Ok(()) };
-    let Some(place) = of_run.test.as_ref().or(of_run.data_dir.as_ref()) else { return Ok(()) };
-    if args.method == Combine::Avg && !place.exists() {
+    let places: Vec<&PathBuf> = of_run.test.iter().chain(&of_run.data_dir).collect();
+    if places.is_empty() {
         return Ok(());
     }
-    console::say(format_args!("classifying {}, the test set of {}", place.display(), run.display()));
+    let is_there =
+        |place: &PathBuf| place.exists() || expand(place).is_ok_and(|files| files.iter().all(|file| file.exists()));
+    if args.method == Combine::Avg && !places.iter().all(|place| is_there(place)) {
+        return Ok(());
+    }
+    let names: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    console::say(format_args!("classifying {}, the test set of {}", names.join(", "), run.display()));
     let options = &mut args.options;
     (options.test, options.preset, options.data_dir) = (of_run.test, of_run.preset, of_run.data_dir);
     options.format = options.format.or(of_run.format);
@@ -107,11 +119,14 @@ fn adopt_test_set(args: &mut EnsembleArgs) -> Result<()> {
 
 fn data(args: &EnsembleArgs) -> Result<Option<Data>> {
     let options = &args.options;
-    if let Some(file) = args.data.as_ref().or(options.test.as_ref()) {
-        return Ok(Some(Data::File(file.clone())));
+    let files = if args.data.is_empty() { &options.test } else { &args.data };
+    if !files.is_empty() {
+        return Ok(Some(Data::Files(files.clone())));
     }
     let (Some(preset), Some(directory)) = (options.preset, &options.data_dir) else { return Ok(None) };
-    let test = preset.open(directory)?.tests.into_iter().next();
+    let mut splits = preset.open(directory)?;
+    splits.set_bad_rows(options.bad_rows);
+    let test = splits.tests.into_iter().next();
     Ok(test.map(|(_, source)| Data::Preset(source)))
 }
 
@@ -215,7 +230,7 @@ fn vote(
         let order = ClassOrder::new(labels, &loaded.model.labels, member)?;
         order.notice().iter().for_each(|notice| console::say(format_args!("{}: {notice}", member.display())));
         let source = match data {
-            Data::File(file) => loaded.source(file.clone(), &data_options(args), !args.unlabelled)?,
+            Data::Files(files) => loaded.source(files, &data_options(args), !args.unlabelled)?,
             Data::Preset(source) => source.clone(),
         };
         let examples = loaded.examples(&source, &encode_options(args), (!args.unlabelled).then_some(&known))?;
@@ -252,8 +267,10 @@ fn vote(
 }
 
 fn data_options(args: &EnsembleArgs) -> DataOptions {
-    let RunOptions { text, text_pair, no_header, label, format, .. } = args.options.clone();
-    DataOptions { columns: ColumnOptions { text, text_pair, no_header }, label, format }
+    let RunOptions { text, text_pair, no_header, label, format, delimiter, ignore_label, label_map, bad_rows, .. } =
+        args.options.clone();
+    let columns = ColumnOptions { text, text_pair, no_header, delimiter, bad_rows };
+    DataOptions { columns, label, ignore_label, label_map, format }
 }
 
 fn encode_options(args: &EnsembleArgs) -> EncodeOptions {

@@ -23,7 +23,7 @@ pub fn run(args: EvalArgs) -> anyhow::Result<()> {
     let labels = LabelMap::of_classifier(loaded.model.labels.clone())?;
     let source = source(&args, &loaded)?;
     // Before the work: a place that cannot be written is better known now.
-    let create = |path| OutputFile::create(path, &[args.data.as_path()]).map(|file| (path, file));
+    let create = |path| OutputFile::create(path, &source.files()).map(|file| (path, file));
     let predictions = args.output.predictions.as_deref().map(create);
     let predictions = predictions.transpose()?;
     let examples = loaded.examples(&source, &args.encode, Some(&labels))?;
@@ -51,7 +51,7 @@ pub fn run(args: EvalArgs) -> anyhow::Result<()> {
         }
         writer.finish()?;
     }
-    let data = source.path().display().to_string();
+    let data = source.name();
     if args.json {
         let mut object = Map::new();
         object.insert("model".to_owned(), Value::from(args.model));
@@ -69,8 +69,15 @@ pub fn run(args: EvalArgs) -> anyhow::Result<()> {
 
 fn source(args: &EvalArgs, loaded: &Loaded) -> Result<Source> {
     match args.preset {
-        None => loaded.source(args.data.clone(), &args.options, true),
-        Some(preset) => part(preset.open(&args.data)?, args.split.as_deref().unwrap_or("test")),
+        None => loaded.source(&args.data, &args.options, true),
+        Some(preset) => {
+            let [directory] = &args.data[..] else {
+                return Err(Error::setting("data", "with --preset it is one directory, that of the preset's files"));
+            };
+            let mut part = part(preset.open(directory)?, args.split.as_deref().unwrap_or("test"))?;
+            part.set_bad_rows(args.options.columns.bad_rows);
+            Ok(part)
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use bertsd_cuda::{
     Error, Result,
-    data::{Columns, Conventions, EncodeSettings, Format, Table},
+    data::EncodeSettings,
     device::{Capacity, Device, OnDevice, Shape},
     inference::{
         Classifier, Event, OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter,
@@ -46,7 +46,7 @@ pub fn run(args: PredictArgs) -> anyhow::Result<()> {
         input_ids: args.input_ids,
     };
     let format = args.output_format.unwrap_or_else(|| PredictionFormat::of(&args.output));
-    let file = OutputFile::create(&args.output, &[args.input.as_path()])?;
+    let file = OutputFile::create(&args.output, &input.files())?;
     let settings = settings(&args, encode);
     // A bar between the answers would spoil both.
     let talks = args.output.as_os_str() == "-" && io::stdout().is_terminal();
@@ -89,40 +89,49 @@ impl OnDevice for Answers<'_> {
                 bar.set_position(position);
                 writer.flush()
             }
+            Event::Remark(remark) => {
+                console::say(format_args!("note: {remark}"));
+                Ok(())
+            }
         })?;
         writer.finish()
     }
 }
 
 fn input(args: &PredictArgs, loaded: &Loaded) -> Result<TextInput> {
-    let stdin = args.input.as_os_str() == "-";
-    let path = if stdin { Path::new(STANDARD_INPUT).to_owned() } else { args.input.clone() };
-    let format = match args.format {
-        Some(format) => format,
-        None if stdin || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) => {
-            InputFormat::Lines
-        }
-        None => InputFormat::Table(Format::of(&path)?),
+    let (stdin, path) = match &args.input[..] {
+        [only] if only.as_os_str() == "-" => (true, Path::new(STANDARD_INPUT).to_owned()),
+        [first, ..] => (false, first.clone()),
+        [] => return Err(Error::setting("input", "must be given")),
     };
-    let kept = args.keep.iter().map(|column| column.as_str().into()).collect();
-    let columns = Columns { kept, ..loaded.columns(&args.columns) };
-    if format == InputFormat::Lines && !columns.kept.is_empty() {
+    let is_lines = match args.format {
+        Some(format) => format == InputFormat::Lines,
+        None => stdin || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")),
+    };
+    let format = match args.format {
+        Some(InputFormat::Table(format)) => Some(format),
+        _ => None,
+    };
+    let mut tables = loaded.table_options(&args.columns, format);
+    if !is_lines {
+        tables.columns.kept = args.keep.iter().map(|column| column.as_str().into()).collect();
+        return Ok(if stdin {
+            TextInput::Stream(tables.table(path)?)
+        } else {
+            TextInput::Tables(tables.tables(&args.input)?)
+        });
+    }
+    if !args.keep.is_empty() {
         return Err(Error::setting("keep", "plain lines have no columns; say how the input is read with --format"));
     }
-    Ok(match format {
-        InputFormat::Lines => TextInput::Lines { path, paired: columns.pair.is_some(), stdin },
-        InputFormat::Table(format) => {
-            let header = loaded.header(&args.columns);
-            TextInput::Table {
-                table: Table { path, format, header, columns, conventions: Conventions::default() },
-                stdin,
-            }
-        }
-    })
+    if args.input.len() > 1 {
+        return Err(Error::setting("input", "several files are read as tables only; say how with --format"));
+    }
+    Ok(TextInput::Lines { path, paired: tables.columns.pair.is_some(), stdin })
 }
 
 fn settings(args: &PredictArgs, encode: EncodeSettings) -> StreamSettings {
-    let at_terminal = args.input.as_os_str() == "-" && io::stdin().is_terminal();
+    let at_terminal = args.input.iter().any(|input| input.as_os_str() == "-") && io::stdin().is_terminal();
     let Compute { batch_size, max_tokens, .. } = Compute::from(&args.compute);
     StreamSettings {
         encode,

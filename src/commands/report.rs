@@ -13,7 +13,7 @@ pub fn run(args: ReportArgs) -> anyhow::Result<()> {
         write_curves(&runs, &options, path)?;
         console::say(format_args!("wrote {}", path.display()));
     }
-    let summary = Summary::of(&runs, args.metric);
+    let summary = Summary::new(&runs, args.metric);
     let text = if args.json { format!("{}\n", serde_json::to_string(&summary)?) } else { summary.to_string() };
     Ok(console::print(&text)?)
 }

@@ -39,7 +39,7 @@ pub fn comparison<'a>(rows: impl IntoIterator<Item = (&'a str, &'a Scores)>) -> 
     table[0].extend(Metric::value_variants().iter().map(Metric::to_string));
     for (name, scores) in rows {
         let mut row = vec![name.to_owned()];
-        row.extend(Metric::value_variants().iter().map(|metric| format!("{:.4}", metric.of(scores))));
+        row.extend(Metric::value_variants().iter().map(|metric| format!("{:.4}", metric.get(scores))));
         table.push(row);
     }
     aligned(&table)

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use bertsd_cuda::{
     Error, Result,
     data::{
-        BertTokenizer, Columns, EncodeSettings, EvaluationPlan, Examples, LabelMap, Labels, Source, Table,
+        BertTokenizer, Columns, EncodeSettings, EvaluationPlan, Examples, LabelMap, Labels, Source, TableOptions,
         TokenizeRequest, TokenizedSet,
     },
     device::{Capacity, Device, DeviceChoice, OnDevice, Precision, Shape},
@@ -87,23 +87,35 @@ impl Loaded {
         }
     }
 
-    /// Whether the first row of a file names its columns: as the user says, else as in training, whose numbers of
-    /// columns go with it.
-    pub fn header(&self, options: &ColumnOptions) -> bool {
-        !options.no_header.unwrap_or(self.trained.no_header && options.text.is_empty())
+    /// How files of texts are read: as the user says, else as in training.
+    pub fn table_options(&self, options: &ColumnOptions, format: Option<Format>) -> TableOptions {
+        let trained = &self.trained;
+        TableOptions {
+            format,
+            // Numbers of columns go with it.
+            no_header: options.no_header.unwrap_or(trained.no_header && options.text.is_empty()),
+            columns: self.columns(options),
+            conventions: Conventions {
+                delimiter: options.delimiter.or(trained.delimiter),
+                bad_rows: options.bad_rows,
+                ..Conventions::default()
+            },
+        }
     }
 
-    /// One file of labelled examples, or of unlabelled ones.
-    pub fn source(&self, data: PathBuf, options: &DataOptions, labelled: bool) -> Result<Source> {
-        let mut columns = self.columns(&options.columns);
-        let label = options.label.as_deref().or(self.trained.label.as_deref()).unwrap_or("label");
-        columns.label = labelled.then(|| label.into());
-        let mut table = match options.format {
-            Some(format) => Table { path: data, format, header: true, columns, conventions: Default::default() },
-            None => Table::new(data, columns)?,
-        };
-        table.header = self.header(&options.columns);
-        Ok(Source::Table(table))
+    /// Files of labelled examples, or of unlabelled ones.
+    pub fn source(&self, data: &[PathBuf], options: &DataOptions, labelled: bool) -> Result<Source> {
+        let trained = &self.trained;
+        let mut tables = self.table_options(&options.columns, options.format);
+        if labelled {
+            let label = options.label.as_deref().or(trained.label.as_deref()).unwrap_or("label");
+            let ignored = if options.ignore_label.is_empty() { &trained.ignore_label } else { &options.ignore_label };
+            let names = options.label_map.clone().or_else(|| trained.label_map.clone()).unwrap_or_default();
+            tables.columns.label = Some(label.into());
+            tables.conventions.ignored_labels = ignored.clone();
+            tables.conventions.label_names = names.with_fractions(&self.model.labels);
+        }
+        Ok(Source::Tables(tables.tables(data)?))
     }
 
     /// All examples of a source, tokenized. `labels`: the classes that its labels name; none: it has no labels.
@@ -124,7 +136,9 @@ impl Loaded {
             },
         );
         bar.finish_and_clear();
-        Ok(Examples::all(Arc::new(set?)))
+        let set = set?;
+        set.notices().iter().for_each(|notice| console::say(format_args!("note: {notice}")));
+        Ok(Examples::all(Arc::new(set)))
     }
 
     /// Logits of every example, in batches of the device's liking. Returns the device's name.

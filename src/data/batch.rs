@@ -3,20 +3,26 @@
 /// `T` tokens of `B` sequences in one row. Sequence b owns tokens `offsets[b]..offsets[b + 1]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackedBatch {
-    pub ids: Vec<u32>,     // [T]
-    pub types: Vec<u32>,   // [T]
+    /// Token ids.
+    pub ids: Vec<u32>, // [T]
+    /// Token types: 0 in the first text, 1 in the second.
+    pub types: Vec<u32>, // [T]
+    /// Where each sequence starts, and the end.
     pub offsets: Vec<u32>, // [B + 1]
-    pub labels: Vec<u32>,  // [B]
-    /// Place of each sequence among the examples of its optimizer step. Dropout masks are addressed by it, so that cutting a
-    /// step into micro-batches leaves every mask as it is.
+    /// Numbers of the labels.
+    pub labels: Vec<u32>, // [B]
+    /// Place of each sequence among the examples of its optimizer step. Dropout masks are addressed by it, so that
+    /// cutting a step into micro-batches leaves every mask as it is.
     pub slots: Vec<u32>, // [B]
 }
 
 impl PackedBatch {
+    /// B.
     pub fn sequences(&self) -> usize {
         self.labels.len()
     }
 
+    /// T.
     pub fn tokens(&self) -> usize {
         self.ids.len()
     }
@@ -49,5 +55,37 @@ impl PackedBatch {
         self.offsets.push(self.ids.len() as u32);
         self.labels.push(label);
         self.slots.push(slot);
+    }
+}
+
+/// The micro-batches of a step, in memory that is used again for other steps.
+#[derive(Debug, Default)]
+pub struct StepBatches {
+    batches: Vec<PackedBatch>,
+    /// How many of them belong to the present step.
+    used: usize,
+}
+
+impl StepBatches {
+    /// Forgets the present step.
+    pub fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    /// One more batch, which holds what it held before.
+    pub(super) fn next(&mut self) -> &mut PackedBatch {
+        if self.used == self.batches.len() {
+            self.batches.push(PackedBatch::default());
+        }
+        self.used += 1;
+        &mut self.batches[self.used - 1]
+    }
+}
+
+impl std::ops::Deref for StepBatches {
+    type Target = [PackedBatch];
+
+    fn deref(&self) -> &[PackedBatch] {
+        &self.batches[..self.used]
     }
 }

@@ -7,12 +7,12 @@
 //! lines   u64 [N]     where the row stands in its file
 //! seconds u32 [N]     where in the sequence the second text starts; its length if there is none
 //! labels  u32 [N]
-//! names   JSON        the label names, or null
+//! facts   JSON        the label names, and what there was to say about the rows
 //! ```
 //!
-//! Numbers are in the machine's byte order (another order reads as another version). The header holds the key of what was
-//! tokenized and a checksum of everything else. A file appears under its name only when it is complete: it is written
-//! beside it, synced and renamed. Without a name it is an unlinked temporary file, or memory.
+//! Numbers are in the machine's byte order (another order reads as another version). The header holds the key of what
+//! was tokenized and a checksum of everything else. A file appears under its name only when it is complete. Without a
+//! name it is an unlinked temporary file, or memory.
 
 use std::{
     fs::File,
@@ -22,12 +22,15 @@ use std::{
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::{Mmap, MmapMut};
-use tempfile::NamedTempFile;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+
+use super::Remarks;
+use crate::checkpoint::AtomicFile;
 
 const MAGIC: [u8; 8] = *b"BERTSDTK";
 /// Raised whenever the layout, the tokenization or the truncation changes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const HEADER_BYTES: usize = size_of::<Header>();
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -39,7 +42,7 @@ struct Header {
     key: [u64; 2],
     examples: u64,
     tokens: u64,
-    names_bytes: u64,
+    facts_bytes: u64,
     checksum: u64,
 }
 
@@ -52,11 +55,11 @@ impl Header {
 
     /// Bytes of the whole file; `None` if the counts are absurd.
     fn file_bytes(&self) -> Option<usize> {
-        let [examples, tokens, names] = [self.examples, self.tokens, self.names_bytes].map(usize::try_from);
+        let [examples, tokens, facts] = [self.examples, self.tokens, self.facts_bytes].map(usize::try_from);
         let (examples, tokens) = (examples.ok()?, tokens.ok()?);
         let rows = examples.checked_mul(8 + 8 + 4 + 4)?.checked_add(8)?;
         let ids = tokens.checked_mul(4)?.checked_next_multiple_of(8)?;
-        HEADER_BYTES.checked_add(ids)?.checked_add(rows)?.checked_add(names.ok()?)
+        HEADER_BYTES.checked_add(ids)?.checked_add(rows)?.checked_add(facts.ok()?)
     }
 }
 
@@ -69,7 +72,15 @@ pub(super) struct TokenFile {
     map: Mmap,
     examples: usize,
     tokens: usize,
-    names: Option<Vec<String>>,
+    facts: Facts,
+}
+
+/// What is known of a set besides its sequences.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Facts {
+    /// The labels' names; `None` if they were ignored.
+    pub names: Option<Vec<String>>,
+    pub remarks: Remarks,
 }
 
 impl TokenFile {
@@ -102,9 +113,9 @@ impl TokenFile {
             return Err("its checksum is wrong");
         }
         // All three fit: their sum is the length of a mapping.
-        let (examples, tokens, names) = (header.examples as usize, header.tokens as usize, header.names_bytes as usize);
-        let names = serde_json::from_slice(&map[map.len() - names..]).map_err(|_| "its label names are unreadable")?;
-        let file = Self { map, examples, tokens, names };
+        let (examples, tokens, facts) = (header.examples as usize, header.tokens as usize, header.facts_bytes as usize);
+        let facts = serde_json::from_slice(&map[map.len() - facts..]).map_err(|_| "its label names are unreadable")?;
+        let file = Self { map, examples, tokens, facts };
         let offsets = file.offsets();
         if offsets[0] != 0 || offsets[examples] != tokens as u64 || !offsets.is_sorted() {
             return Err("its offsets are out of order");
@@ -112,7 +123,7 @@ impl TokenFile {
         if file.seconds().iter().zip(offsets.windows(2)).any(|(second, ends)| u64::from(*second) > ends[1] - ends[0]) {
             return Err("a second text starts after its sequence");
         }
-        let classes = file.names.as_ref().map_or(1, Vec::len);
+        let classes = file.facts.names.as_ref().map_or(1, Vec::len);
         if file.labels().iter().any(|label| *label as usize >= classes) {
             return Err("a label has no name");
         }
@@ -123,8 +134,8 @@ impl TokenFile {
         self.examples
     }
 
-    pub fn names(&self) -> Option<&[String]> {
-        self.names.as_deref()
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     pub fn ids(&self) -> &[u32] {
@@ -158,9 +169,9 @@ impl TokenFile {
 }
 
 fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: a mapping must not change or shrink under its reader. These files are never written again: they are complete
-    // before they get their name, replaced by renaming another over them, and removed at most, which keeps the mapped
-    // pages. Only a foreign program that overwrites a file in a cache in place could break this.
+    // SAFETY: a mapping must not change or shrink under its reader. These files are never written again: they are
+    // complete before they get their name, replaced by renaming another over them, and removed at most, which keeps the
+    // mapped pages. Only a foreign program that overwrites a file in a cache in place could break this.
     unsafe { Mmap::map(file) }
 }
 
@@ -174,7 +185,7 @@ pub(super) enum Destination {
 }
 
 enum Sink {
-    Named(BufWriter<NamedTempFile>, PathBuf),
+    Named(BufWriter<AtomicFile>),
     Unnamed(BufWriter<File>),
     Memory(Vec<u8>),
 }
@@ -194,8 +205,9 @@ impl TokenWriter {
             Destination::Named(path) => {
                 let directory = path.parent().unwrap_or(Path::new("."));
                 std::fs::create_dir_all(directory)?;
-                let file = tempfile::Builder::new().prefix(".tokens-").tempfile_in(directory)?;
-                Sink::Named(BufWriter::with_capacity(BUFFER_BYTES, file), path.clone())
+                // Two runs may tokenize the same data at the same time.
+                let file = AtomicFile::create_shared(path).map_err(io::Error::other)?;
+                Sink::Named(BufWriter::with_capacity(BUFFER_BYTES, file))
             }
             Destination::Unnamed => Sink::Unnamed(BufWriter::with_capacity(BUFFER_BYTES, tempfile::tempfile()?)),
             Destination::Memory => Sink::Memory(vec![]),
@@ -225,15 +237,9 @@ impl TokenWriter {
         self.seconds.len() as u64
     }
 
-    /// Completes the file and maps it. `labels` and `lines` have one entry an example.
-    pub fn finish(
-        mut self,
-        key: u128,
-        labels: &[u32],
-        lines: &[u64],
-        names: Option<&[String]>,
-    ) -> io::Result<TokenFile> {
-        let names = serde_json::to_vec(&names)?;
+    /// Completes the file and maps it. `labels` and `lines` have one entry for each example.
+    pub fn finish(mut self, key: u128, labels: &[u32], lines: &[u64], facts: &Facts) -> io::Result<TokenFile> {
+        let facts = serde_json::to_vec(facts)?;
         let (offsets, seconds) = (std::mem::take(&mut self.offsets), std::mem::take(&mut self.seconds));
         let (examples, tokens) = (seconds.len(), offsets[seconds.len()]);
         self.write(&[0; 4][..if tokens % 2 == 1 { 4 } else { 0 }])?;
@@ -241,7 +247,7 @@ impl TokenWriter {
         self.write(bytemuck::cast_slice(lines))?;
         self.write(bytemuck::cast_slice(&seconds))?;
         self.write(bytemuck::cast_slice(labels))?;
-        self.write(&names)?;
+        self.write(&facts)?;
         let mut header = Header {
             magic: MAGIC,
             version: VERSION,
@@ -249,20 +255,17 @@ impl TokenWriter {
             key: words(key),
             examples: examples as u64,
             tokens,
-            names_bytes: names.len() as u64,
+            facts_bytes: facts.len() as u64,
             checksum: 0,
         };
         header.checksum = header.sealed(self.body.digest());
         let header = bytemuck::bytes_of(&header);
         let map = match self.sink {
-            Sink::Named(writer, path) => {
+            Sink::Named(writer) => {
                 let mut file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
                 file.rewind()?;
                 file.write_all(header)?;
-                file.as_file().sync_all()?;
-                let file = file.persist(&path).map_err(|fault| fault.error)?;
-                sync_directory(&path)?;
-                map(&file)?
+                map(&file.commit_open().map_err(io::Error::other)?)?
             }
             Sink::Unnamed(writer) => {
                 let mut file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -283,20 +286,12 @@ impl TokenWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.body.update(bytes);
         match &mut self.sink {
-            Sink::Named(file, _) => file.write_all(bytes),
+            Sink::Named(file) => file.write_all(bytes),
             Sink::Unnamed(file) => file.write_all(bytes),
             Sink::Memory(all) => {
                 all.extend_from_slice(bytes);
                 Ok(())
             }
         }
-    }
-}
-
-/// Makes a rename last through a crash. Windows has no such call, and needs none.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) if cfg!(unix) => File::open(directory)?.sync_all(),
-        _ => Ok(()),
     }
 }

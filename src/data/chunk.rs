@@ -1,7 +1,7 @@
 //! A bounded number of rows as text, and their sequences, made on all cores.
 //!
-//! Reading fills one chunk while another is tokenized, so at most a few chunks of text are in memory whatever the file's
-//! size. Sequences come back in the order of the rows whatever the number of threads.
+//! Reading fills one chunk while another is tokenized, so at most a few chunks of text are in memory whatever the
+//! file's size. Sequences come back in the order of the rows whatever the number of threads.
 
 use std::sync::Mutex;
 
@@ -18,7 +18,7 @@ const MOST_BYTES: usize = 4 << 20;
 pub(crate) struct Chunk {
     text: String,
     rows: Vec<Place>,
-    /// Where the kept cells end, as many a row as there are such columns.
+    /// Where the kept cells end, for each row as many as there are such columns.
     kept_ends: Vec<usize>,
     /// [`Row::position`] of its last row.
     pub position: u64,
@@ -39,7 +39,7 @@ impl Chunk {
         let first_end = self.text.len();
         self.text.push_str(row.pair.unwrap_or_default());
         self.rows.push(Place { start, first_end, end: self.text.len(), paired: row.pair.is_some() });
-        for cell in row.kept {
+        for cell in row.kept.iter() {
             self.text.push_str(cell);
             self.kept_ends.push(self.text.len());
         }
@@ -83,7 +83,7 @@ pub(crate) struct Piece {
     pub rows: Vec<(u32, u32)>,
 }
 
-/// Tokenizes chunks, keeping one encoder a thread with the words it has met.
+/// Tokenizes chunks, keeping one encoder for each thread with the words it has met.
 pub(crate) struct ChunkEncoder<'t> {
     tokenizer: &'t BertTokenizer,
     settings: EncodeSettings,
@@ -96,7 +96,7 @@ impl<'t> ChunkEncoder<'t> {
     }
 
     pub fn encode(&self, chunk: &Chunk) -> Result<Vec<Piece>> {
-        // Several pieces a thread, so that one with long texts does not leave the others waiting.
+        // Several pieces for each thread, so that one with long texts does not leave the others waiting.
         const PIECES_PER_THREAD: usize = 8;
         let size = chunk.rows.len().div_ceil(rayon::current_num_threads() * PIECES_PER_THREAD).max(1);
         chunk.rows.par_chunks(size).map(|rows| self.encode_piece(&chunk.text, rows)).collect()

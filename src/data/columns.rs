@@ -1,7 +1,7 @@
 //! Which columns of a table hold the text, the second text of a pair and the label.
 //!
-//! A column is named by its header or, in files without one, by its position from 0. A reference that does not resolve is
-//! answered with the columns that exist and the nearest name.
+//! A column is named by its header or, in files without one, by its position from 0. A reference that does not resolve
+//! is answered with the columns that exist and the nearest name.
 
 use std::{convert::Infallible, fmt, path::Path, str::FromStr};
 
@@ -56,7 +56,17 @@ pub struct Columns {
     pub kept: Vec<ColumnRef>,
 }
 
+/// What a column is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Text,
+    Label,
+    /// It is handed on unread.
+    Kept,
+}
+
 impl Columns {
+    /// One column of texts, with those that go with it.
     pub fn new(text: impl Into<ColumnRef>, pair: Option<ColumnRef>, label: Option<ColumnRef>) -> Self {
         Self { text: vec![text.into()], pair, label, kept: Vec::new() }
     }
@@ -64,6 +74,16 @@ impl Columns {
     /// All of them in the order text…, pair, label, kept….
     pub(super) fn all(&self) -> impl Iterator<Item = &ColumnRef> {
         self.text.iter().chain(&self.pair).chain(&self.label).chain(&self.kept)
+    }
+
+    /// What the `i`-th of [`Columns::all`] is for.
+    pub(super) fn role(&self, i: usize) -> Role {
+        let label = self.text.len() + usize::from(self.pair.is_some());
+        match i {
+            _ if i < label => Role::Text,
+            _ if i == label && self.label.is_some() => Role::Label,
+            _ => Role::Kept,
+        }
     }
 
     /// Positions of all columns in a table whose header is `names`.

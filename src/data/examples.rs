@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{PackedBatch, TokenizedSet};
+use super::{LabelSummary, PackedBatch, TokenizedSet};
 use crate::Result;
 
 /// Examples numbered from 0; cheap to clone.
@@ -16,6 +16,7 @@ pub struct Examples {
 }
 
 impl Examples {
+    /// All examples of a set.
     pub fn all(set: Arc<TokenizedSet>) -> Self {
         Self { set, chosen: None }
     }
@@ -33,10 +34,12 @@ impl Examples {
         Ok((self.subset(&train), self.subset(&dev)))
     }
 
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.chosen.as_ref().map_or(self.set.len(), |chosen| chosen.len())
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -56,6 +59,7 @@ impl Examples {
         (0..self.len()).map(|i| self.label(i)).collect()
     }
 
+    /// The number of example `i`'s label.
     pub fn label(&self, i: usize) -> u32 {
         self.set.label(self.in_set(i))
     }
@@ -70,6 +74,12 @@ impl Examples {
         let mut counts = vec![0; self.set.labels().map_or(1, super::LabelMap::len)];
         (0..self.len()).for_each(|i| counts[self.label(i) as usize] += 1);
         counts
+    }
+
+    /// Its labels as a run shows them, with what is odd about them.
+    pub fn label_summary(&self) -> LabelSummary {
+        let names = self.set.labels().map(super::LabelMap::names).unwrap_or_default();
+        LabelSummary::new(names, &self.label_counts())
     }
 
     /// Tokens of all examples together.
@@ -88,7 +98,8 @@ impl Examples {
         hash.digest()
     }
 
-    /// Overwrites `batch` with these examples, the first of which is sequence number `first_slot` of its optimizer step.
+    /// Overwrites `batch` with these examples, the first of which is sequence number `first_slot` of its optimizer
+    /// step.
     pub fn fill(&self, examples: &[u32], first_slot: u32, batch: &mut PackedBatch) {
         batch.clear();
         for (slot, example) in (first_slot..).zip(examples) {

@@ -1,23 +1,22 @@
-//! One text a file, and the folder it lies in is its label, as aclImdb is distributed.
+//! One text per file, and the folder it lies in is its label, as aclImdb is distributed.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
-use super::{Row, lines::utf8};
+use super::{Row, reading::lines::utf8, row::Kept};
 use crate::{Error, Result};
 
-/// Folders of `.txt` files under `root`, one a label.
+/// Folders of `.txt` files under `root`, one for each label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
+    /// The folder that holds the folders.
     pub root: PathBuf,
     /// Names of the folders, which are the labels.
     pub labels: Vec<String>,
 }
 
 impl Folders {
-    /// Every `.txt` file with its label: folders in their order, files by name, so that the order is the same everywhere.
+    /// Every `.txt` file with its label: folders in their order, files by name, so that the order is the same
+    /// everywhere.
     pub(super) fn files(&self) -> Result<Vec<(PathBuf, &str)>> {
         let mut files = Vec::new();
         for label in &self.labels {
@@ -34,25 +33,43 @@ impl Folders {
         Ok(files)
     }
 
-    pub(super) fn for_each(&self, visit: &mut dyn FnMut(Row<'_>) -> Result<()>) -> Result<()> {
-        for (i, (path, label)) in self.files()?.into_iter().enumerate() {
-            let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-            let text = text(&bytes, &path)?;
-            visit(Row {
-                text,
-                pair: None,
-                label: Some(label),
-                kept: &[],
-                path: &path,
-                line: 1,
-                position: i as u64 + 1,
-            })?;
-        }
-        Ok(())
+    /// Lists the files.
+    pub(super) fn rows(&self) -> Result<FolderRows<'_>> {
+        Ok(FolderRows { files: self.files()?, read: 0, content: String::new() })
     }
 }
 
-fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str> {
-    let text = utf8(bytes, path, 1, None)?;
-    Ok(text.strip_prefix('\u{FEFF}').unwrap_or(text))
+/// The rows of folders: every file is one.
+pub(super) struct FolderRows<'f> {
+    files: Vec<(PathBuf, &'f str)>,
+    /// How many have been read; the present row is the last of them.
+    read: usize,
+    content: String,
+}
+
+impl FolderRows<'_> {
+    /// Reads the next file; false at the end.
+    pub fn advance(&mut self) -> Result<bool> {
+        let Some((path, _)) = self.files.get(self.read) else { return Ok(false) };
+        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let text = utf8(&bytes, path, 1, None)?;
+        self.content.clear();
+        self.content.push_str(text.strip_prefix('\u{FEFF}').unwrap_or(text));
+        self.read += 1;
+        Ok(true)
+    }
+
+    /// The present row.
+    pub fn row(&self) -> Row<'_> {
+        let (path, label) = &self.files[self.read - 1];
+        Row {
+            text: &self.content,
+            pair: None,
+            label: Some(label),
+            kept: Kept::default(),
+            path,
+            line: 1,
+            position: self.read as u64,
+        }
+    }
 }

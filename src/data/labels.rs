@@ -1,11 +1,11 @@
 //! Labels as names and as numbers from 0.
 //!
-//! The map is learned once, from the training rows, and fixed from then on: integers in numerical order if all labels are
-//! integers, otherwise names in byte order. Which rows come first does not matter.
+//! The map is learned once, from the training rows, and fixed from then on: integers in numerical order if all labels
+//! are integers, otherwise names in byte order. Which rows come first does not matter.
 
 use std::{collections::HashMap, sync::OnceLock};
 
-use super::Row;
+use super::{LabelNames, Row};
 use crate::{Error, Result, model::class_key};
 
 /// More labels than any classifier has; a column of texts taken for labels shows itself here, not in the memory.
@@ -77,6 +77,7 @@ impl LabelMap {
         self.names.len()
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
@@ -86,10 +87,12 @@ impl LabelMap {
         &self.names
     }
 
+    /// The name of the label with this number.
     pub fn name(&self, number: u32) -> Option<&str> {
         self.names.get(number as usize).map(String::as_str)
     }
 
+    /// The number of the label with this name.
     pub fn number(&self, name: &str) -> Option<u32> {
         self.numbers.get(name).copied().or_else(|| {
             let number = if self.alike.is_empty() { None } else { self.alike.get(&class_key(name)).copied() }?;
@@ -99,7 +102,7 @@ impl LabelMap {
     }
 
     /// The number of a row's label; a label that training has not seen is an error.
-    pub(super) fn number_of(&self, row: &Row) -> Result<u32> {
+    pub(super) fn number_for(&self, row: &Row) -> Result<u32> {
         const SHOWN: usize = 20;
         let label = row.label.unwrap_or_default();
         self.number(label).ok_or_else(|| {
@@ -117,7 +120,7 @@ impl LabelMap {
 }
 
 /// A label as far as it is worth printing.
-fn brief(label: &str) -> String {
+pub(super) fn brief(label: &str) -> String {
     const LONGEST: usize = 60;
     match label.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &label[..end]),
@@ -147,18 +150,19 @@ impl LabelLearner {
         Ok(number)
     }
 
-    /// The map, and the final number of each provisional one.
-    pub fn finish(self, path: &std::path::Path) -> Result<(LabelMap, Vec<u32>)> {
+    /// The map, and the final number of each provisional one. Labels that `names` lists come first, in its order.
+    pub fn finish(self, path: &std::path::Path, names: &LabelNames) -> Result<(LabelMap, Vec<u32>)> {
         let mut labels: Vec<(String, u32)> = self.numbers.into_iter().collect();
         if let [(only, _)] = &labels[..] {
             let message = format!("every row has the label '{}'; training needs at least two", brief(only));
             return Err(Error::table(path, message));
         }
+        let listed = |name: &str| names.names().position(|listed| listed == name).unwrap_or(usize::MAX);
         let integer = |name: &str| name.parse::<i64>().ok().filter(|value| value.to_string() == name);
         if labels.iter().all(|(name, _)| integer(name).is_some()) {
-            labels.sort_unstable_by_key(|(name, _)| integer(name));
+            labels.sort_unstable_by_key(|(name, _)| (listed(name), integer(name)));
         } else {
-            labels.sort_unstable();
+            labels.sort_unstable_by(|(a, _), (b, _)| (listed(a), a).cmp(&(listed(b), b)));
         }
         let mut finals = vec![0; labels.len()];
         for (number, (_, provisional)) in labels.iter().enumerate() {
@@ -182,14 +186,14 @@ mod tests {
                 text: "",
                 pair: None,
                 label: Some(label),
-                kept: &[],
+                kept: Default::default(),
                 path: Path::new("x"),
                 line: i as u64,
                 position: 0,
             };
             provisional.push(learner.observe(&row)?);
         }
-        let (map, finals) = learner.finish(Path::new("x"))?;
+        let (map, finals) = learner.finish(Path::new("x"), &LabelNames::default())?;
         Ok((map, provisional.into_iter().map(|number| finals[number as usize]).collect()))
     }
 

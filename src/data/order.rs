@@ -2,11 +2,12 @@
 //!
 //! The order of an epoch is a function of the seed and the epoch alone, so a run can go on anywhere and look ahead any
 //! number of steps, over the end of an epoch too. With length bucketing an epoch is shuffled, cut into pools of several
-//! steps, sorted by length within each pool and cut into steps, which are shuffled again: steps hold texts of like length,
-//! and a pool is large enough that who meets whom still changes every epoch.
+//! steps, sorted by length within each pool and cut into steps, which are shuffled again: steps hold texts of like
+//! length, and a pool is large enough that who meets whom still changes every epoch.
 
 use std::ops::Range;
 
+use super::{Examples, batch::StepBatches};
 use crate::{Error, Result, random::Philox};
 
 /// Names this use of the run's generator.
@@ -15,12 +16,14 @@ const PURPOSE: u32 = u32::from_be_bytes(*b"orde");
 /// How training examples are ordered and grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrderSettings {
+    /// Decides all orders.
     pub seed: u64,
     /// Most sequences of a micro-batch.
     pub batch_size: usize,
     /// Micro-batches of a step; a step sees `batch_size · grad_accum` examples.
     pub grad_accum: usize,
-    /// Most tokens of a micro-batch; a step is cut into more of them where need be. A single longer sequence still goes.
+    /// Most tokens of a micro-batch; a step is cut into more of them where need be. A single longer sequence still
+    /// goes.
     pub max_tokens: Option<usize>,
     /// False: every epoch goes through the examples as they stand in the file.
     pub shuffle: bool,
@@ -72,10 +75,12 @@ impl StepPlan {
         Ok(Self { settings, lengths, recent: [None, None] })
     }
 
+    /// What the plan was made with.
     pub fn settings(&self) -> &OrderSettings {
         &self.settings
     }
 
+    /// Steps in which every example is seen once.
     pub fn steps_per_epoch(&self) -> u64 {
         let (examples, size) = (self.lengths.len(), self.settings.step_size());
         (if self.settings.drop_last { examples / size } else { examples.div_ceil(size) }) as u64
@@ -88,12 +93,34 @@ impl StepPlan {
 
     /// The examples of a step.
     pub fn examples(&mut self, step: u64) -> &[u32] {
-        let (epoch, within) = self.place(step);
+        self.prepare(step);
+        self.prepared(step)
+    }
+
+    /// Packs the micro-batches of a step. Once `batches` has held the largest step, and but for the first of an epoch,
+    /// this allocates nothing.
+    pub fn pack(&mut self, step: u64, from: &Examples, batches: &mut StepBatches) {
+        self.prepare(step);
+        batches.clear();
+        let examples = self.prepared(step);
+        for piece in self.micro_batches(examples) {
+            from.fill(&examples[piece.clone()], piece.start as u32, batches.next());
+        }
+    }
+
+    /// Makes the order of the step's epoch known.
+    fn prepare(&mut self, step: u64) {
+        let (epoch, _) = self.place(step);
         let slot = (epoch % 2) as usize;
         if self.recent[slot].as_ref().is_none_or(|(known, _)| *known != epoch) {
             self.recent[slot] = Some((epoch, self.epoch(epoch)));
         }
-        let order = self.recent[slot].as_ref().map_or(&[][..], |(_, order)| order);
+    }
+
+    /// The examples of a step whose epoch's order is known.
+    fn prepared(&self, step: u64) -> &[u32] {
+        let (epoch, within) = self.place(step);
+        let order = self.recent[(epoch % 2) as usize].as_ref().map_or(&[][..], |(_, order)| order);
         let start = within as usize * self.settings.step_size();
         &order[start..order.len().min(start.saturating_add(self.settings.step_size()))]
     }

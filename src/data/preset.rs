@@ -18,7 +18,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{ColumnRef, Columns, Conventions, Folders, Format, LabelMap, Source, Table};
+use super::{BadRows, ColumnRef, Columns, Conventions, Folders, Format, LabelMap, Source, Table};
 use crate::{
     Error, Result,
     text_value::{text_enum, text_serde},
@@ -44,11 +44,22 @@ text_serde!(Preset);
 /// The named parts of a data set.
 #[derive(Clone, Debug)]
 pub struct Splits {
+    /// Examples to train on.
     pub train: Source,
+    /// Examples to choose by, with their name in the distribution.
     pub dev: Option<(String, Source)>,
+    /// Examples to score at the end, with their names.
     pub tests: Vec<(String, Source)>,
     /// The labels, where the distribution lists them; otherwise they are learned from `train`.
     pub labels: Option<LabelMap>,
+}
+
+impl Splits {
+    /// Sets what becomes of rows that cannot be read, in every part.
+    pub fn set_bad_rows(&mut self, bad_rows: BadRows) {
+        let named = self.dev.iter_mut().chain(&mut self.tests).map(|(_, source)| source);
+        std::iter::once(&mut self.train).chain(named).for_each(|source| source.set_bad_rows(bad_rows));
+    }
 }
 
 impl Preset {
@@ -133,7 +144,7 @@ impl Preset {
                 Columns { text: texts.clone(), pair: None, label: Some(ColumnRef::Index(0)), kept: Vec::new() };
             let conventions =
                 Conventions { escaped_newlines: true, class_names: class_names.clone(), ..Conventions::default() };
-            Source::Table(Table { path, format: Format::Csv, header: false, columns, conventions })
+            Source::from(Table { path, format: Format::Csv, header: false, columns, conventions })
         };
         let test = self.find(directory, &["test.csv"])?;
         Ok(Splits { train: table(train), dev: None, tests: vec![("test".into(), table(test))], labels })
@@ -169,6 +180,6 @@ fn inference(path: PathBuf) -> Source {
     };
     let columns = Columns::new("sentence1", Some("sentence2".into()), Some("gold_label".into()));
     // Rows of the .txt files end after the labels their annotators gave, which are one to five.
-    let conventions = Conventions { ragged: true, unlabelled: Some("-".into()), ..Conventions::default() };
-    Source::Table(Table { path, format, header: true, columns, conventions })
+    let conventions = Conventions { ragged: true, ignored_labels: vec!["-".into()], ..Conventions::default() };
+    Source::from(Table { path, format, header: true, columns, conventions })
 }

@@ -1,8 +1,8 @@
 //! A source as sequences of token ids, memory-mapped.
 //!
-//! The first time a source is read, tokenized on all cores and written to a cache file; after that the file is mapped. Its
-//! name is a hash of the content, the tokenizer and every setting, so there is nothing to invalidate. A damaged file is
-//! noticed and made again. Where no cache can be written the set lives in a temporary file or in memory.
+//! The first time a source is read, tokenized on all cores and written to a cache file; after that the file is mapped.
+//! Its name is a hash of the content, the tokenizer and every setting, so there is nothing to invalidate. A damaged
+//! file is noticed and replaced. Where no cache can be written the set lives in a temporary file or in memory.
 
 use std::{
     io,
@@ -14,8 +14,8 @@ use std::{
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    BertTokenizer, EncodeSettings, LabelMap, Labels, PackedBatch, Row, Source,
-    cache::{Destination, TokenFile, TokenWriter, VERSION},
+    BertTokenizer, EncodeSettings, LabelMap, Labels, PackedBatch, Source,
+    cache::{Destination, Facts, TokenFile, TokenWriter, VERSION},
     chunk::{Chunk, ChunkEncoder},
     labels::LabelLearner,
     source::hash_debug,
@@ -29,19 +29,24 @@ pub struct Progress {
     pub done: u64,
     /// 0 if unknown.
     pub total: u64,
+    /// Examples tokenized so far.
     pub examples: u64,
+    /// Their tokens, special ones included.
     pub tokens: u64,
 }
 
 /// How a source becomes a [`TokenizedSet`].
 pub struct TokenizeRequest<'a> {
+    /// Turns texts into ids.
     pub tokenizer: &'a BertTokenizer,
     /// Checked beforehand by [`EncodeSettings::check`].
     pub settings: EncodeSettings,
+    /// Where the labels come from.
     pub labels: Labels<'a>,
     /// Directory for cache files, made if need be; `None`: keep no file.
     pub cache: Option<&'a Path>,
-    /// Called on the calling thread after every few thousand rows, and not at all if the cache has the set. Its error ends the work.
+    /// Called on the calling thread after every few thousand rows, and not at all if the cache has the set. Its error
+    /// ends the work.
     pub progress: &'a mut dyn FnMut(Progress) -> Result<()>,
 }
 
@@ -50,7 +55,7 @@ pub struct TokenizedSet {
     file: TokenFile,
     labels: Option<LabelMap>,
     from_cache: bool,
-    notice: Option<String>,
+    notices: Vec<String>,
 }
 
 impl TokenizedSet {
@@ -59,17 +64,17 @@ impl TokenizedSet {
         if !matches!(request.labels, Labels::Ignore) && !source.is_labelled() {
             return Err(Error::setting("label", "no label column is given; name the one that holds the labels"));
         }
-        let mut notice = None;
+        let mut notices = Vec::new();
         let mut destinations = vec![Destination::Unnamed, Destination::Memory];
         let mut key = 0;
         if let Some(directory) = request.cache {
             key = cache_key(source, &request)?;
             let path = directory.join(format!("{key:032x}.tokens"));
             match TokenFile::open(&path, key) {
-                Ok(Some(file)) => return Self::new(file, true, None),
+                Ok(Some(file)) => return Self::new(file, source, true, notices),
                 Ok(None) => {}
                 Err(reason) => {
-                    notice = Some(format!("{}: the cache is tokenized anew, because {reason}", path.display()));
+                    notices.push(format!("{}: the cache is tokenized anew, because {reason}", path.display()));
                 }
             }
             destinations.insert(0, Destination::Named(path));
@@ -78,11 +83,11 @@ impl TokenizedSet {
         for destination in &destinations {
             match build(source, request.tokenizer, request.settings, request.labels, key, destination, request.progress)
             {
-                Ok(file) => return Self::new(file, false, notice),
+                Ok(file) => return Self::new(file, source, false, notices),
                 Err(Failure::Input(error)) => return Err(error),
                 Err(Failure::Output(fault)) => {
                     if let Destination::Named(path) = destination {
-                        notice = Some(format!("{}: cannot be cached ({fault}); going on without", path.display()));
+                        notices.push(format!("{}: cannot be cached ({fault}); going on without", path.display()));
                     }
                     failure = Some(fault);
                 }
@@ -92,9 +97,11 @@ impl TokenizedSet {
         Err(Error::io("keep the tokens of", source.path())(fault))
     }
 
-    fn new(file: TokenFile, from_cache: bool, notice: Option<String>) -> Result<Self> {
-        let labels = file.names().map(|names| LabelMap::from_names(names.to_vec())).transpose()?;
-        Ok(Self { file, labels, from_cache, notice })
+    fn new(file: TokenFile, source: &Source, from_cache: bool, mut notices: Vec<String>) -> Result<Self> {
+        let Facts { names, remarks } = file.facts();
+        let labels = names.clone().map(LabelMap::from_names).transpose()?;
+        notices.extend(remarks.describe(&source.name(), &source.files()));
+        Ok(Self { file, labels, from_cache, notices })
     }
 
     /// N, the number of examples.
@@ -102,6 +109,7 @@ impl TokenizedSet {
         self.file.examples()
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -170,9 +178,9 @@ impl TokenizedSet {
         self.from_cache
     }
 
-    /// What the user should know about the cache, if anything.
-    pub fn notice(&self) -> Option<&str> {
-        self.notice.as_deref()
+    /// What the user should know about the cache and the rows.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 }
 
@@ -202,7 +210,7 @@ enum Failure {
 struct Found {
     labels: Vec<u32>,
     lines: Vec<u64>,
-    names: Option<Vec<String>>,
+    facts: Facts,
 }
 
 fn build(
@@ -229,17 +237,18 @@ fn build(
         let found = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         written.and_then(|()| found.map_err(Failure::Input))
     })?;
-    writer.finish(key, &found.labels, &found.lines, found.names.as_deref()).map_err(Failure::Output)
+    writer.finish(key, &found.labels, &found.lines, &found.facts).map_err(Failure::Output)
 }
 
 fn read(source: &Source, labels: Labels, sender: &SyncSender<Chunk>) -> Result<Found> {
     let mut learner = LabelLearner::default();
-    let mut found = Found { labels: vec![], lines: vec![], names: None };
+    let mut found = Found { labels: vec![], lines: vec![], facts: Facts::default() };
     let mut chunk = Chunk::default();
-    source.for_each(&mut |row: Row| {
+    let mut rows = source.rows()?;
+    while let Some(row) = rows.next_row()? {
         found.labels.push(match labels {
             Labels::Learn => learner.observe(&row)?,
-            Labels::Known(map) => map.number_of(&row)?,
+            Labels::Known(map) => map.number_for(&row)?,
             Labels::Ignore => 0,
         });
         found.lines.push(row.line);
@@ -249,21 +258,21 @@ fn read(source: &Source, labels: Labels, sender: &SyncSender<Chunk>) -> Result<F
         chunk.push(&row);
         if chunk.is_full() && sender.send(std::mem::take(&mut chunk)).is_err() {
             // The other side has failed and says why; this only ends the reading.
-            return Err(Error::table(row.path, "reading was stopped"));
+            return Err(Error::table(source.path(), "reading was stopped"));
         }
-        Ok(())
-    })?;
+    }
     if !chunk.is_empty() {
         // As above; there is nothing left to stop.
         let _ = sender.send(chunk);
     }
+    found.facts.remarks = rows.remarks();
     match labels {
         Labels::Learn => {
-            let (map, finals) = learner.finish(source.path())?;
+            let (map, finals) = learner.finish(source.path(), &source.label_names())?;
             found.labels.iter_mut().for_each(|label| *label = finals[*label as usize]);
-            found.names = Some(map.names().to_vec());
+            found.facts.names = Some(map.names().to_vec());
         }
-        Labels::Known(map) => found.names = Some(map.names().to_vec()),
+        Labels::Known(map) => found.facts.names = Some(map.names().to_vec()),
         Labels::Ignore => {}
     }
     Ok(found)

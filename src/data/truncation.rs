@@ -2,9 +2,9 @@
 //!
 //! A length counts the special tokens. One text gets what is left by [CLS] and [SEP]; a pair shares what is left by one
 //! [CLS] and two [SEP] longest-first: the longer text gives tokens until both are equally long, then both give. That is
-//! `longest_first` of `tokenizers` to the token: of an odd number the text that was longer keeps one more, and of equals
-//! the second. Each text is then cut to its share on its own. (Where both texts alone exceed the length, `encode` of
-//! `tokenizers` 0.23.2 cuts them before it compares them, and so gives an odd token to the second.)
+//! `longest_first` of `tokenizers` to the token: of an odd number the text that was longer keeps one more, and of
+//! equals the second. Each text is then cut to its share on its own. (Where both texts alone exceed the length,
+//! `encode` of `tokenizers` 0.23.2 cuts them before it compares them, and so gives an odd token to the second.)
 
 use std::ops::Range;
 
@@ -26,8 +26,8 @@ pub enum Truncation {
     #[default]
     Head,
     Tail,
-    /// Both: 128 of 510 tokens from the start and the rest from the end (Sun et al. 2019, *How to Fine-Tune BERT for Text
-    /// Classification?*, section 5.3.1), scaled to other lengths.
+    /// Both: 128 of 510 tokens from the start and the rest from the end (Sun et al. 2019, *How to Fine-Tune BERT for
+    /// Text Classification?*, section 5.3.1), scaled to other lengths.
     #[value(name = "head+tail")]
     HeadTail,
 }

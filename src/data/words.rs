@@ -1,8 +1,8 @@
 //! Ids of words met before.
 //!
 //! BERT's normalizer, its pre-tokenizer and WordPiece all work within stretches free of white space, so a text is the
-//! concatenation of its stretches, and most stretches are among a few thousand. Looking them up is ten times faster than
-//! normalizing them again. What is here never changes what comes out, only when it is computed.
+//! concatenation of its stretches, and most stretches are among a few thousand. Looking them up is ten times faster
+//! than normalizing them again. What is here never changes what comes out, only when it is computed.
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,7 @@
 //! The mean of several models' weights.
 //!
-//! Sums are f64, so the order of the members does not show in the result beyond its last bit. One member is in memory at a
-//! time.
+//! Sums are f64, so the order of the members does not show in the result beyond its last bit. One member is in memory
+//! at a time.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ use crate::{
     model::{BertConfig, Model, Purpose},
 };
 
-/// Loads the models in `directories` and returns the first of them with the mean of all weights. `notices` hears what the user
-/// should know about them.
+/// Loads the models in `directories` and returns the first of them with the mean of all weights. `notices` hears what
+/// the user should know about them.
 ///
 /// # Errors
 /// [`Error::Model`] when two of them differ in architecture, tokenizer or classes, and as [`Model::load`];

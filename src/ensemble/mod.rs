@@ -5,8 +5,8 @@
 //! | `vote` | argmax of the summed probabilities | every model, for every text |
 //! | `avg` | one model, whose weights are the mean | one model |
 //!
-//! Members are told apart by nothing but their weights: classes are matched by name, so members may list them in different
-//! orders, and members that do not know the same classes are refused.
+//! Members are told apart by nothing but their weights: classes are matched by name, so members may list them in
+//! different orders, and members that do not know the same classes are refused.
 
 mod average;
 mod class_order;

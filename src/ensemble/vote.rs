@@ -15,6 +15,7 @@ pub struct Vote {
 }
 
 impl Vote {
+    /// No members yet.
     pub fn new(examples: usize, classes: usize) -> Self {
         Self { classes, members: 0, sums: vec![0.0; examples * classes] }
     }

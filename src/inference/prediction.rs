@@ -1,9 +1,9 @@
 //! Answers as rows of CSV or TSV, or as JSON lines.
 //!
-//! CSV and TSV have a header: the columns kept from the input, `text`, `text_pair`, `truth` as far as asked for, then `label` and `probability`, then
-//! `probability_NAME` and `logit_NAME` of every class. JSON lines have the same names, but `probabilities` is one object by class
-//! name, `logits` a list in the order of the classes, and `input_ids` the token ids. Numbers are the shortest that read back as
-//! the same float32.
+//! CSV and TSV have a header: the columns kept from the input, `text`, `text_pair`, `truth` as far as asked for, then
+//! `label` and `probability`, then `probability_NAME` and `logit_NAME` of every class. JSON lines have the same names,
+//! but `probabilities` is one object by class name, `logits` a list in the order of the classes, and `input_ids` the
+//! token ids. Numbers are the shortest that read back as the same float32.
 
 use std::path::Path;
 
@@ -40,7 +40,8 @@ impl PredictionFormat {
 /// What is written beside `label` and `probability`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PredictionFields {
-    /// Columns of the input that are written as they came, first of all.
+    /// Columns of the input that are written as they came, first of all. A name that the answers use themselves gets
+    /// the suffix `_input`.
     pub kept: Vec<String>,
     pub text: bool,
     pub pair: bool,
@@ -81,32 +82,21 @@ impl<'l> PredictionWriter<'l> {
     pub fn new(
         file: OutputFile,
         format: PredictionFormat,
-        fields: PredictionFields,
+        mut fields: PredictionFields,
         labels: &'l [String],
     ) -> Result<Self> {
         if fields.input_ids && format != PredictionFormat::JsonLines {
             return Err(Error::setting("input-ids", format!("{format} has no lists; write jsonl instead")));
         }
-        if let Some(name) = fields.kept.iter().find(|name| is_own_name(name)) {
-            let message = format!("'{name}' is a name that the answers use themselves; rename the column");
-            return Err(Error::setting("keep", message));
-        }
+        let own = own_names(format, &fields, labels);
+        let kept = distinct(std::mem::take(&mut fields.kept), &own);
+        let mut writer = Self { file, format, fields: PredictionFields { kept, ..fields }, labels, line: Vec::new() };
         if format != PredictionFormat::JsonLines {
-            let every = |wanted: bool, prefix: &'static str| {
-                labels.iter().filter(move |_| wanted).map(move |label| format!("{prefix}{label}"))
-            };
-            let leading = [(fields.text, "text"), (fields.pair, "text_pair"), (fields.truth, "truth")];
-            let mut header = fields.kept.clone();
-            header.extend(leading.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| (*name).to_owned()));
-            header.extend(["label".to_owned(), "probability".to_owned()]);
-            header.extend(every(fields.probabilities, "probability_"));
-            header.extend(every(fields.logits, "logit_"));
-            let mut writer = Self { file, format, fields, labels, line: Vec::new() };
-            header.iter().for_each(|name| writer.cell(name));
+            let kept = writer.fields.kept.clone();
+            kept.iter().chain(&own).for_each(|name| writer.cell(name));
             writer.end_line()?;
-            return Ok(writer);
         }
-        Ok(Self { file, format, fields, labels, line: Vec::new() })
+        Ok(writer)
     }
 
     pub fn write(&mut self, prediction: &Prediction<'_>) -> Result<()> {
@@ -193,11 +183,36 @@ impl<'l> PredictionWriter<'l> {
     }
 }
 
-/// Whether the answers have a column or field of this name.
-fn is_own_name(name: &str) -> bool {
-    const NAMES: [&str; 8] =
-        ["text", "text_pair", "truth", "label", "probability", "probabilities", "logits", "input_ids"];
-    NAMES.contains(&name) || name.starts_with("probability_") || name.starts_with("logit_")
+/// The names that the answers use themselves, in the order of the columns.
+fn own_names(format: PredictionFormat, fields: &PredictionFields, labels: &[String]) -> Vec<String> {
+    let always = [(fields.text, "text"), (fields.pair, "text_pair"), (fields.truth, "truth")];
+    let always = always.into_iter().chain([(true, "label"), (true, "probability")]);
+    let mut names: Vec<String> = always.filter(|(wanted, _)| *wanted).map(|(_, name)| name.to_owned()).collect();
+    let each = |prefix: &str| labels.iter().map(|label| format!("{prefix}{label}")).collect::<Vec<_>>();
+    match format {
+        PredictionFormat::JsonLines => {
+            let lists =
+                [(fields.probabilities, "probabilities"), (fields.logits, "logits"), (fields.input_ids, "input_ids")];
+            names.extend(lists.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name.to_owned()));
+        }
+        PredictionFormat::Csv | PredictionFormat::Tsv => {
+            names.extend(if fields.probabilities { each("probability_") } else { Vec::new() });
+            names.extend(if fields.logits { each("logit_") } else { Vec::new() });
+        }
+    }
+    names
+}
+
+/// Names for the columns that are kept: one that is taken gets a suffix.
+fn distinct(kept: Vec<String>, own: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(kept.len());
+    for mut name in kept {
+        while own.contains(&name) || names.contains(&name) {
+            name.push_str("_input");
+        }
+        names.push(name);
+    }
+    names
 }
 
 #[derive(Serialize)]

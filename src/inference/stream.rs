@@ -43,6 +43,8 @@ pub enum Event<'a> {
     Chunk {
         position: u64,
     },
+    /// Something the user should know about the texts; all are answered by now.
+    Remark(String),
 }
 
 /// Classifies every text of `input`; returns how many there were.
@@ -62,7 +64,7 @@ pub fn classify_stream<D: Device>(
     let (sender, chunks) = sync_channel(1);
     let reader = thread::spawn(move || {
         let mut filling = chunk::Chunk::default();
-        input.for_each(&mut |row| {
+        let remarks = input.for_each(&mut |row| {
             filling.push(&row);
             if filling.is_full() || filling.len() >= settings.chunk_rows {
                 // A receiver that is gone has failed and says why; this only ends the reading.
@@ -75,7 +77,7 @@ pub fn classify_stream<D: Device>(
             // As above; there is nothing left to stop.
             let _ = sender.send(filling);
         }
-        Ok(())
+        Ok(remarks)
     });
     let encoder = chunk::ChunkEncoder::new(tokenizer, settings.encode);
     let mut worker = Worker { classifier, settings, batch: PackedBatch::default(), rows: 0 };
@@ -83,7 +85,8 @@ pub fn classify_stream<D: Device>(
         worker.answer(&texts, &encoder.encode(&texts)?, hear)?;
         hear(Event::Chunk { position: texts.position })?;
     }
-    reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let remarks: Vec<String> = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    remarks.into_iter().try_for_each(|remark| hear(Event::Remark(remark)))?;
     match worker.rows {
         0 => Err(Error::table(path, "there is no text to classify; is the input empty?")),
         rows => Ok(rows),

@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Error, Result, model::Model};
+use crate::{
+    Error, Result,
+    data::{Delimiter, LabelNames},
+    model::Model,
+};
 
 /// The object under [`TrainedWith::KEY`]. Every field may be absent: other programs write no such object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -27,6 +31,15 @@ pub struct TrainedWith {
     /// Which part of a longer text stayed: `head`, `tail` or `head+tail`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncate: Option<String>,
+    /// What separated the columns, where that was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<Delimiter>,
+    /// Rows with these labels were left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore_label: Vec<String>,
+    /// What labels of the files are called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_map: Option<LabelNames>,
 }
 
 impl TrainedWith {

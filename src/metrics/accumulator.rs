@@ -1,7 +1,8 @@
 //! One pass over predictions and labels.
 //!
-//! All sums are f64. The cross entropy of logits is `ln Σ exp(z_j − max) − (z_label − max)`, never the logarithm of a rounded
-//! probability. Given probabilities (an ensemble's, say), it is `−ln max(p_label, ε)` with ε the f64 epsilon, as in scikit-learn's
+//! All sums are f64. The cross entropy of logits is `ln Σ exp(z_j − max) − (z_label − max)`, never the logarithm of a
+//! rounded probability. Given probabilities (an ensemble's, say), it is `−ln max(p_label, ε)` with ε the f64 epsilon,
+//! as in scikit-learn's
 //! `log_loss`. The prediction is the largest entry; the lowest index wins a tie, and NaN never wins.
 
 use super::{Calibration, ConfusionMatrix, Scores};
@@ -78,10 +79,12 @@ impl Accumulator {
         }
     }
 
+    /// Counts of labels and predictions.
     pub fn confusion(&self) -> &ConfusionMatrix {
         &self.confusion
     }
 
+    /// Confidence against accuracy.
     pub fn calibration(&self) -> &Calibration {
         &self.calibration
     }

@@ -1,7 +1,9 @@
-//! Expected calibration error (Guo, Pleiss, Sun, Weinberger, *On Calibration of Modern Neural Networks*, ICML 2017, eq. 3).
+//! Expected calibration error (Guo, Pleiss, Sun, Weinberger, *On Calibration of Modern Neural Networks*, ICML 2017, eq.
+//! 3).
 //!
-//! Examples fall into 15 bins of equal width by the probability of their prediction, bin `b` being `(b/15, (b+1)/15]`. The error
-//! is `Σ_b n_b/n · |accuracy_b − confidence_b|`: how far the model's own confidence is from the share it gets right.
+//! Examples fall into 15 bins of equal width by the probability of their prediction, bin `b` being `(b/15, (b+1)/15]`.
+//! The error is `Σ_b n_b/n · |accuracy_b − confidence_b|`: how far the model's own confidence is from the share it gets
+//! right.
 
 /// Bins of the confidence, the number of the paper.
 pub const ECE_BINS: usize = 15;
@@ -53,7 +55,8 @@ impl Calibration {
         if examples == 0 { 0.0 } else { gap / examples as f64 }
     }
 
-    /// For a reliability diagram: (examples, accuracy, mean confidence) of each bin that is not empty, by rising confidence.
+    /// For a reliability diagram: (examples, accuracy, mean confidence) of each bin that is not empty, by rising
+    /// confidence.
     pub fn bins(&self) -> impl Iterator<Item = (u64, f64, f64)> + '_ {
         self.bins.iter().filter(|bin| bin.examples > 0).map(|bin| {
             let examples = bin.examples as f64;

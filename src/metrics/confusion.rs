@@ -1,7 +1,7 @@
 //! The confusion matrix, and every score that is a function of it alone.
 //!
-//! Only cells that were hit are stored, so 5,000 classes cost what the examples cost and not 5,000² counters. Rows are true
-//! labels, columns predictions, as in scikit-learn. Cells are kept in order, so every sum over them is repeatable.
+//! Only cells that were hit are stored, so 5,000 classes cost what the examples cost and not 5,000² counters. Rows are
+//! true labels, columns predictions, as in scikit-learn. Cells are kept in order, so every sum over them is repeatable.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +25,7 @@ struct Margins {
 }
 
 impl ConfusionMatrix {
+    /// No examples yet, of so many classes.
     pub fn new(classes: usize) -> Self {
         Self { classes, cells: BTreeMap::new(), examples: 0, correct: 0 }
     }
@@ -43,10 +44,12 @@ impl ConfusionMatrix {
         }
     }
 
+    /// N.
     pub fn classes(&self) -> usize {
         self.classes
     }
 
+    /// How many examples were counted.
     pub fn examples(&self) -> u64 {
         self.examples
     }
@@ -86,8 +89,8 @@ impl ConfusionMatrix {
     }
 
     /// Matthews' correlation coefficient in its form for `N` classes (R_K; Gorodkin 2004):
-    /// `(c·s − Σ p_k t_k) / √((s² − Σ p_k²)(s² − Σ t_k²))` with `s` examples, `c` correct ones, `t_k` true and `p_k` predicted
-    /// examples of class `k`; 0 where all labels or all predictions are one class.
+    /// `(c·s − Σ p_k t_k) / √((s² − Σ p_k²)(s² − Σ t_k²))` with `s` examples, `c` correct ones, `t_k` true and `p_k`
+    /// predicted examples of class `k`; 0 where all labels or all predictions are one class.
     pub fn mcc(&self) -> f64 {
         let (mut label_prediction, mut predictions, mut labels) = (0u128, 0u128, 0u128);
         for Margins { support, predicted, .. } in self.margins() {

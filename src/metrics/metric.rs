@@ -28,6 +28,7 @@ pub enum Direction {
 }
 
 impl Metric {
+    /// Which way it improves.
     pub const fn direction(self) -> Direction {
         match self {
             Self::Accuracy | Self::MacroF1 | Self::WeightedF1 | Self::Mcc => Direction::Higher,
@@ -35,7 +36,8 @@ impl Metric {
         }
     }
 
-    pub const fn of(self, scores: &Scores) -> f64 {
+    /// Its value among `scores`.
+    pub const fn get(self, scores: &Scores) -> f64 {
         match self {
             Self::Accuracy => scores.accuracy,
             Self::MacroF1 => scores.macro_f1,
@@ -46,8 +48,8 @@ impl Metric {
         }
     }
 
-    /// Whether `value` is strictly better than `best`. NaN is worse than every number, so a tie keeps the earlier checkpoint and
-    /// a run that diverged never replaces one that did not.
+    /// Whether `value` is strictly better than `best`. NaN is worse than every number, so a tie keeps the earlier
+    /// checkpoint and a run that diverged never replaces one that did not.
     pub fn improves(self, value: f64, best: f64) -> bool {
         match self.direction() {
             _ if value.is_nan() => false,

@@ -23,13 +23,16 @@ pub struct Scores {
     /// Expected calibration error.
     #[serde(deserialize_with = "null_is_nan")]
     pub ece: f64,
+    /// How many examples were scored.
     pub examples: u64,
 }
 
 /// Scores of one class against all others.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassScores {
+    /// Share of the predictions of this class that are right.
     pub precision: f64,
+    /// Share of the examples of this class that are found.
     pub recall: f64,
     pub f1: f64,
     /// Examples that truly are of this class.

@@ -1,4 +1,5 @@
-//! Axes with round tick marks: steps of 1, 2 or 5 times a power of ten, and labels with just the digits that tell ticks apart.
+//! Axes with round tick marks: steps of 1, 2 or 5 times a power of ten, and labels with just the digits that tell ticks
+//! apart.
 
 use std::ops::Range;
 
@@ -14,7 +15,8 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// Covers exactly `low..=high`, with about `target` ticks inside. A range that is empty or not finite is widened to some range.
+    /// Covers exactly `low..=high`, with about `target` ticks inside. A range that is empty or not finite is widened to
+    /// some range.
     pub fn covering(low: f64, high: f64, target: usize) -> Self {
         let usable = low.is_finite() && high.is_finite() && (high - low).is_finite();
         let (low, high) = if usable { (low.min(high), low.max(high)) } else { (0.0, 1.0) };
@@ -30,8 +32,8 @@ impl Axis {
         Self { low, high, ticks, decimals }
     }
 
-    /// Covers the data with a margin of `margin` of its extent on both sides, but never beyond `limits`. A flat curve gets more
-    /// room, so that its ticks are numbers that one would say.
+    /// Covers the data with a margin of `margin` of its extent on both sides, but never beyond `limits`. A flat curve
+    /// gets more room, so that its ticks are numbers that one would say.
     pub fn around(low: f64, high: f64, margin: f64, limits: (f64, f64), target: usize) -> Self {
         const LEAST_EXTENT: f64 = 0.01;
         let extent = high - low;

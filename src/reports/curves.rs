@@ -1,9 +1,9 @@
 //! Learning curves of one or several runs, drawn from what they recorded: a PNG or an SVG.
 //!
-//! Panels, one above the other over the same updates: cross entropy, distillation (left out if no run has any), and a score on the
-//! dev examples. A run keeps its colour through all panels. Training losses are a faint line of the raw values under their moving
-//! average; scores are marked at each evaluation, with one marker and dash for each kind of weights. Rare spikes are cut off at
-//! the edge of the panel instead of flattening the rest.
+//! Panels, one above the other over the same updates: cross entropy, distillation (left out if no run has any), and a
+//! score on the dev examples. A run keeps its colour through all panels. Training losses are a faint line of the raw
+//! values under their moving average; scores are marked at each evaluation, with one marker and dash for each kind of
+//! weights. Rare spikes are cut off at the edge of the panel instead of flattening the rest.
 
 use std::path::Path;
 
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{Error, Result, checkpoint::write_atomically, metrics::Metric};
 
-/// Okabe and Ito's colours, told apart with every common colour blindness; their yellow is left out, being faint on white. The
-/// eighth run has the colour of the first again: a picture of more runs than this says little anyway.
+/// Okabe and Ito's colours, told apart with every common colour blindness; their yellow is left out, being faint on
+/// white. The eighth run has the colour of the first again: a picture of more runs than this says little anyway.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -42,6 +42,7 @@ const LARGEST_WIDTH: u32 = 8_000;
 /// What to draw.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurveOptions {
+    /// What stands above the panels.
     pub title: String,
     /// The score of the last panel.
     pub metric: Metric,
@@ -143,7 +144,7 @@ fn score_panel(runs: &[RunHistory], metric: Metric) -> Option<Panel> {
         {
             let evals = run.evals.iter().filter(|event| event.split == Split::Dev && event.weights == weights);
             let points: Vec<(f64, f64)> = evals
-                .map(|event| (event.step as f64, metric.of(&event.scores)))
+                .map(|event| (event.step as f64, metric.get(&event.scores)))
                 .filter(|(_, score)| score.is_finite())
                 .collect();
             if !points.is_empty() {
@@ -160,10 +161,10 @@ fn score_panel(runs: &[RunHistory], metric: Metric) -> Option<Panel> {
         _ => (0.0, 1.0),
     };
     let y = Axis::around(low, high, MARGIN, limits, Y_TICKS);
-    Some(Panel { title: format!("{} on dev", title_of(metric)), lines, y })
+    Some(Panel { title: format!("{} on dev", title_for(metric)), lines, y })
 }
 
-fn title_of(metric: Metric) -> &'static str {
+fn title_for(metric: Metric) -> &'static str {
     match metric {
         Metric::Accuracy => "Accuracy",
         Metric::MacroF1 => "Macro F1",

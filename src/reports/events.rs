@@ -5,8 +5,9 @@
 //! {"event":"eval","split":"dev","weights":"student","step":7,"accuracy":0.86,"macro_f1":…,"loss":0.33,…}
 //! ```
 //!
-//! A line is written with one call as soon as it is known, so a killed process loses at most half a line. Resuming after step `s`
-//! cuts the file behind the last event of a step `≤ s`: the continued file has each step once. What is not finite is `null`.
+//! A line is written with one call as soon as it is known, so a killed process loses at most half a line. Resuming
+//! after step `s` cuts the file after the last event of a step `≤ s`: the continued file has each step once. What is
+//! not finite is `null`.
 
 use std::{
     fs::File,
@@ -102,6 +103,7 @@ text_enum!(Weights);
 text_serde!(Weights);
 
 impl Event {
+    /// The step it is about.
     pub fn step(&self) -> u64 {
         match self {
             Self::Step(event) => event.step,
@@ -156,8 +158,8 @@ impl EventLog {
         Ok(Self { file, path })
     }
 
-    /// Continues a log after update `step`: what was recorded of later steps, and a half line at the end, is cut off. A log that
-    /// is missing starts empty. A damaged line *before* events that are to be kept is an error that names it.
+    /// Continues a log after update `step`: what was recorded of later steps, and a half line at the end, is cut off. A
+    /// log that is missing starts empty. A damaged line *before* events that are to be kept is an error that names it.
     pub fn resume(path: impl Into<PathBuf>, step: u64) -> Result<Self> {
         let path = path.into();
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -170,6 +172,7 @@ impl EventLog {
         Ok(Self { file, path })
     }
 
+    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -187,7 +190,8 @@ impl EventLog {
     }
 }
 
-/// What cutting needs of a line. Tests are scored behind the last step, whichever step they score: a resumed run repeats them.
+/// What cutting needs of a line. Tests are scored after the last step, whichever step they score: a resumed run
+/// repeats them.
 #[derive(Deserialize)]
 struct StepOnly {
     step: u64,
@@ -195,7 +199,7 @@ struct StepOnly {
     split: Option<Split>,
 }
 
-/// The byte behind the last line of a step `≤ step`.
+/// The byte after the last line of a step `≤ step`.
 fn end_of_step(file: &File, path: &Path, step: u64) -> Result<u64> {
     let mut reader = BufReader::new(file);
     let (mut position, mut line_number) = (0, 0);

@@ -1,7 +1,8 @@
 //! The font of the pictures, carried in the program: a training machine may have none.
 //!
-//! Ubuntu Light (Ubuntu Font Licence 1.0, whose text stands in the font's own name table), from the crate `epaint_default_fonts`. It is
-//! registered under the generic name `sans-serif`, which is also what the SVG asks its viewer for.
+//! Ubuntu Light (Ubuntu Font Licence 1.0, whose text stands in the font's own name table), from the crate
+//! `epaint_default_fonts`. It is registered under the generic name `sans-serif`, which is also what the SVG asks its
+//! viewer for.
 
 use std::sync::OnceLock;
 

@@ -1,7 +1,8 @@
 //! Reads what a run recorded, for reports.
 //!
-//! A line that is not an event is an error with its number; the last line may be half written (the run may be going on, or may have
-//! been killed) and is then left out. Events of unknown kinds are left out too: a newer program may have written them.
+//! A line that is not an event is an error with its number; the last line may be half written (the run may be going on,
+//! or may have been killed) and is then left out. Events of unknown kinds are left out too: a newer program may have
+//! written them.
 
 use std::{
     fs::File,
@@ -19,8 +20,11 @@ use crate::{Error, Result};
 pub struct RunHistory {
     /// How the run is called in legends and tables.
     pub name: String,
+    /// The file it was read from.
     pub path: PathBuf,
+    /// Its steps, in order.
     pub steps: Vec<StepEvent>,
+    /// Its evaluations, in order.
     pub evals: Vec<EvalEvent>,
 }
 

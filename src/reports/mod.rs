@@ -1,8 +1,9 @@
-//! What a run tells about itself: `metrics.jsonl`, TensorBoard event files, the progress line, learning curves and a summary table.
+//! What a run reports about itself: `metrics.jsonl`, TensorBoard event files, the progress line, learning curves and a
+//! summary table.
 //!
-//! Everything is made from the two kinds of [`Event`]; `metrics.jsonl` is the record and the rest can be made again from it.
-//! Nothing here prints, or reads a clock behind the caller's back but for TensorBoard's wall times, which its format demands, and the
-//! timeline, which is about nothing else.
+//! Everything is made from the two kinds of [`Event`]; `metrics.jsonl` is the record and the rest can be made again
+//! from it. Nothing here prints, or reads a clock behind the caller's back but for TensorBoard's wall times, which its
+//! format demands, and the timeline, which is about nothing else.
 
 mod axis;
 mod curves;

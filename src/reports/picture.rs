@@ -1,7 +1,7 @@
 //! Draws a picture of stacked panels on any plotters backend.
 //!
-//! All lengths here are in pixels of the finished picture. plotters' coordinates are integers and its thick lines are not antialiased,
-//! so everything is drawn [`SCALE`] times larger and `raster` makes it small again.
+//! All lengths here are in pixels of the finished picture. plotters' coordinates are integers and its thick lines are
+//! not antialiased, so everything is drawn [`SCALE`] times larger and `raster` makes it small again.
 
 use plotters::{
     coord::Shift,

@@ -1,7 +1,8 @@
 //! The progress line of a training run, as a model: the binary decides where and how often to draw it.
 //!
-//! Losses are smoothed over the last 50 updates or so. Speed is smoothed tokens over smoothed seconds of the same updates, and the
-//! remaining time is remaining updates times smoothed seconds an update, so evaluations and checkpoints do not disturb either.
+//! Losses are smoothed over the last 50 updates or so. Speed is smoothed tokens over smoothed seconds of the same
+//! updates, and the remaining time is remaining updates times smoothed seconds an update, so evaluations and
+//! checkpoints do not disturb either.
 
 use std::{fmt, time::Duration};
 
@@ -28,15 +29,23 @@ pub struct Progress {
 /// What is shown, ready to be formatted: by `Display` as one line, or field by field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProgressLine {
+    /// Steps done.
     pub step: u64,
+    /// Steps of the whole run.
     pub total_steps: u64,
+    /// Passes over the data so far.
     pub epoch: Option<f64>,
+    /// The smoothed loss.
     pub loss: Option<f64>,
+    /// The smoothed cross entropy.
     pub ce: Option<f64>,
     /// `None` if there is no distillation.
     pub distill: Option<f64>,
+    /// The encoder's learning rate.
     pub lr: f64,
+    /// Smoothed speed.
     pub tokens_per_s: Option<f64>,
+    /// Time left.
     pub eta: Option<Duration>,
 }
 
@@ -66,6 +75,7 @@ impl Progress {
         (seconds > 0.0).then(|| tokens / seconds)
     }
 
+    /// How far the run has come.
     pub fn line(&self) -> ProgressLine {
         let left_steps = self.total_steps.saturating_sub(self.last.step) as f64;
         ProgressLine {
@@ -83,7 +93,8 @@ impl Progress {
 }
 
 impl fmt::Display for ProgressLine {
-    /// `step 1200/5000 · epoch 1.20 · loss 0.4321 · CE 0.4000 · distill 0.0321 · lr 1.80e-5 · 12.3k tokens/s · 5m 12s left`
+    /// `step 1200/5000 · epoch 1.20 · loss 0.4321 · CE 0.4000 · distill 0.0321 · lr 1.80e-5 · 12.3k tokens/s · 5m 12s
+    /// left`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "step {}/{}", self.step, self.total_steps)?;
         if let Some(epoch) = self.epoch {

@@ -1,7 +1,7 @@
 //! Turns a picture into the bytes of a file.
 //!
-//! PNG: drawn [`SCALE`] times larger and averaged down, block by block, which smooths every edge. SVG: the same drawing with its size
-//! divided and its view box left, so that integer coordinates are fractions of a pixel.
+//! PNG: drawn [`SCALE`] times larger and averaged down, block by block, which smooths every edge. SVG: the same drawing
+//! with its size divided and its view box left, so that integer coordinates are fractions of a pixel.
 
 use plotters::prelude::*;
 

@@ -8,8 +8,8 @@ pub(super) type Points = Vec<(f64, f64)>;
 /// The share of extreme raw values that the range of a panel may leave out on either side.
 const OUTLIERS: f64 = 0.01;
 
-/// The bias-corrected moving average of a curve over `span` points; points that are not finite are left out. So is the average of the
-/// first quarter of a span, which is not smooth yet, unless the curve is hardly longer than that.
+/// The bias-corrected moving average of a curve over `span` points; points that are not finite are left out. So is the
+/// average of the first quarter of a span, which is not smooth yet, unless the curve is hardly longer than that.
 pub(super) fn smooth(points: &[(f64, f64)], span: f64) -> Points {
     let mut average = Smoothed::over(span);
     let finite = points.iter().filter(|(_, y)| y.is_finite());
@@ -21,8 +21,8 @@ pub(super) fn smooth(points: &[(f64, f64)], span: f64) -> Points {
     smoothed.skip(unsettled).collect()
 }
 
-/// At most `2 · buckets` points that look the same at `buckets` pixels: the lowest and the highest of each stretch, in order.
-/// Points that are not finite are left out.
+/// At most `2 · buckets` points that look the same at `buckets` pixels: the lowest and the highest of each stretch, in
+/// order. Points that are not finite are left out.
 pub(super) fn thin(points: &[(f64, f64)], buckets: usize) -> Points {
     let finite: Points = points.iter().copied().filter(|(_, y)| y.is_finite()).collect();
     let stretch = finite.len().div_ceil(buckets.max(1));

@@ -1,7 +1,7 @@
 //! Exponential moving averages that are right from the first value on.
 //!
-//! `m ← β·m + (1−β)·x` starts at 0 and is divided by `1 − β^t`, so early values are plain means and not drawn to 0 (the same
-//! correction as Adam's). Values that are not finite are left out.
+//! `m ← β·m + (1−β)·x` starts at 0 and is divided by `1 − β^t`, so early values are plain means and not drawn to 0 (the
+//! same correction as Adam's). Values that are not finite are left out.
 
 /// A bias-corrected exponential moving average.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! What became of one or several runs, as a table.
 //!
-//! One row for each run and kind of weights that was evaluated. *Best* is over the evaluations on dev by the chosen metric, the first of
-//! equals; *test* is the last evaluation on test examples.
+//! One row for each run and kind of weights that was evaluated. *Best* is over the evaluations on dev by the chosen
+//! metric, the first of equals; *test* is the last evaluation on test examples.
 
 use std::fmt;
 
@@ -16,48 +16,57 @@ const FINAL_STEPS: usize = 50;
 /// One row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunSummary {
+    /// The run's name.
     pub run: String,
+    /// The weights that were scored.
     pub weights: Weights,
     /// Updates recorded.
     pub steps: u64,
     /// Training losses, means over the last 50 updates; `None` without any.
     pub final_ce: Option<f64>,
+    /// The same of the distillation term, where there is one.
     pub final_distill: Option<f64>,
     /// Mean real tokens per second over all updates.
     pub tokens_per_s: Option<f64>,
     /// The metric on dev: at the best evaluation, its update, and at the last.
     pub best_dev: Option<f64>,
+    /// The step of `best_dev`.
     pub best_step: Option<u64>,
+    /// The last score on dev.
     pub last_dev: Option<f64>,
+    /// The score on the test set.
     pub test: Option<f64>,
 }
 
 /// All rows; `Display` draws the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
+    /// The score that is listed.
     pub metric: Metric,
+    /// One row for each run and kind of weights.
     pub rows: Vec<RunSummary>,
 }
 
 impl Summary {
-    pub fn of(runs: &[RunHistory], metric: Metric) -> Self {
-        Self { metric, rows: runs.iter().flat_map(|run| rows_of(run, metric)).collect() }
+    /// Sums the runs up by this score.
+    pub fn new(runs: &[RunHistory], metric: Metric) -> Self {
+        Self { metric, rows: runs.iter().flat_map(|run| rows_for(run, metric)).collect() }
     }
 }
 
-fn rows_of(run: &RunHistory, metric: Metric) -> Vec<RunSummary> {
+fn rows_for(run: &RunHistory, metric: Metric) -> Vec<RunSummary> {
     let mut kinds: Vec<Weights> = run.evals.iter().map(|event| event.weights).collect();
     kinds.sort_unstable();
     kinds.dedup();
     if kinds.is_empty() {
         kinds.push(Weights::default());
     }
-    kinds.into_iter().map(|weights| row_of(run, weights, metric)).collect()
+    kinds.into_iter().map(|weights| row_for(run, weights, metric)).collect()
 }
 
-fn row_of(run: &RunHistory, weights: Weights, metric: Metric) -> RunSummary {
+fn row_for(run: &RunHistory, weights: Weights, metric: Metric) -> RunSummary {
     let on = |split: Split| run.evals.iter().filter(move |event| event.split == split && event.weights == weights);
-    let score = |event: &EvalEvent| metric.of(&event.scores);
+    let score = |event: &EvalEvent| metric.get(&event.scores);
     let best =
         on(Split::Dev).reduce(|best, event| if metric.improves(score(event), score(best)) { event } else { best });
     let last_steps = &run.steps[run.steps.len().saturating_sub(FINAL_STEPS)..];

@@ -1,10 +1,11 @@
 //! TensorBoard event files: `events.out.tfevents.<seconds>.<host>`.
 //!
-//! A file is a sequence of TFRecords: `u64 length, u32 masked CRC of the length, data, u32 masked CRC of the data`, little-endian,
-//! CRC-32C, masked as `rotate_right(crc, 15) + 0xa282ead8`. Each record is a protobuf `Event` (tensorflow/core/util/event.proto):
-//! `wall_time = 1: double, step = 2: int64, file_version = 3: string, summary = 5: Summary, session_log = 7: SessionLog`. The few
-//! fields used are encoded here by hand. A resumed run starts a new file with `SessionLog{START}` at its first step, on which TensorBoard
-//! forgets what earlier files say about that step and later ones.
+//! A file is a sequence of TFRecords: `u64 length, u32 masked CRC of the length, data, u32 masked CRC of the data`,
+//! little-endian, CRC-32C, masked as `rotate_right(crc, 15) + 0xa282ead8`. Each record is a protobuf `Event`
+//! (tensorflow/core/util/event.proto):
+//! `wall_time = 1: double, step = 2: int64, file_version = 3: string, summary = 5: Summary, session_log = 7:
+//! SessionLog`. The few fields used are encoded here by hand. A resumed run starts a new file with `SessionLog{START}`
+//! at its first step, on which TensorBoard forgets what earlier files say about that step and later ones.
 
 use std::{
     fs::{self, File},
@@ -64,6 +65,7 @@ impl TensorBoardWriter {
         Ok(writer)
     }
 
+    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }

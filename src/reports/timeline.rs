@@ -1,6 +1,8 @@
-//! A timeline of a run in the Trace Event Format that Chrome and Perfetto open: an array of complete events, times in microseconds.
+//! A timeline of a run in the Trace Event Format that Chrome and Perfetto open: an array of complete events, times in
+//! microseconds.
 //!
-//! Track 1 is the host (steps, evaluations, checkpoints), track 2 the device (kernels, or on the processor the parts of a step).
+//! Track 1 is the host (steps, evaluations, checkpoints), track 2 the device (kernels, or on the processor the parts of
+//! a step).
 
 use std::{
     fs::File,

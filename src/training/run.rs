@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     checkpoint::CheckpointStore,
-    data::PackedBatch,
+    data::{PackedBatch, StepBatches},
     device::Device,
     metrics::{Metric, Scores},
     model::Model,
@@ -61,6 +61,14 @@ pub struct Run<D: Device> {
     pub position: Position,
 }
 
+/// The batches of the steps from the next one on, as far as they have been looked at.
+#[derive(Default)]
+struct Coming {
+    steps: VecDeque<StepBatches>,
+    /// Memory of steps that are done.
+    spare: Vec<StepBatches>,
+}
+
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -97,7 +105,7 @@ impl<D: Device> Run<D> {
     }
 
     fn train(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
-        let mut coming: VecDeque<Vec<PackedBatch>> = VecDeque::new();
+        let mut coming = Coming::default();
         let mut started = Instant::now();
         if self.position.owes_evaluation {
             self.after_step(watch).map_err(|error| self.explain(error))?;
@@ -141,31 +149,21 @@ impl<D: Device> Run<D> {
                 && self.settings.stop_after.is_none_or(|after| next < after))
     }
 
-    /// Sets the next step under way. `coming` holds the batches from it on.
-    fn queue(&mut self, coming: &mut VecDeque<Vec<PackedBatch>>) -> Result<()> {
+    /// Sets the next step under way.
+    fn queue(&mut self, coming: &mut Coming) -> Result<()> {
         let t = self.position.step + self.learner.queued() as u64;
         let ahead = self.learner.state.teacher.steps_ahead() as u64;
         let horizon = (t + ahead + 1).min(self.settings.total_steps);
-        while t + (coming.len() as u64) < horizon {
-            coming.push_back(self.pack(t + coming.len() as u64));
+        while t + (coming.steps.len() as u64) < horizon {
+            let mut batches = coming.spare.pop().unwrap_or_default();
+            self.batches.steps.pack(t + coming.steps.len() as u64, &self.batches.train, &mut batches);
+            coming.steps.push_back(batches);
         }
-        let current = coming.pop_front().unwrap_or_default();
-        let next: Vec<&[PackedBatch]> = coming.iter().map(Vec::as_slice).collect();
-        self.learner.queue(t, &current, &next)
-    }
-
-    /// The micro-batches of a step.
-    fn pack(&mut self, step: u64) -> Vec<PackedBatch> {
-        let examples = self.batches.steps.examples(step).to_vec();
-        let pieces: Vec<_> = self.batches.steps.micro_batches(&examples).collect();
-        pieces
-            .into_iter()
-            .map(|piece| {
-                let mut batch = PackedBatch::default();
-                self.batches.train.fill(&examples[piece.clone()], piece.start as u32, &mut batch);
-                batch
-            })
-            .collect()
+        let current = coming.steps.pop_front().unwrap_or_default();
+        let next: Vec<&[PackedBatch]> = coming.steps.iter().map(|batches| &**batches).collect();
+        let queued = self.learner.queue(t, &current, &next);
+        coming.spare.push(current);
+        queued
     }
 
     /// The step's times, on the host and the device.
@@ -267,7 +265,7 @@ impl<D: Device> Run<D> {
                 self.position.owes_evaluation = true;
                 return Ok(());
             };
-            value = if weights == primary { Some(metric.of(&scores)) } else { value };
+            value = if weights == primary { Some(metric.get(&scores)) } else { value };
             events.push(EvalEvent::new(Split::Dev, weights, step, scores));
         }
         self.position.owes_evaluation = false;

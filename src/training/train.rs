@@ -6,12 +6,13 @@ use std::{
 };
 
 use super::{
-    Assignment, BaseModel, Batches, Found, Outcome, Run, RunData, RunOptions, Start, Watch, Workbench, options::given,
-    options::read_assignments,
+    Assignment, BaseModel, Batches, Found, Observation, Outcome, Run, RunData, RunOptions, Start, Watch, Workbench,
+    options::given, options::read_assignments,
 };
 use crate::{
     Error, Result,
     checkpoint::RunLock,
+    data::expand,
     device::{Capacity, Device, OnDevice, Shape},
     threads::set_threads,
 };
@@ -134,11 +135,15 @@ impl Training {
             exists(directory)?;
         }
         let RunOptions { train, dev, test, .. } = &self.options;
-        [train, dev, test].into_iter().flatten().try_for_each(|path| match exists(path)? {
-            found if found.is_file() => Ok(()),
-            found if found.is_dir() => Err(Error::table(path, "is a directory; give the file that holds the examples")),
-            _ => Err(Error::table(path, "is no regular file, and examples are read more than once; copy it to a file")),
-        })
+        for path in [train, dev, test].into_iter().flatten() {
+            for file in expand(path)? {
+                if !exists(&file)?.is_file() {
+                    let message = "is no regular file, and examples are read more than once; copy it to a file";
+                    return Err(Error::table(file, message));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -169,6 +174,9 @@ impl OnDevice for OnBackend<'_, '_> {
             }
         };
         let batches = Batches::plan(options, data)?;
+        let summary = batches.train.label_summary();
+        watch.tell(Observation::Labels(&summary));
+        summary.warnings.iter().for_each(|warning| watch.note(warning));
         watch.require_going_on()?;
         let bench = Workbench::allocate(options, base, data, &batches, make, watch)?;
         watch.require_going_on()?;

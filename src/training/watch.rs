@@ -8,7 +8,7 @@ use std::{
 use super::{Skips, state::Best};
 use crate::{
     Error, Result,
-    data::{Progress, TokenizedSet},
+    data::{LabelSummary, Progress, TokenizedSet},
     model::hub::Download,
     reports::{EvalEvent, StepEvent},
 };
@@ -31,6 +31,8 @@ pub enum Observation<'a> {
         tokens: &'a TokenizedSet,
         elapsed: Duration,
     },
+    /// The classes that the run is to tell apart.
+    Labels(&'a LabelSummary),
     /// Everything is open; the next step is `step + 1`.
     Ready {
         device: String,

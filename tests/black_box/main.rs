@@ -31,8 +31,13 @@ mod commands {
     pub mod support;
 }
 mod data {
+    mod delimiters;
     mod fixtures;
+    mod kept;
+    mod labels;
     mod order;
+    mod packed;
+    mod shards;
     mod sources;
     mod tokenized;
     mod tokenizer;
@@ -64,6 +69,7 @@ mod step {
 }
 mod train {
     mod checkpoints;
+    mod data;
     mod errors;
     mod options;
     mod repeat;

@@ -14,7 +14,7 @@ fn near(value: f64, expected: f64) -> bool {
 fn check(scores: &Scores, [accuracy, macro_f1, weighted_f1, mcc, loss, ece]: [f64; 6]) {
     let expected = Scores { accuracy, macro_f1, weighted_f1, mcc, loss, ece, examples: scores.examples };
     for &metric in Metric::value_variants() {
-        assert!(near(metric.of(scores), metric.of(&expected)), "{metric}: {scores:?} is not {expected:?}");
+        assert!(near(metric.get(scores), metric.get(&expected)), "{metric}: {scores:?} is not {expected:?}");
     }
 }
 
@@ -111,7 +111,8 @@ fn binary_by_hand() {
 
 #[test]
 fn a_quotient_of_nothing_is_0() {
-    // All examples and predictions one class: F1 of that class counts, the class that never occurs does not, and MCC is 0.
+    // All examples and predictions one class: F1 of that class counts, the class that never occurs does not, and MCC is
+    // 0.
     let mut accumulator = Accumulator::new(2).unwrap();
     accumulator.add_logits(&[1.0, 0.0, 1.0, 0.0], &[0, 0]).unwrap();
     let scores = accumulator.scores();
@@ -129,8 +130,8 @@ fn a_quotient_of_nothing_is_0() {
 
 #[test]
 fn calibration_bins_close_on_the_right() {
-    // Equal logits over 3 classes are a confidence of exactly 5/15, which belongs to (4/15, 5/15]; a hair more is the next bin, and
-    // so the wrong answer of the one does not make up for the right answer of the other.
+    // Equal logits over 3 classes are a confidence of exactly 5/15, which belongs to (4/15, 5/15]; a hair more is the
+    // next bin, and so the wrong answer of the one does not make up for the right answer of the other.
     let mut accumulator = Accumulator::new(3).unwrap();
     accumulator.add_logits(&[0.0, 0.0, 0.0, 0.01, 0.0, 0.0], &[1, 0]).unwrap();
     let confidence = 1.0 / (1.0 + 2.0 * (-f64::from(0.01f32)).exp());

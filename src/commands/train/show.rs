@@ -38,6 +38,7 @@ impl Screen {
             Observation::Download(download) => self.download.update(download),
             Observation::Tokenizing { set, progress } => self.show_tokenizing(set, progress),
             Observation::Tokenized { set, tokens, elapsed } => self.show_tokenized(set, tokens, elapsed),
+            Observation::Labels(summary) => console::say(&summary.line),
             Observation::Ready { device, parameters, total_steps, steps_per_epoch, step } => {
                 console::say(format_args!("device       {device}"));
                 console::say(format_args!(

@@ -1,7 +1,5 @@
 //! What no parser of a single option can know: ranges, and options that contradict each other.
 
-use std::path::Path;
-
 use super::{DistillationTerm, Export, RunOptions, given};
 use crate::{Error, Result, data::Preset, reports::Weights};
 
@@ -53,14 +51,14 @@ impl RunOptions {
     /// `run.toml` keeps every place as text.
     fn check_places(&self) -> Result<()> {
         let places = [
-            ("train", &self.train),
-            ("dev", &self.dev),
-            ("test", &self.test),
-            ("data-dir", &self.data_dir),
-            ("out", &self.out),
+            ("train", &self.train[..]),
+            ("dev", &self.dev[..]),
+            ("test", &self.test[..]),
+            ("data-dir", self.data_dir.as_slice()),
+            ("out", self.out.as_slice()),
         ];
-        for (name, place) in places {
-            let is_text = place.as_deref().is_none_or(|place: &Path| place.to_str().is_some());
+        for (name, places) in places {
+            let is_text = places.iter().all(|place| place.to_str().is_some());
             require(is_text, name, "the path is not UTF-8, and run.toml keeps it as text; rename it")?;
         }
         given(&self.model, "model")?;
@@ -70,7 +68,7 @@ impl RunOptions {
     fn check_data(&self) -> Result<()> {
         let both = |one: bool, other: bool| one && other;
         require(!both(self.epochs.is_some(), self.max_steps.is_some()), "max-steps", "is given beside epochs")?;
-        require(!both(self.dev.is_some(), self.dev_fraction.is_some()), "dev-fraction", "is given beside dev")?;
+        require(!both(!self.dev.is_empty(), self.dev_fraction.is_some()), "dev-fraction", "is given beside dev")?;
         match self.preset {
             Some(preset) => {
                 given(&self.data_dir, "data-dir")?;
@@ -78,7 +76,7 @@ impl RunOptions {
             }
             None => {
                 require(self.data_dir.is_none(), "data-dir", "is given without a preset")?;
-                given(&self.train, "train").map(drop)
+                require(!self.train.is_empty(), "train", "must be given")
             }
         }
     }
@@ -86,14 +84,17 @@ impl RunOptions {
     /// A preset says itself what the options for files of one's own say.
     fn refuse_beside(&self, preset: Preset) -> Result<()> {
         let rivals = [
-            ("train", self.train.is_some()),
-            ("dev", self.dev.is_some()),
-            ("test", self.test.is_some()),
+            ("train", !self.train.is_empty()),
+            ("dev", !self.dev.is_empty()),
+            ("test", !self.test.is_empty()),
             ("text", !self.text.is_empty()),
             ("text-pair", self.text_pair.is_some()),
             ("label", self.label.is_some()),
             ("format", self.format.is_some()),
             ("no-header", self.no_header == Some(true)),
+            ("delimiter", self.delimiter.is_some()),
+            ("ignore-label", !self.ignore_label.is_empty()),
+            ("label-map", self.label_map.is_some()),
             ("dev-fraction", self.dev_fraction.is_some() && preset.has_dev()),
         ];
         let Some((name, _)) = rivals.into_iter().find(|(_, given)| *given) else { return Ok(()) };
@@ -139,7 +140,7 @@ mod tests {
             (RunOptions { lr: -1.0, ..base() }, "lr: must be a positive number"),
             (RunOptions { batch_size: 0, ..base() }, "batch-size: must be at least 1"),
             (RunOptions { model: None, ..base() }, "model: must be given"),
-            (RunOptions { train: None, ..base() }, "train: must be given"),
+            (RunOptions { train: Vec::new(), ..base() }, "train: must be given"),
             (RunOptions { patience: 1, ..base() }, "patience: needs a development set"),
             (RunOptions { epochs: Some(1), max_steps: Some(1), ..base() }, "max-steps: is given beside epochs"),
             (RunOptions { method: Method::Sdv, teacher: TeacherKind::All, ..base() }, "takes window:K only"),

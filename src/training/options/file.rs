@@ -6,7 +6,10 @@ use clap::{Args, Command, FromArgMatches};
 use toml::de::{DeTable, DeValue};
 
 use super::RunOptions;
-use crate::{Error, Result, data::Preset};
+use crate::{
+    Error, Result,
+    data::{Preset, write_pair},
+};
 
 /// One option with its values, as they would stand on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +111,7 @@ fn texts(value: &DeValue<'_>) -> Option<Vec<OsString>> {
         DeValue::Table(table) => {
             let pair = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
                 let name: &std::borrow::Cow<'_, str> = key.get_ref();
-                scalar(value.get_ref()).map(|value| format!("\"{}\"={value}", name.replace('"', "\"\"")))
+                scalar(value.get_ref()).map(|value| write_pair(name, &value))
             };
             let pairs: Option<Vec<String>> = table.iter().map(pair).collect();
             pairs.map(|pairs| vec![pairs.join(",").into()])
@@ -132,8 +135,20 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
 
 /// Options of a file that say in another way what the option `name` says.
 fn rivals(name: &str, values: &[OsString]) -> &'static [&'static str] {
-    const OF_FILES: [&str; 9] =
-        ["train", "dev", "test", "text", "text-pair", "label", "format", "no-header", "dev-fraction"];
+    const OF_FILES: [&str; 12] = [
+        "train",
+        "dev",
+        "test",
+        "text",
+        "text-pair",
+        "label",
+        "format",
+        "no-header",
+        "delimiter",
+        "ignore-label",
+        "label-map",
+        "dev-fraction",
+    ];
     match name {
         "epochs" => &["max-steps"],
         "max-steps" => &["epochs"],
@@ -153,7 +168,10 @@ fn rivals(name: &str, values: &[OsString]) -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::training::options::{ClassWeights, TokenCache};
+    use crate::{
+        data::BadRows,
+        training::options::{ClassWeights, TokenCache},
+    };
 
     fn read(text: &str) -> Result<RunOptions> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -170,6 +188,11 @@ mod tests {
             text: vec!["a".into(), "b, c".into()],
             token_cache: Some(TokenCache::None),
             class_weights: "\"a, b\"=2,c=0.1".parse().unwrap(),
+            test: vec!["one.csv".into(), "more-*.csv".into()],
+            delimiter: Some(";".parse().unwrap()),
+            ignore_label: vec!["-1".into(), String::new()],
+            label_map: Some("0=\"no, not\",1=yes".parse().unwrap()),
+            bad_rows: BadRows::Skip,
             ..RunOptions::for_files("model", "train.csv", "run")
         };
         assert_eq!(read(&options.to_toml().unwrap()).unwrap(), options);
@@ -182,12 +205,15 @@ mod tests {
     fn every_form_of_a_value_is_read() {
         let options = read(
             "epochs = 0x10\nlr = 1e-3\nhead-lr = \"2e-3\"\ntext = \"one\"\nevaluate = [\"student\", \"teacher\"]\naverage = true\n\
-             [class-weights]\n\"a, b\" = 2\nc = 0.5\n",
+             train = [\"a.csv\", \"b.csv\"]\ndev = \"c.csv\"\nignore-label = \"-\"\n\
+             [class-weights]\n\"a, b\" = 2\nc = 0.5\n[label-map]\n1 = \"yes\"\n0 = \"no, not\"\n",
         )
         .unwrap();
         assert_eq!((options.epochs, options.lr, options.head_lr), (Some(16), 1e-3, 2e-3));
         assert_eq!((options.text.len(), options.evaluate.len(), options.average), (1, 2, Some(true)));
         assert_eq!(options.class_weights, ClassWeights::Given(vec![("a, b".into(), 2.0), ("c".into(), 0.5)]));
+        assert_eq!((options.train.len(), options.dev.len(), options.ignore_label), (2, 1, vec!["-".to_owned()]));
+        assert_eq!(options.label_map.unwrap().names().collect::<Vec<_>>(), ["yes", "no, not"]);
     }
 
     #[test]
@@ -219,7 +245,7 @@ mod tests {
         assert_eq!((options.epochs, options.max_steps, options.batch_size), (None, Some(9), 8));
         assert_eq!((options.seed, options.init_seed), (3, None));
         let imdb = under(&[("preset", "imdb"), ("data-dir", ".")]);
-        assert_eq!((imdb.train, imdb.dev_fraction), (None, Some(0.5)));
+        assert_eq!((imdb.train, imdb.dev_fraction), (vec![], Some(0.5)));
         assert_eq!(under(&[("preset", "snli"), ("data-dir", ".")]).dev_fraction, None);
     }
 }

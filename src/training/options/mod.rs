@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::{
     Error, Result,
-    data::{Format, Preset, Truncation},
+    data::{BadRows, Columns, Conventions, Delimiter, Format, LabelNames, Preset, TableOptions, Truncation},
     device::{Backend, DeviceChoice, Distance, Precision},
     distillation::{LambdaSchedule, Method, MethodSettings, SdvMode, TeacherKind},
     encoder::Recompute,
@@ -69,17 +69,21 @@ pub struct RunOptions {
     #[arg(long, value_name = "P", help_heading = "Model")]
     pub attention_dropout: Option<f32>,
 
-    /// Training examples: .csv, .tsv, .jsonl or .parquet
+    /// Training examples: .csv, .tsv, .jsonl (also with .gz or .zst after it) or .parquet; a directory of shards, or a
+    /// pattern such as 'train-*.csv'; give several to read one after another
     #[arg(long, value_name = "FILE", help_heading = "Data")]
-    pub train: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub train: Vec<PathBuf>,
 
-    /// Development examples: the best checkpoint is chosen on them [default: none]
+    /// Development examples, in files as those of --train: the best checkpoint is chosen on them [default: none]
     #[arg(long, value_name = "FILE", help_heading = "Data")]
-    pub dev: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dev: Vec<PathBuf>,
 
-    /// Test examples, scored once at the end [default: none]
+    /// Test examples, in files as those of --train, scored once at the end [default: none]
     #[arg(long, value_name = "FILE", help_heading = "Data")]
-    pub test: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<PathBuf>,
 
     /// Keep this share of the training examples for development, the same of every class [default: none]
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
@@ -117,6 +121,31 @@ pub struct RunOptions {
         help_heading = "Data"
     )]
     pub no_header: Option<bool>,
+
+    /// What separates the columns of CSV and TSV: one character, or tab [default: the format's own, or another one that
+    /// the first line shows]
+    #[arg(long, value_name = "CHAR", value_parser = parser::<Delimiter>(), help_heading = "Data")]
+    pub delimiter: Option<Delimiter>,
+
+    /// Leave out the rows with this label, such as -1 or -; '' stands for empty and null; give several to leave out
+    /// more [default: none]
+    #[arg(long, value_name = "LABEL", allow_hyphen_values = true, help_heading = "Data")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore_label: Vec<String>,
+
+    /// Call labels by other names, and number the classes in this order: LABEL=NAME,…, such as 0=negative,1=positive
+    /// [default: none]
+    #[arg(
+        long, value_name = "NAMES", value_parser = parser::<LabelNames>(), allow_hyphen_values = true,
+        help_heading = "Data"
+    )]
+    pub label_map: Option<LabelNames>,
+
+    /// What becomes of rows that cannot be read: refuse ends with the first, skip leaves them out and counts them
+    #[arg(
+        long, value_name = "WHAT", default_value = "refuse", value_parser = parser::<BadRows>(), help_heading = "Data"
+    )]
+    pub bad_rows: BadRows,
 
     /// Directory for tokenized data, reused by later runs; "none" keeps no file [default: the user's cache directory]
     #[arg(
@@ -344,7 +373,7 @@ impl Default for RunOptions {
 impl RunOptions {
     /// A run over files of examples, with the defaults for everything else.
     pub fn for_files(model: impl Into<String>, train: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
-        Self { model: Some(model.into()), train: Some(train.into()), out: Some(out.into()), ..Self::default() }
+        Self { model: Some(model.into()), train: vec![train.into()], out: Some(out.into()), ..Self::default() }
     }
 
     /// Seed of new weights.
@@ -377,7 +406,7 @@ impl RunOptions {
 
     /// Whether there is anything to choose the best weights by.
     pub fn has_dev(&self) -> bool {
-        self.dev.is_some() || self.dev_fraction.is_some() || self.preset.is_some_and(Preset::has_dev)
+        !self.dev.is_empty() || self.dev_fraction.is_some() || self.preset.is_some_and(Preset::has_dev)
     }
 
     /// Whether the best weights on dev are exported rather than the last.
@@ -433,6 +462,27 @@ impl RunOptions {
         self.label.clone().or_else(|| self.preset.is_none().then(|| "label".to_owned()))
     }
 
+    /// How files of examples are read.
+    pub fn table_options(&self) -> TableOptions {
+        TableOptions {
+            format: self.format,
+            no_header: self.no_header == Some(true),
+            columns: Columns {
+                text: self.text_columns().iter().map(|column| column.as_str().into()).collect(),
+                pair: self.text_pair.as_deref().map(Into::into),
+                label: self.label_column().as_deref().map(Into::into),
+                kept: Vec::new(),
+            },
+            conventions: Conventions {
+                delimiter: self.delimiter,
+                ignored_labels: self.ignore_label.clone(),
+                label_names: self.label_map.clone().unwrap_or_default(),
+                bad_rows: self.bad_rows,
+                ..Conventions::default()
+            },
+        }
+    }
+
     /// With what follows from other options filled in, as `run.toml` keeps it.
     pub fn resolved(mut self) -> Self {
         self.epochs = self.max_steps.is_none().then(|| self.epochs.unwrap_or(EPOCHS));
@@ -459,8 +509,11 @@ impl RunOptions {
     /// The places of files made absolute, so that they mean the same from anywhere.
     pub fn with_absolute_paths(mut self) -> Self {
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        for path in [&mut self.train, &mut self.dev, &mut self.test, &mut self.data_dir, &mut self.out] {
+        for path in [&mut self.data_dir, &mut self.out] {
             *path = path.as_ref().map(absolute);
+        }
+        for path in [&mut self.train, &mut self.dev, &mut self.test].into_iter().flatten() {
+            *path = absolute(path);
         }
         if let Some(model) = self.model.as_ref().map(PathBuf::from).filter(|model| model.is_dir()) {
             self.model = Some(absolute(&model).display().to_string());

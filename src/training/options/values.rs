@@ -4,7 +4,10 @@ use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
 
 use clap::{ValueEnum, builder::PossibleValue};
 
-use crate::text_value::{InvalidValue, TextValue, text_enum, text_serde};
+use crate::{
+    data::{parse_pairs, write_pair},
+    text_value::{InvalidValue, TextValue, text_enum, text_serde},
+};
 
 /// How examples follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,48 +101,17 @@ impl FromStr for ClassWeights {
         let invalid =
             || InvalidValue(format!("'{text}' is neither none, balanced, nor LABEL=X,… with weights X of at least 0"));
         let mut pairs: Vec<(String, f32)> = Vec::new();
-        let mut rest = Some(text);
-        while let Some(text) = rest {
-            let (label, weight, after) = first_pair(text).ok_or_else(invalid)?;
+        for (label, weight) in parse_pairs(text).ok_or_else(invalid)? {
+            let weight: f32 = weight.parse().map_err(|_| invalid())?;
+            if !(weight.is_finite() && weight >= 0.0) {
+                return Err(invalid());
+            }
             if pairs.iter().any(|(known, _)| *known == label) {
                 return Err(InvalidValue(format!("the label '{label}' has two weights")));
             }
             pairs.push((label, weight));
-            rest = after;
         }
         Ok(Self::Given(pairs))
-    }
-}
-
-/// Label and weight at the beginning of a list, and what follows their comma.
-fn first_pair(text: &str) -> Option<(String, f32, Option<&str>)> {
-    let (label, tail) = match text.strip_prefix('"') {
-        Some(quoted) => unquote(quoted)?,
-        None => {
-            let end = text.split(',').next()?.rfind('=')?;
-            (text[..end].to_owned(), &text[end..])
-        }
-    };
-    let tail = tail.strip_prefix('=')?;
-    let (weight, after) = tail.split_once(',').map_or((tail, None), |(weight, after)| (weight, Some(after)));
-    let weight: f32 = weight.parse().ok()?;
-    (weight.is_finite() && weight >= 0.0).then_some((label, weight, after))
-}
-
-/// A text whose opening quote is gone, and what follows its closing one.
-fn unquote(quoted: &str) -> Option<(String, &str)> {
-    let mut label = String::new();
-    let mut rest = quoted;
-    loop {
-        let (part, after) = rest.split_once('"')?;
-        label.push_str(part);
-        match after.strip_prefix('"') {
-            Some(further) => {
-                label.push('"');
-                rest = further;
-            }
-            None => return Some((label, after)),
-        }
     }
 }
 
@@ -150,14 +122,8 @@ impl fmt::Display for ClassWeights {
             Self::Balanced => return f.write_str("balanced"),
             Self::Given(pairs) => pairs,
         };
-        for (i, (label, weight)) in pairs.iter().enumerate() {
-            f.write_str(if i == 0 { "" } else { "," })?;
-            match label.contains([',', '"']) {
-                true => write!(f, "\"{}\"={weight}", label.replace('"', "\"\""))?,
-                false => write!(f, "{label}={weight}")?,
-            }
-        }
-        Ok(())
+        let pairs: Vec<String> = pairs.iter().map(|(label, weight)| write_pair(label, &weight.to_string())).collect();
+        f.write_str(&pairs.join(","))
     }
 }
 

@@ -59,5 +59,8 @@ fn serving(options: &RunOptions, encode: EncodeSettings) -> TrainedWith {
         no_header: options.no_header == Some(true),
         max_length: Some(encode.max_length),
         truncate: Some(encode.truncation.to_string()),
+        delimiter: options.delimiter,
+        ignore_label: options.ignore_label.clone(),
+        label_map: options.label_map.clone(),
     }
 }

@@ -9,10 +9,7 @@ use std::{
 use super::BaseModel;
 use crate::{
     Error, Result,
-    data::{
-        Columns, Conventions, EncodeSettings, Examples, Format, LabelMap, Labels, Source, Splits, Table,
-        TokenizeRequest, TokenizedSet, Truncation,
-    },
+    data::{EncodeSettings, Examples, LabelMap, Labels, Source, Splits, TokenizeRequest, TokenizedSet},
     training::{Observation, RunOptions, TokenCache, Watch, options::given},
 };
 
@@ -59,9 +56,7 @@ impl RunData {
             };
             let started = Instant::now();
             let set = TokenizedSet::open(source, request)?;
-            if let Some(notice) = set.notice() {
-                watch.note(notice);
-            }
+            set.notices().iter().for_each(|notice| watch.note(notice));
             watch.tell(Observation::Tokenized { set: name, tokens: &set, elapsed: started.elapsed() });
             Ok::<_, Error>(Arc::new(set))
         };
@@ -85,27 +80,17 @@ impl RunData {
 /// The files of the run, as sources.
 fn splits(options: &RunOptions) -> Result<Splits> {
     if let (Some(preset), Some(directory)) = (options.preset, &options.data_dir) {
-        return preset.open(directory);
+        let mut splits = preset.open(directory)?;
+        splits.set_bad_rows(options.bad_rows);
+        return Ok(splits);
     }
-    let source = |path: &PathBuf| -> Result<Source> {
-        Ok(Source::Table(Table {
-            path: path.clone(),
-            format: options.format.map_or_else(|| Format::of(path), Ok)?,
-            header: options.no_header != Some(true),
-            columns: Columns {
-                text: options.text_columns().iter().map(|column| column.as_str().into()).collect(),
-                pair: options.text_pair.as_deref().map(Into::into),
-                label: options.label_column().as_deref().map(Into::into),
-                kept: Vec::new(),
-            },
-            conventions: Conventions::default(),
-        }))
-    };
-    let named = |name: &str, path: &Option<PathBuf>| {
-        path.as_ref().map(|path| Ok::<_, Error>((name.to_owned(), source(path)?))).transpose()
+    let tables = options.table_options();
+    let named = |name: &str, paths: &[PathBuf]| -> Result<Option<(String, Source)>> {
+        let source = || tables.tables(paths).map(|tables| Some((name.to_owned(), Source::Tables(tables))));
+        if paths.is_empty() { Ok(None) } else { source() }
     };
     Ok(Splits {
-        train: source(given(&options.train, "train")?)?,
+        train: Source::Tables(tables.tables(&options.train)?),
         dev: named("dev", &options.dev)?,
         tests: named("test", &options.test)?.into_iter().collect(),
         labels: None,

@@ -132,12 +132,53 @@ fn columns_of_the_input_are_kept() {
     assert_eq!(json!(ids), json!([["7", "n", "w1"], ["8", "", "w2"]]));
     fail(3, &["column 'id'"], &csv, "note,text\na,w1\n");
     fail(2, &["keep", "--format"], &base, "w1\n");
-    fail(
-        2,
-        &["keep", "'label'"],
-        &["predict", "--model", &model, "--keep", "label", "--format", "csv"],
-        "text,label\nw1,a\n",
+    // A name that the answers use themselves is told from theirs.
+    let base = ["predict", "--model", &model, "--keep", "label", "--keep", "text", "--keep", "label"];
+    let csv = [&base[..], &["--format", "csv", "--probabilities", "top"]].concat();
+    let found = succeed(&csv, "text,label\nw1,a\n");
+    assert!(found.starts_with("label_input,text,label_input_input,label,probability\na,w1,a,LABEL_"), "{found}");
+    let jsonl = [&csv[..], &["--echo", "--output-format", "jsonl"]].concat();
+    let found = &json_lines(&succeed(&jsonl, "text,label\nw1,a\n"))[0];
+    assert_eq!(
+        (&found["label_input"], &found["text_input"], &found["text"]),
+        (&json!("a"), &json!("w1"), &json!("w1"))
     );
+}
+
+#[test]
+fn columns_of_any_type_are_kept_as_they_are() {
+    let model = str(&head32()).to_owned();
+    let base = ["predict", "--model", &model, "--probabilities", "top", "--format", "jsonl", "--keep", "x"];
+    let input = "{\"text\":\"w1\",\"x\":1.50}\n{\"text\":\"w1\",\"x\":null}\n{\"text\":\"w1\",\"x\":[1, \"a\"]}\n";
+    let found = succeed(&base, input);
+    let cells: Vec<&str> = found.lines().map(|line| line.split(",LABEL_").next().unwrap()).collect();
+    assert_eq!(cells[1..], ["1.50", "", "\"[1, \"\"a\"\"]\""]);
+}
+
+#[test]
+fn several_files_compressed_ones_and_bad_rows_are_read_as_in_training() {
+    let home = TempDir::new().unwrap();
+    let model = str(&head32()).to_owned();
+    let one = write(home.path(), "in/1.csv", "id;text\na;w1\nb\nc;w2\n");
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    writer.write_all(b"text,id\nw3,d\n").unwrap();
+    let two = write(home.path(), "in/2.csv.gz", writer.finish().unwrap());
+    let base = ["predict", "--model", &model, "--keep", "id", "--probabilities", "top", "--bad-rows", "skip"];
+    let directory = str(&home.path().join("in")).to_owned();
+    let pattern = str(&home.path().join("in/*.csv*")).to_owned();
+    for inputs in [vec!["--input", &one, "--input", &two], vec!["--input", &directory], vec!["--input", &pattern]] {
+        let output = run(&[&base[..], &inputs].concat(), "");
+        let (out, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let ids: Vec<&str> = out.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect();
+        assert_eq!(ids, ["a", "c", "d"], "{errors}");
+        assert!(errors.contains("1.csv: its first line shows that ';' separates the columns"), "{errors}");
+        assert!(
+            errors.contains("1.csv, line 3: the row has 1 column")
+                && errors.contains("1 row that cannot be read is skipped")
+        );
+    }
+    fail(3, &["1.csv, line 3"], &[&base[..7], &["--input", &one]].concat(), "");
+    fail(2, &["1.csv", "what is read"], &[&base[..], &["--input", &directory, "--output", &one]].concat(), "");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bertsd_cuda::data::{Columns, Row, Source, Table};
+use bertsd_cuda::data::{Columns, Source, Table};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -33,7 +33,7 @@ pub fn columns(text: &str, pair: Option<&str>, label: Option<&str>) -> Columns {
 }
 
 pub fn source(path: &Path, text: &str, pair: Option<&str>, label: Option<&str>) -> Source {
-    Source::Table(Table::new(path, columns(text, pair, label)).unwrap())
+    Source::from(Table::new(path, columns(text, pair, label)).unwrap())
 }
 
 /// A row that outlives its reader.
@@ -50,11 +50,10 @@ pub fn own(text: &str, pair: Option<&str>, label: Option<&str>, line: u64) -> Ow
 }
 
 pub fn rows(source: &Source) -> bertsd_cuda::Result<Vec<OwnRow>> {
-    let mut rows = Vec::new();
-    source.for_each(&mut |row: Row| {
+    let (mut reader, mut rows) = (source.rows()?, Vec::new());
+    while let Some(row) = reader.next_row()? {
         rows.push(own(row.text, row.pair, row.label, row.line));
-        Ok(())
-    })?;
+    }
     Ok(rows)
 }
 

@@ -110,12 +110,12 @@ fn csv_quotes_line_breaks_and_crlf_keep_the_line_numbers() {
 fn tsv_has_no_quoting_unless_asked() {
     let directory = TempDir::new().unwrap();
     let path = write(directory.path(), "x.tsv", "text\tlabel\n\"a\tb\n\"\"\"c\"\"\"\td\n");
-    let Source::Table(mut table) = source(&path, "text", None, Some("label")) else { unreachable!() };
+    let mut table = Table::new(&path, columns("text", None, Some("label"))).unwrap();
     let plain = [own("\"a", None, Some("b"), 2), own("\"\"\"c\"\"\"", None, Some("d"), 3)];
-    assert_eq!(rows(&Source::Table(table.clone())).unwrap(), plain);
+    assert_eq!(rows(&Source::from(table.clone())).unwrap(), plain);
     table.format = "tsv-quoted".parse().unwrap();
     std::fs::write(&path, "text\tlabel\n\"a\tb\"\tc\n").unwrap();
-    assert_eq!(rows(&Source::Table(table)).unwrap(), [own("a\tb", None, Some("c"), 2)]);
+    assert_eq!(rows(&Source::from(table)).unwrap(), [own("a\tb", None, Some("c"), 2)]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn headerless_files_go_by_number_and_texts_are_joined() {
         label: Some("0".into()),
         kept: vec![],
     };
-    let table = |text| Source::Table(Table { header: false, ..Table::new(&path, columns(text)).unwrap() });
+    let table = |text| Source::from(Table { header: false, ..Table::new(&path, columns(text)).unwrap() });
     let expected = [own("title body", None, Some("1"), 1), own("t b", None, Some("2"), 2)];
     assert_eq!(rows(&table(&["1", "2"])).unwrap(), expected);
     let found = describe(rows(&table(&["3"])).unwrap_err());
@@ -259,14 +259,14 @@ fn standard_input_is_read_like_a_file() {
     };
     let mut texts = Vec::new();
     let content = "{\"text\":\"a\"}\n{\"text\":\"b\"}\n";
-    let mut visit = |row: bertsd_cuda::data::Row| {
+    let mut rows = table.rows_from(content.as_bytes()).unwrap();
+    while let Some(row) = rows.next_row().unwrap() {
         texts.push((row.text.to_owned(), row.position));
-        Ok(())
-    };
-    table.for_each_from(content.as_bytes(), &mut visit).unwrap();
+    }
+    drop(rows);
     assert_eq!(texts, [("a".into(), 13), ("b".into(), 26)]);
     let parquet = Table { format: Format::Parquet, ..table };
-    assert!(parquet.for_each_from(&[][..], &mut |_| Ok(())).unwrap_err().to_string().contains("stream"));
+    assert!(parquet.rows_from(&[][..]).err().unwrap().to_string().contains("stream"));
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn the_cache_is_used_again_and_gives_the_same() {
     let source = labelled(&reviews("dev"));
     let cache = directory.path().join("made/when/needed");
     let first = open(&source, &tokenizer, Labels::Learn, Some(&cache)).unwrap();
-    assert!(!first.from_cache() && first.notice().is_none());
+    assert!(!first.from_cache() && first.notices().is_empty());
     let request = TokenizeRequest {
         tokenizer: &tokenizer,
         settings: SETTINGS,
@@ -110,7 +110,7 @@ fn the_cache_is_used_again_and_gives_the_same() {
         progress: &mut |_| panic!("nothing was to be tokenized"),
     };
     let second = TokenizedSet::open(&source, request).unwrap();
-    assert!(second.from_cache() && second.notice().is_none());
+    assert!(second.from_cache() && second.notices().is_empty());
     let uncached = open(&source, &tokenizer, Labels::Learn, None).unwrap();
     assert!(!uncached.from_cache());
     assert!(content(&first) == content(&second) && content(&first) == content(&uncached));
@@ -145,9 +145,9 @@ fn whatever_changes_the_tokens_changes_the_key() {
     fresh(&plain, &tokenizer, SETTINGS, Labels::Ignore);
     fresh(&source(&path, "other", None, Some("label")), &tokenizer, SETTINGS, Labels::Learn);
     fresh(&source(&path, "text", Some("other"), Some("label")), &tokenizer, SETTINGS, Labels::Learn);
-    let Source::Table(mut table) = labelled(&path) else { unreachable!() };
-    table.columns.text.push(ColumnRef::from("other"));
-    fresh(&Source::Table(table), &tokenizer, SETTINGS, Labels::Learn);
+    let Source::Tables(mut tables) = labelled(&path) else { unreachable!() };
+    tables[0].columns.text.push(ColumnRef::from("other"));
+    fresh(&Source::Tables(tables), &tokenizer, SETTINGS, Labels::Learn);
     let mut json = tokenizer_json(&vocabulary());
     json["normalizer"]["lowercase"] = false.into();
     let other = BertTokenizer::from_dir(json_directory(&json).path(), 8192).unwrap();
@@ -187,7 +187,7 @@ fn a_damaged_file_is_noticed_and_made_again() {
         fs::rename(directory.path().join("damaged"), &file).unwrap();
         let set = open(&source, &tokenizer, Labels::Learn, Some(&cache)).unwrap();
         assert!(!set.from_cache() && content(&set) == expected);
-        let notice = set.notice().unwrap();
+        let [notice] = set.notices() else { panic!("{:?}", set.notices()) };
         assert!(notice.contains("tokenized anew, because") && notice.contains(file.to_str().unwrap()), "{notice}");
         assert!(fs::read(&file).unwrap() == whole, "the file is made again as it was");
     }
@@ -203,7 +203,7 @@ fn without_a_writable_cache_it_goes_on_and_says_so() {
     let cache = path.join("cache");
     let set = open(&labelled(&path), &tokenizer, Labels::Learn, Some(&cache)).unwrap();
     assert_eq!((set.len(), set.from_cache()), (2, false));
-    let notice = set.notice().unwrap();
+    let [notice] = set.notices() else { panic!("{:?}", set.notices()) };
     assert!(notice.contains("cannot be cached") && notice.contains("x.csv"), "{notice}");
 }
 

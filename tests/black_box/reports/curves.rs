@@ -169,7 +169,7 @@ fn the_table_names_the_best_evaluation() {
         EvalEvent::new(Split::Test, Weights::Student, 40, scores(0.87)),
     ];
     sda.steps.iter_mut().for_each(|event| event.ce = 0.25);
-    let summary = Summary::of(&[run("ft", 80, 0.0, 1), sda.clone()], Metric::Accuracy);
+    let summary = Summary::new(&[run("ft", 80, 0.0, 1), sda.clone()], Metric::Accuracy);
     let [ft, student, teacher] = &summary.rows[..] else { panic!("{summary:?}") };
     assert_eq!((ft.final_distill, ft.test), (None, Some(0.861)));
     assert_eq!(
@@ -185,6 +185,6 @@ fn the_table_names_the_best_evaluation() {
     assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()), "{text}");
     assert!(lines[2].contains("0.9000") && lines[2].ends_with("0.8700") && lines[3].ends_with('-'), "{text}");
 
-    let by_loss = Summary::of(&[sda], Metric::Loss);
+    let by_loss = Summary::new(&[sda], Metric::Loss);
     assert_eq!(by_loss.rows[0].best_step, Some(20), "the lowest loss, the first of equals");
 }

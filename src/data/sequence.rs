@@ -1,7 +1,8 @@
 //! Texts to sequences: `[CLS] A [SEP]`, or `[CLS] A [SEP] B [SEP]`.
 //!
-//! Token types are 0 up to and including the first [SEP] and 1 after it, so a sequence is its ids and the position where
-//! the second text starts; a model that was made without token types has 0 throughout, as if there were no second text. An encoder belongs to one thread and remembers the words it has met.
+//! Token types are 0 up to and including the first [SEP] and 1 after it, so a sequence is its ids and the position
+//! where the second text starts; a model that was made without token types has 0 throughout, as if there were no second
+//! text. An encoder belongs to one thread and remembers the words it has met.
 
 use super::{
     BertTokenizer, EncodeSettings, Truncation,
@@ -10,6 +11,7 @@ use super::{
 };
 use crate::Result;
 
+/// Turns texts into sequences of ids.
 pub struct SequenceEncoder<'t> {
     tokenizer: &'t BertTokenizer,
     settings: EncodeSettings,

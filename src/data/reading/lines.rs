@@ -1,31 +1,32 @@
 //! Lines of a text file, counted from 1, with bounded memory.
 //!
-//! A UTF-8 byte-order mark is dropped; UTF-16 is recognised and refused. A line longer than [`LONGEST_LINE`] is an error
-//! rather than a file read into memory: such "lines" are binary files, or a quote that was never closed.
+//! Compressed files are unpacked while they are read. A UTF-8 byte-order mark is dropped; UTF-16 is recognised and
+//! refused. A line longer than [`LONGEST_LINE`] is an error rather than a file read into memory: such "lines" are
+//! binary files, or a quote that was never closed.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::Read,
     path::{Path, PathBuf},
 };
 
+use super::unpack::Unpacked;
 use crate::{Error, Result};
 
 /// Most bytes of one line or one quoted record.
 pub(super) const LONGEST_LINE: usize = 64 << 20;
 
-/// Bytes asked from the operating system at once.
-const BUFFER_BYTES: usize = 256 << 10;
-
-pub(crate) struct LineReader<R> {
-    reader: BufReader<R>,
+pub(crate) struct LineReader<'r> {
+    source: Unpacked<'r>,
     path: PathBuf,
     line: u64,
     position: u64,
 }
 
-impl<R: Read> LineReader<R> {
-    pub fn new(reader: R, path: &Path) -> Self {
-        Self { reader: BufReader::with_capacity(BUFFER_BYTES, reader), path: path.into(), line: 0, position: 0 }
+impl<'r> LineReader<'r> {
+    /// # Errors
+    /// [`Error::Io`] when the reader fails; [`Error::Table`] when its first bytes are those of another kind of file.
+    pub fn new(reader: impl Read + 'r, path: &Path) -> Result<Self> {
+        Ok(Self { source: Unpacked::open(reader, path)?, path: path.into(), line: 0, position: 0 })
     }
 
     /// Number of the line read last, from 1.
@@ -33,18 +34,19 @@ impl<R: Read> LineReader<R> {
         self.line
     }
 
-    /// Bytes consumed so far.
+    /// Bytes consumed so far: of the lines, or of the compressed file.
     pub fn position(&self) -> u64 {
-        self.position
+        self.source.packed_position().unwrap_or(self.position)
     }
 
     /// Replaces `line` by the next line, terminator included; false at the end of the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the reader fails; [`Error::Table`] for a line that is too long, UTF-16, or damaged
+    /// compression.
     pub fn read(&mut self, line: &mut Vec<u8>) -> Result<bool> {
         line.clear();
-        let read = (&mut self.reader)
-            .take(LONGEST_LINE as u64 + 1)
-            .read_until(b'\n', line)
-            .map_err(Error::io("read", &self.path))?;
+        let read = self.source.read_line(LONGEST_LINE as u64 + 1, line, &self.path)?;
         self.position += read as u64;
         self.line += 1;
         if line.len() > LONGEST_LINE {
@@ -84,7 +86,7 @@ mod tests {
     use super::*;
 
     fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
-        let mut reader = LineReader::new(bytes, Path::new("x"));
+        let mut reader = LineReader::new(bytes, Path::new("x")).unwrap();
         let (mut line, mut lines) = (Vec::new(), Vec::new());
         while reader.read(&mut line).unwrap() {
             lines.push(line.clone());
@@ -107,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_refused() {
-        let mut reader = LineReader::new(std::io::repeat(b'x'), Path::new("x"));
+        let mut reader = LineReader::new(std::io::repeat(b'x'), Path::new("x")).unwrap();
         assert!(reader.read(&mut Vec::new()).unwrap_err().to_string().contains("longer than 64 MiB"));
     }
 }
