@@ -9,8 +9,8 @@ use std::{
 use super::BaseModel;
 use crate::{
     Error, Result,
-    data::{EncodeSettings, Examples, LabelMap, Labels, Source, Splits, TokenizeRequest, TokenizedSet},
-    training::{Observation, RunOptions, TokenCache, Watch, options::given},
+    data::{EncodeSettings, Examples, LabelMap, Labels, Source, Splits, TokenizeRequest, TokenizedSet, Truncation},
+    training::{Observation, RunOptions, TokenCache, Watch},
 };
 
 /// All examples of a run, before any of them are set aside: they depend on no seed.
