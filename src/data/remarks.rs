@@ -57,11 +57,6 @@ impl Remarks {
         self.first_skipped.extend(remarks.first_skipped.iter().take(room).map(|(_, text)| (file, text.clone())));
     }
 
-    /// How many rows were skipped as they cannot be read.
-    pub fn skipped_rows(&self) -> u64 {
-        self.skipped
-    }
-
     /// All remarks about the files of these names, together called `name`.
     pub fn describe(&self, name: &str, files: &[&Path]) -> Vec<String> {
         let path = |file: usize| files.get(file).map_or_else(String::new, |path| path.display().to_string());
@@ -71,8 +66,8 @@ impl Remarks {
             lines.push(format!("{file}: its first line shows that '{delimiter}' separates the columns (--delimiter)"));
         }
         for (label, rows) in &self.left_out {
-            let were = if *rows == 1 { "row with the label".to_owned() } else { format!("rows with the label") };
-            lines.push(format!("{name}: {rows} {were} '{label}' left out"));
+            let kind = if *rows == 1 { "row with the label" } else { "rows with the label" };
+            lines.push(format!("{name}: {rows} {kind} '{label}' left out"));
         }
         lines.extend(self.first_skipped.iter().map(|(file, text)| format!("{}{text}", path(*file))));
         if self.skipped > 0 {

@@ -145,10 +145,10 @@ impl<'t> TableRows<'t> {
             }
         }
         let texts = columns.text.len();
-        if texts != 1 {
+        self.text = (texts != 1).then(|| {
             let cells: Vec<&str> = (0..texts).map(|i| self.records.cell(i)).collect();
-            self.text = Some(cells.join(" "));
-        }
+            cells.join(" ")
+        });
         if conventions.escaped_newlines {
             let unescape = |text: &str| text.replace("\\n", "\n");
             self.text = Some(unescape(self.text.as_deref().unwrap_or_else(|| self.records.cell(0))));

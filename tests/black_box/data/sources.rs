@@ -335,10 +335,11 @@ fn topic_and_review_sets_are_headerless_csv() {
     {
         let directory = TempDir::new().unwrap();
         for name in ["train.csv", "test.csv"] {
-            write(directory.path(), &format!("{folder}/{name}"), "\"2\",\"good\\n\\nfood\"\n");
+            write(directory.path(), &format!("{folder}/{name}"), "\"2\",\"good\\n\\nfood\"\n\"1\",\"bad\\nfood\"\n");
         }
         let splits = preset.open(directory.path()).unwrap();
-        assert_eq!(rows(&splits.train).unwrap(), [own("good\n\nfood", None, Some("2"), 1)]);
+        let expected = [own("good\n\nfood", None, Some("2"), 1), own("bad\nfood", None, Some("1"), 2)];
+        assert_eq!(rows(&splits.train).unwrap(), expected);
     }
 }
 
