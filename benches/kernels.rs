@@ -20,9 +20,9 @@ use bertsd_cuda::{
         cuda::{Bf16, CudaBatch, CudaDevice, Element, Tf32},
         families::*,
     },
-    distillation::{Method, Plan, SdvMode, TeacherKind},
+    distillation::{LogitSizes, Method, MethodSettings, TeacherKind},
     encoder::{Encoder, LastLayer},
-    training::LearningRates,
+    training::{LearningRates, TrainingState},
 };
 use criterion::Criterion;
 use cudasim::{
@@ -179,8 +179,9 @@ fn rows<'a>(device: &Gpu, encoder: &'a Encoder, source: &PackedBatch, dropout: D
 
 fn optimizer<'a>(device: &Gpu, encoder: &'a Encoder) -> Vec<Operation<'a>> {
     let layout = &encoder.layout;
-    let plan = Plan::new(Method::Sda, TeacherKind::Window(5), SdvMode::LookAhead, None, true);
-    let mut state = plan.initial_state(device, layout, &noise(layout.len, 17)).expect("memory for the bench");
+    let settings = MethodSettings::new(Method::Sda, TeacherKind::Window(5));
+    let state = TrainingState::new(device, &settings, &noise(layout.len, 17), LogitSizes { step: 1, batch: 1 });
+    let mut state = state.expect("memory for the bench");
     let gradients = device.gradients(layout.len, &layout.embeddings).expect("memory for the bench");
     let mut ranges = Vec::new();
     let mut t = 5;
@@ -194,11 +195,11 @@ fn optimizer<'a>(device: &Gpu, encoder: &'a Encoder) -> Vec<Operation<'a>> {
                 beta2: 0.999,
                 eps: 1e-8,
                 clip: 1.0,
-                teacher: plan.teacher_follow(t),
-                average: plan.average_follow(t),
+                teacher: state.teacher.follower(t),
+                average: None,
             };
             device.gradient_norm(&gradients).expect("a norm");
-            device.update(&mut state, &gradients, &ranges, &update).expect("an update");
+            device.update(&mut state.student, &gradients, &ranges, update).expect("an update");
             t += 1;
         }),
     )]

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bertsd_cuda::{
     device::{Matrix, On, RowStats, Rows, Site, StepScalars, Update, cpu::CpuDevice, families::*},
-    distillation::{Method, Plan, SdvMode, TeacherKind},
+    distillation::{LogitSizes, Method, MethodSettings, TeacherKind},
     encoder::{Encoder, LastLayer},
-    training::LearningRates,
+    training::{LearningRates, TrainingState},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shapes::{batches, capacity, mask, minilm, noise};
@@ -57,8 +57,9 @@ fn optimizer(c: &mut Criterion) {
         ("window5", Method::Sda, TeacherKind::Window(WINDOW), 28 + 4 * (WINDOW as u64 + 1)),
         ("ema", Method::Sda, TeacherKind::Ema(0.999), 28 + 16),
     ] {
-        let plan = Plan::new(method, teacher, SdvMode::LookAhead, None, false);
-        let mut state = plan.initial_state(&device, layout, &weights).expect("memory for the bench");
+        let settings = MethodSettings::new(method, teacher);
+        let state = TrainingState::new(&device, &settings, &weights, LogitSizes { step: 1, batch: 1 });
+        let mut state = state.expect("memory for the bench");
         let mut ranges = Vec::new();
         let mut t = 0;
         group.throughput(Throughput::Bytes(bytes * parameters));
@@ -71,10 +72,10 @@ fn optimizer(c: &mut Criterion) {
                     beta2: 0.999,
                     eps: 1e-8,
                     clip: 1.0,
-                    teacher: plan.teacher_follow(t),
-                    average: plan.average_follow(t),
+                    teacher: state.teacher.follower(t),
+                    average: None,
                 };
-                device.update(&mut state, &gradients, &ranges, &update).expect("an update");
+                device.update(&mut state.student, &gradients, &ranges, update).expect("an update");
                 t += 1;
             });
         });

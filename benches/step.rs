@@ -9,7 +9,7 @@ use std::{hint::black_box, time::Duration};
 
 use bertsd_cuda::{
     device::{Capacity, Distance, cpu::CpuDevice},
-    distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    distillation::{LambdaSchedule, Method, MethodSettings, TeacherKind},
     encoder::{Encoder, LastLayer},
     model::Model,
     training::{Learner, LearningRates, step::StepSettings},
@@ -17,14 +17,14 @@ use bertsd_cuda::{
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shapes::{batches, capacity, minilm};
 
-fn learner(plan: Plan, capacity: Capacity) -> Learner<CpuDevice> {
+fn learner(method: MethodSettings, capacity: Capacity) -> Learner<CpuDevice> {
     let config = minilm();
     let encoder = Encoder::new(&config, LastLayer::FirstRows);
     let model = Model::random(config, vec!["negative".into(), "positive".into()], 1);
     let settings = StepSettings {
         seed: 1,
         max_examples: 256,
-        plan,
+        method,
         rates: LearningRates {
             encoder: 2e-5,
             head: 1e-3,
@@ -61,8 +61,9 @@ fn steps(c: &mut Criterion) {
             ("sda_window5", Method::Sda, TeacherKind::Window(5)),
             ("sda_ema", Method::Sda, TeacherKind::Ema(0.999)),
         ] {
-            let plan = Plan::new(method, teacher, SdvMode::LookAhead, (method == Method::Se).then_some(1), false);
-            let mut learner = learner(plan, capacity);
+            let average_from = (method == Method::Se).then_some(1);
+            let mut learner =
+                learner(MethodSettings { average_from, ..MethodSettings::new(method, teacher) }, capacity);
             let mut t = 0;
             group.bench_function(name, |b| {
                 b.iter(|| {

@@ -3,10 +3,12 @@
 //   g ← min(1, clip / (‖g‖ + 1e-6)) · g                              m, v and θ stay if ‖g‖ is not finite
 //   m ← β₁ m + (1 − β₁) g        v ← β₂ v + (1 − β₂) g²
 //   θ ← θ (1 − lr · decay) − lr / (1 − β₁ⁿ) · m / (√(v / (1 − β₂ⁿ)) + ε)
-//   teacher and average follow θ before or after (see src/device/optimizer.rs); copies in the working precision are made anew
+//   teacher and average follow θ before or after (see src/device/optimizer.rs); copies in the working precision with them
 //
 // A block owns a chunk of UPDATE_THREADS · PACK neighbouring elements inside one range, so that learning rate and decay are the
 // block's. Every arena is read and written once: with a window teacher and bf16, 24 bytes are read and 24 written a parameter.
+#include <cstddef>
+
 #include "geometry.cuh"
 #include "numbers.cuh"
 #include "reduce.cuh"
@@ -31,37 +33,50 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS)
     if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
-// Mirrored in src/device/cuda/optimizer.rs.
-enum FollowMode : int { FOLLOW_NONE, FOLLOW_WINDOW, FOLLOW_STORE, FOLLOW_BEFORE, FOLLOW_AFTER };
+// The structs below that the host fills are mirrored in src/device/cuda/optimizer.rs, which asserts the same layouts.
+
+// How a follower moves with θ: see Follower in src/device/optimizer.rs.
+enum FollowMode : int { FOLLOW_NONE, FOLLOW_WINDOW, FOLLOW_COPY, FOLLOW_BEFORE, FOLLOW_AFTER };
 
 // A teacher or an average: what moves with θ.
 struct Follower {
-    float* mean;        // [len] the mean; or the ring slot's master copy with FOLLOW_STORE
-    float* rest;        // [len] what float32 rounded off the mean; unused by windows
-    void* working;      // [len] the mean in the working precision; null: it is the mean itself
-    float* slot;        // [len] ring slot that θ goes to
-    float* const* ring; // [filled] all slots in use
-    int mode;
+    float* mean;        // [len] the mean; or the copy that θ goes to
+    float* rest;        // [len] what float32 rounded off a mean that is blended
+    void* working;      // [len] mean or copy in the working precision; null: it is float32
+    float* slot;        // [len] the window's slot that θ goes to
+    float* const* ring; // [filled] the window's slots in use
+    int mode;           // FollowMode
     int filled;
-    int resum; // the window's sum is made anew instead of moved on
-    float weight;
+    int sums;     // the window's slots are added up; otherwise the mean moves by what came and went
+    float weight; // of θ in a mean that is blended
 };
+static_assert(sizeof(Follower) == 56 && offsetof(Follower, ring) == 32, "as on the host");
+static_assert(offsetof(Follower, mode) == 40 && offsetof(Follower, weight) == 52, "as on the host");
 
 struct AdamW {
     float beta1, beta2, eps, clip;
     unsigned step_number; // from 1; n is smaller by the steps that were skipped
 };
+static_assert(sizeof(AdamW) == 20 && offsetof(AdamW, clip) == 12 && offsetof(AdamW, step_number) == 16, "as on the host");
 
 // What the device remembers and the host reads later.
 struct Outcome {
     double norm;  // ‖g‖ of the last step
     double skips; // steps whose ‖g‖ was not finite
 };
+static_assert(sizeof(Outcome) == 16 && offsetof(Outcome, skips) == 8, "two doubles on the host");
 
-// What every update needs to know of a chunk of the arena. Mirrored in src/device/cuda/optimizer.rs.
+// What a block needs to know of its chunk of the arena.
 struct Chunk {
     unsigned start, len, range;
 };
+static_assert(sizeof(Chunk) == 12 && offsetof(Chunk, len) == 4 && offsetof(Chunk, range) == 8, "as on the host");
+
+// What the parameters of a range share.
+struct Rate {
+    float lr, decay;
+};
+static_assert(sizeof(Rate) == 8 && offsetof(Rate, decay) == 4, "as on the host");
 
 // base to a whole power, by squaring.
 __device__ __forceinline__ double power(double base, unsigned exponent) {
@@ -97,12 +112,13 @@ __device__ __forceinline__ void follow_mean(const Follower& f, size_t at, const 
     store_pack(f.rest + at, rest);
 }
 
-// θ before the update takes its slot in the ring; the mean moves by what came and went, or is summed anew.
+// θ before the update takes its slot in the ring. The mean is that of the slots in use: added up, θ first and then in the order
+// of the slots, or moved by what came and went. Both round; the host says which, and how far off that is.
 template <class T>
 __device__ __forceinline__ void follow_window(const Follower& f, size_t at, const Pack& theta) {
     Pack mean;
     const float share = 1.0f / f.filled;
-    if (f.resum) {
+    if (f.sums) {
         mean = theta;
         for (int s = 0; s < f.filled; s++) {
             if (f.ring[s] == f.slot) continue;
@@ -125,14 +141,14 @@ __device__ __forceinline__ void follow_window(const Follower& f, size_t at, cons
 template <class T>
 __device__ __forceinline__ void follow_before(const Follower& f, size_t at, const Pack& theta) {
     if (f.mode == FOLLOW_WINDOW) follow_window<T>(f, at, theta);
-    if (f.mode == FOLLOW_STORE) store_mean<T>(f, at, theta);
+    if (f.mode == FOLLOW_COPY) store_mean<T>(f, at, theta);
     if (f.mode == FOLLOW_BEFORE) follow_mean<T>(f, at, theta);
 }
 
 template <class T>
 __device__ __forceinline__ void update(float* student, void* working, float* first, float* second, Outcome* outcome,
                                        const Follower& teacher, const Follower& average, const float* d_theta,
-                                       const double* partials, const Chunk* chunks, const float2* rates, const AdamW& adamw) {
+                                       const double* partials, const Chunk* chunks, const Rate* rates, const AdamW& adamw) {
     __shared__ double warps[UPDATE_THREADS / WARP];
     __shared__ float2 corrections; // 1 / (1 − β₁ⁿ), 1 / √(1 − β₂ⁿ)
     static_assert(NORM_BLOCKS == UPDATE_THREADS, "a thread reads one partial sum");
@@ -156,7 +172,7 @@ __device__ __forceinline__ void update(float* student, void* working, float* fir
     if (offset >= chunk.len) return;
     const size_t at = (size_t)chunk.start + offset;
     const float scale = fminf(adamw.clip / ((float)norm + 1e-6f), 1.0f);
-    const float lr = rates[chunk.range].x, keep = 1.0f - lr * rates[chunk.range].y;
+    const float lr = rates[chunk.range].lr, keep = 1.0f - lr * rates[chunk.range].decay;
     const float step = lr * corrections.x;
 
     Pack theta = load_pack(student + at);
@@ -184,7 +200,7 @@ __device__ __forceinline__ void update(float* student, void* working, float* fir
 #define UPDATE(NAME, T)                                                                                                 \
     extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 3)                                                     \
         NAME(float* student, void* working, float* first, float* second, Outcome* outcome, Follower teacher,            \
-             Follower average, const float* d_theta, const double* partials, const Chunk* chunks, const float2* rates,  \
+             Follower average, const float* d_theta, const double* partials, const Chunk* chunks, const Rate* rates,    \
              AdamW adamw, Trail trail) {                                                                                \
         leave_mark(trail);                                                                                              \
         update<T>(student, working, first, second, outcome, teacher, average, d_theta, partials, chunks, rates, adamw); \

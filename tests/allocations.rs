@@ -19,7 +19,7 @@ use std::{
 
 use bertsd_cuda::{
     data::PackedBatch,
-    distillation::{Method, Plan, SdvMode, TeacherKind},
+    distillation::{Method, MethodSettings, SdvMode, TeacherKind},
     model::BertConfig,
     training::step::StepSettings,
 };
@@ -114,11 +114,12 @@ fn a_step_allocates_no_large_buffers() {
         ("sdv window:3", Method::Sdv, window(3), SdvMode::LookAhead),
         ("sdv window:3, stored", Method::Sdv, window(3), SdvMode::Stored),
     ] {
-        let plan = Plan::new(method, teacher, mode, Some(1), true);
-        let settings = StepSettings { clip: 1.0, ..tiny::settings(plan) };
+        let settings = MethodSettings { average_from: Some(1), sdv_mode: mode, ..tiny::method(method, teacher) };
+        let settings = StepSettings { clip: 1.0, ..tiny::settings(settings) };
         let mut learner = tiny::learner(&config, settings, &batches, &weights);
+        let steps_ahead = learner.state.teacher.steps_ahead();
         for t in 0..STEPS {
-            let ahead: Vec<&[PackedBatch]> = batches[t + 1..].chunks(1).take(plan.look_ahead()).collect();
+            let ahead: Vec<&[PackedBatch]> = batches[t + 1..].chunks(1).take(steps_ahead).collect();
             let mut step = || {
                 learner.step(t as u64, &batches[t..=t], &ahead).unwrap();
             };
@@ -132,8 +133,8 @@ fn a_step_allocates_no_large_buffers() {
             assert!(others.is_empty(), "{name}, step {t}: {}", others.join("\n"));
             // The student's passes forward and backward, which is as much as two, and those of its teachers.
             let passes = 3 + match mode {
-                SdvMode::LookAhead => plan.look_ahead().max(usize::from(method == Method::Sda)),
-                SdvMode::Stored => plan.window(),
+                SdvMode::LookAhead => steps_ahead.max(usize::from(method == Method::Sda)),
+                SdvMode::Stored => 3,
             };
             assert!(small <= passes * SMALL_ALLOWED, "{name}, step {t}: {small} bytes in small allocations");
         }

@@ -15,7 +15,7 @@ use bertsd_cuda::{
         cpu::CpuDevice,
         cuda::{Bf16, CudaDevice, Element, Tf32},
     },
-    distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    distillation::{LambdaSchedule, Method, MethodSettings, SdvMode, TeacherKind},
     encoder::{Encoder, Keep, LastLayer, Pass, Workspace},
     training::{Learner, LearningRates, StepReport, step::StepSettings},
 };
@@ -116,11 +116,11 @@ fn losses_of_every_method_on_cuda_in_tf32() {
 
 fn check_losses<E: Element>(golden: &Golden, limit: f64) {
     for (method, trace) in &golden.traces {
-        let plan = plan_of(method, golden);
-        let mut learner = learner(golden, LastLayer::FirstRows, plan, support::device::<E>);
+        let settings = settings_of(method, golden);
+        let mut learner = learner(golden, LastLayer::FirstRows, settings, support::device::<E>);
         let mut worst: f64 = 0.0;
         for (t, expected) in trace.as_array().unwrap().iter().enumerate() {
-            let report = step(&mut learner, golden, &plan, t);
+            let report = step(&mut learner, golden, t);
             let expected = expected["ce"].as_f64().unwrap();
             let error = (report.ce - expected).abs() / expected;
             assert!(error <= limit, "{method} step {t}: {} {expected}", report.ce);
@@ -130,9 +130,9 @@ fn check_losses<E: Element>(golden: &Golden, limit: f64) {
     }
 }
 
-/// Step t, with the batches ahead that the plan asks for.
-fn step<D: Device>(learner: &mut Learner<D>, golden: &Golden, plan: &Plan, t: usize) -> StepReport {
-    let end = (t + 1 + plan.look_ahead()).min(golden.batches.len());
+/// Step t, with the batches ahead that the teacher asks for.
+fn step<D: Device>(learner: &mut Learner<D>, golden: &Golden, t: usize) -> StepReport {
+    let end = (t + 1 + learner.state.teacher.steps_ahead()).min(golden.batches.len());
     let ahead: Vec<&[PackedBatch]> = golden.batches[t + 1..end].chunks(1).collect();
     learner.step(t as u64, &golden.batches[t..=t], &ahead).unwrap()
 }
@@ -194,12 +194,12 @@ fn check_forward<D: Device + Inspect>(golden: &Golden, last: LastLayer, make: Ma
 }
 
 /// A learner with the settings of the golden script.
-fn learner<D: Device>(golden: &Golden, last: LastLayer, plan: Plan, make: Make<D>) -> Learner<D> {
+fn learner<D: Device>(golden: &Golden, last: LastLayer, method: MethodSettings, make: Make<D>) -> Learner<D> {
     let encoder = Encoder::new(&golden.model.config, last);
     let settings = StepSettings {
         seed: 0,
         max_examples: 256,
-        plan,
+        method,
         rates: LearningRates {
             encoder: golden.arg("lr"),
             head: golden.arg("lr_head"),
@@ -233,8 +233,7 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn check_gradients<D: Device>(golden: &Golden, last: LastLayer, make: Make<D>, tolerance: &Tolerance) {
-    let plan = Plan::new(Method::Ft, TeacherKind::All, SdvMode::LookAhead, None, false);
-    let mut learner = learner(golden, last, plan, make);
+    let mut learner = learner(golden, last, MethodSettings::new(Method::Ft, TeacherKind::All), make);
     let report = learner.step(0, &golden.batches[..1], &[]).unwrap();
     let loss = f64::from(golden.forward["loss"][0]);
     assert!((report.ce - loss).abs() <= tolerance.activation, "loss {} {loss}", report.ce);
@@ -250,7 +249,7 @@ fn check_gradients<D: Device>(golden: &Golden, last: LastLayer, make: Make<D>, t
     eprintln!("  gradients: worst {:.2e} in {} ({last:?})", worst.0, worst.1);
 }
 
-fn plan_of(method: &str, golden: &Golden) -> Plan {
+fn settings_of(method: &str, golden: &Golden) -> MethodSettings {
     let window = |text: &str| TeacherKind::Window(text.parse().unwrap());
     let (kind, teacher) = match method.split_once('_') {
         None if method == "se" => (Method::Se, TeacherKind::All),
@@ -261,25 +260,25 @@ fn plan_of(method: &str, golden: &Golden) -> Plan {
         Some(("sdv", k)) => (Method::Sdv, window(&k[1..])),
         other => panic!("{other:?}"),
     };
-    Plan::new(kind, teacher, SdvMode::LookAhead, (kind == Method::Se).then_some(1), false)
+    MethodSettings { average_from: (kind == Method::Se).then_some(1), ..MethodSettings::new(kind, teacher) }
 }
 
 fn check_traces<D: Device>(golden: &Golden, make: Make<D>, tolerance: &Tolerance) {
     assert!(golden.traces.len() >= 7, "seven methods");
     for (method, trace) in &golden.traces {
-        let mut plans = vec![plan_of(method, golden)];
+        let settings = settings_of(method, golden);
+        let mut ways = vec![settings];
         if method.starts_with("sdv") {
-            let window = TeacherKind::Window(plans[0].window());
-            plans.push(Plan::new(Method::Sdv, window, SdvMode::Stored, None, false));
+            ways.push(MethodSettings { sdv_mode: SdvMode::Stored, ..settings });
         }
         if method == "sda_k1" {
-            plans.push(Plan::new(Method::Sda, TeacherKind::Window(1), SdvMode::LookAhead, None, true));
+            ways.push(MethodSettings { keeps_teacher: true, ..settings });
         }
-        for plan in plans {
-            let mut learner = learner(golden, LastLayer::FirstRows, plan, make);
+        for settings in ways {
+            let mut learner = learner(golden, LastLayer::FirstRows, settings, make);
             let mut worst: f64 = 0.0;
             for (t, expected) in trace.as_array().unwrap().iter().enumerate() {
-                let report = step(&mut learner, golden, &plan, t);
+                let report = step(&mut learner, golden, t);
                 let pairs = [
                     ("ce", report.ce),
                     ("distill", report.distill),
@@ -300,7 +299,7 @@ fn check_traces<D: Device>(golden: &Golden, make: Make<D>, tolerance: &Tolerance
                     worst = worst.max(if is_rounding { 0.0 } else { error });
                 }
             }
-            eprintln!("  {method:8} {:?}: worst {worst:.2e}", plan.source());
+            eprintln!("  {method:8} {}: worst {worst:.2e}", learner.state.teacher);
             check_final(golden, method, &learner, tolerance);
         }
     }
@@ -312,8 +311,8 @@ fn check_final<D: Device>(golden: &Golden, method: &str, learner: &Learner<D>, t
         return;
     }
     let expected: HashMap<String, Vec<f32>> = tensors(&path);
-    let student = learner.device.read_parameters(&learner.state.student).unwrap();
-    let average = learner.state.average.as_ref().map(|mean| learner.device.read_parameters(&mean.value).unwrap());
+    let student = learner.device.read_parameters(&learner.state.student.weights).unwrap();
+    let average = learner.state.average.as_ref().map(|mean| learner.device.read_parameters(mean.weights()).unwrap());
     assert!(!expected.is_empty());
     let mut worst: f64 = 0.0;
     for (name, values) in expected.iter().filter(|(name, _)| !is_key_bias(name)) {

@@ -17,7 +17,7 @@ use std::{
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Copies, Teacher},
+    device::Copies,
     distillation::{Method, TeacherKind},
 };
 use runs::{Rng, Toy, succeed};
@@ -111,14 +111,14 @@ fn means_do_not_drift_in_thousands_of_steps() {
         (TeacherKind::Ema(0.9999), 0),
     ] {
         let weights = tiny::weights(&config, 9);
-        let mut learner = tiny::learner(&config, tiny::settings(tiny::plan(Method::Sda, kind)), &batches, &weights);
+        let mut learner = tiny::learner(&config, tiny::settings(tiny::method(Method::Sda, kind)), &batches, &weights);
         let student = |weights: &[f32]| weights.iter().map(|&w| f64::from(w)).collect::<Vec<f64>>();
         let mut iterates = VecDeque::from([student(&weights)]);
         let mut mean = student(&weights);
         let mut worst: f64 = 0.0;
         for t in 0..STEPS {
             learner.step(t as u64, &batches[t % 16..][..1], &[]).unwrap();
-            let moved = student(&learner.device.read_parameters(&learner.state.student).unwrap());
+            let moved = student(&learner.device.read_parameters(&learner.state.student.weights).unwrap());
             match kind {
                 TeacherKind::Window(_) => {
                     let sum = |i: usize| iterates.iter().map(|w| w[i]).sum::<f64>() / iterates.len() as f64;
@@ -137,11 +137,7 @@ fn means_do_not_drift_in_thousands_of_steps() {
             while iterates.len() > window.max(1) {
                 iterates.pop_front();
             }
-            let teacher = match learner.state.teacher.as_ref().unwrap() {
-                Teacher::Window { mean, .. } => mean,
-                Teacher::Mean(mean) => &mean.value,
-                Teacher::Stored { .. } => unreachable!("sda stores nothing"),
-            };
+            let teacher = learner.state.teacher.weights().expect("sda keeps weights");
             worst = worst.max(tiny::distance(&learner.device.read_parameters(teacher).unwrap(), &mean));
         }
         eprintln!("{kind}: at most {worst:.1e} off in {STEPS} steps");

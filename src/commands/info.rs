@@ -7,7 +7,7 @@ use bertsd_cuda::{
         cpu::CpuDevice,
         cuda::{self, CudaDevice, Element, cuda_devices},
     },
-    distillation::{Method, Plan, SdvMode, TeacherKind},
+    distillation::{Method, MethodSettings},
     encoder::{Encoder, LastLayer},
     model::{ConfigFile, Layout},
     threads::set_threads,
@@ -68,17 +68,14 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
         let message = format!("{length} is more than the {} positions the model knows", config.max_positions);
         return Err(Error::setting("max-length", message));
     }
-    let (method, teacher) = (args.method, args.teacher);
-    if method == Method::Sdv && !matches!(teacher, TeacherKind::Window(_)) {
-        return Err(Error::setting("teacher", format!("sdv takes window:K, not {teacher}")));
-    }
+    let average_from = (args.average || args.method == Method::Se).then_some(1);
+    let method = MethodSettings { average_from, ..MethodSettings::new(args.method, args.teacher) };
+    method.check()?;
     if args.batch_size.checked_mul(length).is_none_or(|tokens| tokens > u32::MAX as usize) {
         let message = format!("{} sequences of {length} tokens are too many", args.batch_size);
         return Err(Error::setting("batch-size", message));
     }
 
-    let average = (args.average || method == Method::Se).then_some(1);
-    let plan = Plan::new(method, teacher, SdvMode::LookAhead, average, false);
     let encoder = Encoder::new(config, LastLayer::FirstRows).with_recompute(args.recompute);
     let shape = Shape::new(config);
     let backend = args.device.resolve(args.precision)?;
@@ -96,7 +93,7 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
             Backend::CudaTf32 { .. } => CudaDevice::<cuda::Tf32>::scratch_bytes(shape, capacity),
             Backend::CudaBf16 { .. } => CudaDevice::<cuda::Bf16>::scratch_bytes(shape, capacity),
         };
-        MemoryPlan::new(&encoder, &plan, capacity, capacity, sequences, storage, scratch)
+        MemoryPlan::new(&encoder, &method, capacity, capacity, sequences, storage, scratch)
     };
     let whole = plan_of(args.batch_size);
     let total = whole.total_bytes();

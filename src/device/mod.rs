@@ -46,7 +46,7 @@ pub use loss::{LossInputs, LossOps};
 pub use matrix::{Extent, Matrix, On, RowStats, Sink};
 pub use memory::{Copies, Memory};
 pub use on_device::OnDevice;
-pub use optimizer::{Follow, Mean, OptimizerOps, ParameterRange, Teacher, TrainingState, Update};
+pub use optimizer::{Blend, Follower, Mean, OptimizerOps, ParameterRange, Student, Turn, Update, Window};
 pub use pass::{Direction, Distance, ForwardWeights, LossKind, PassKey, Passes, Rows, Scope, StepScalars, Write};
 pub use shape::{Capacity, Shape, Storage};
 

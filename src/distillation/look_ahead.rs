@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Forward, LogitSizes};
 use crate::{
-    Result,
-    device::{Device, Write},
+    Error, Result,
+    data::PackedBatch,
+    device::{Buffers, Device, ForwardWeights, Memory, StepScalars, Write},
 };
 
 /// A step that has votes.
@@ -22,17 +24,29 @@ pub struct Pending {
 }
 
 /// Sums of logits that wait for their steps.
-pub struct Votes<D: Device> {
-    /// That of step t is at t modulo their number: steps that wait are neighbours.
+pub struct LookAhead<D: Buffers> {
+    /// That of step t is at t modulo K: steps that wait are neighbours.
     sums: Vec<D::Vector>, // each [E, N], by the slot of the example in its step
+    /// In order.
     queue: VecDeque<Pending>,
+    target: D::Vector, // [B, N]
 }
 
-impl<D: Device> Votes<D> {
-    /// For so many steps at a time, of `len` logits each.
-    pub fn new(device: &D, steps: usize, len: usize) -> Result<Self> {
-        let sums = (0..steps).map(|_| device.vector(len)).collect::<Result<_>>()?;
-        Ok(Self { sums, queue: VecDeque::with_capacity(steps) })
+impl<D: Memory> LookAhead<D> {
+    /// For K steps at a time.
+    ///
+    /// # Errors
+    /// Where the device has no memory for it.
+    pub fn new(device: &D, steps: usize, logits: LogitSizes) -> Result<Self> {
+        let sums = (0..steps).map(|_| device.vector(logits.step)).collect::<Result<_>>()?;
+        Ok(Self { sums, queue: VecDeque::with_capacity(steps), target: device.vector(logits.batch)? })
+    }
+}
+
+impl<D: Buffers> LookAhead<D> {
+    /// K.
+    pub fn steps(&self) -> usize {
+        self.sums.len()
     }
 
     /// The steps that have votes, in order.
@@ -40,16 +54,12 @@ impl<D: Device> Votes<D> {
         self.queue.iter().copied()
     }
 
-    pub fn sums(&self, step: u64) -> &D::Vector {
-        &self.sums[self.place(step)]
-    }
-
     fn place(&self, step: u64) -> usize {
         (step % self.sums.len() as u64) as usize
     }
 
     /// Where one more vote for a coming step goes, and whether it is the first.
-    pub fn vote(&mut self, step: u64) -> (&mut D::Vector, Write) {
+    fn ballot(&mut self, step: u64) -> (&mut D::Vector, Write) {
         let at = match self.queue.iter().position(|pending| pending.step == step) {
             Some(at) => at,
             None => {
@@ -62,58 +72,133 @@ impl<D: Device> Votes<D> {
         let place = self.place(step);
         (&mut self.sums[place], write)
     }
+}
 
-    /// The votes for a step, if there are any. They and those for earlier steps wait no longer; the sums are there until the next
-    /// vote.
-    pub fn take(&mut self, step: u64) -> Option<Pending> {
-        while self.queue.front().is_some_and(|pending| pending.step < step) {
-            self.queue.pop_front();
+impl<D: Device> LookAhead<D> {
+    /// The mean of the votes on the uploaded part of the batch of step t > 0.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] where not all the iterates there were have voted; and those of the device.
+    pub(super) fn target(&mut self, step: u64, device: &mut D, batch: &D::Batch) -> Result<&D::Vector> {
+        let votes = self.queue.iter().find(|pending| pending.step == step).map_or(0, |pending| pending.votes);
+        let voters = step.min(self.sums.len() as u64);
+        if u64::from(votes) != voters {
+            let message = format!(
+                "{votes} of {voters} earlier iterates have voted on the batch of step {step}; each step is to be given the batches \
+                 of the {} after it",
+                self.sums.len()
+            );
+            return Err(Error::misuse("Learner::queue", message));
         }
-        if self.queue.front()?.step == step { self.queue.pop_front() } else { None }
+        let place = self.place(step);
+        device.mean_of_votes(&mut self.target, &self.sums[place], batch, votes)?;
+        Ok(&self.target)
     }
 
-    /// Puts a step and its sums back, in order.
-    pub fn restore(&mut self, device: &D, pending: Pending, sums: &[f32]) -> Result<()> {
-        let place = self.place(pending.step);
-        self.queue.push_back(pending);
-        device.write_vector(&mut self.sums[place], sums)
+    /// See [`Teacher::look_ahead`](super::Teacher::look_ahead).
+    pub(super) fn vote(
+        &mut self,
+        step: u64,
+        ahead: &[&[PackedBatch]],
+        weights: &D::Parameters,
+        device: &mut D,
+        mut forward: Forward<'_, D>,
+        uploaded: &mut D::Batch,
+    ) -> Result<()> {
+        self.forget(step);
+        for (k, micro) in (1..).zip(ahead.iter().take(self.steps())) {
+            let coming = step + k as u64;
+            let mask = forward.masks.at(coming, k);
+            let (sums, write) = self.ballot(coming);
+            for batch in *micro {
+                device.upload(uploaded, batch, &StepScalars { step: coming as u32, ..StepScalars::default() })?;
+                forward.run(device, ForwardWeights::Student, weights, uploaded, mask)?;
+                device.add_votes(sums, &forward.workspace.logits, uploaded, write)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<D: Buffers> LookAhead<D> {
+    /// Votes up to those of `step` wait no longer.
+    fn forget(&mut self, step: u64) {
+        while self.queue.front().is_some_and(|pending| pending.step <= step) {
+            self.queue.pop_front();
+        }
+    }
+
+    /// Makes room for the votes that waited after `steps` updates.
+    ///
+    /// # Errors
+    /// A text that says what is wrong with them.
+    pub(super) fn expect(&mut self, pending: &[Pending], steps: u64) -> Result<(), String> {
+        let size = self.sums.len();
+        // θ_0..θ_{steps−1} have voted on the K steps after each.
+        let voters = |ahead: usize| steps.min(size.saturating_sub(ahead) as u64);
+        let is_due = |(ahead, waiting): (usize, &Pending)| {
+            waiting.votes > 0 && waiting.step == steps + ahead as u64 && u64::from(waiting.votes) == voters(ahead)
+        };
+        if !pending.iter().enumerate().all(is_due) {
+            return Err(format!("votes that are not those of the {size} iterates before each step"));
+        }
+        self.queue = pending.iter().copied().collect();
+        Ok(())
+    }
+
+    /// The sums of the steps that wait, in their order.
+    pub(super) fn sums(&mut self) -> impl Iterator<Item = &mut D::Vector> {
+        let first = self.queue.front().map_or(0, |pending| self.place(pending.step));
+        // Neighbours in a ring: those from the first one's place on, then those before it.
+        let (low, high) = self.sums.split_at_mut(first);
+        high.iter_mut().chain(low).take(self.queue.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Capacity, Shape, cpu::CpuDevice};
-    use crate::model::Activation;
+    use crate::{device::cpu::CpuDevice, distillation::tests::device};
+
+    fn look_ahead(steps: usize) -> LookAhead<CpuDevice> {
+        LookAhead::new(&device(), steps, LogitSizes { step: 2, batch: 2 }).unwrap()
+    }
 
     #[test]
     fn a_step_gets_its_votes_once() {
-        let shape = Shape {
-            hidden: 8,
-            heads: 1,
-            head_size: 8,
-            intermediate: 8,
-            labels: 2,
-            vocabulary: 1,
-            types: 1,
-            layer_norm_eps: 1e-12,
-            activation: Activation::GeluErf,
-        };
-        let device = CpuDevice::new(shape, Capacity { tokens: 1, sequences: 1, length: 1 });
-        let mut votes = Votes::new(&device, 2, 2).unwrap();
+        let mut votes = look_ahead(2);
         let mut first = Vec::new();
         for (step, value) in [(1, 2.0), (2, 4.0), (2, 8.0)] {
-            let (sums, write) = votes.vote(step);
+            let (sums, write) = votes.ballot(step);
             first.push(write == Write::Overwrite);
             sums.fill(value);
         }
         assert_eq!(first, [true, true, false]);
-        assert_eq!(votes.take(0), None);
-        assert_eq!(votes.take(2), Some(Pending { step: 2, votes: 2 }), "those of step 1 are dropped");
-        assert_eq!(votes.sums(2), &[8.0, 8.0]);
-        assert_eq!(votes.take(2), None);
-        let (_, write) = votes.vote(3);
-        assert_eq!(write, Write::Overwrite);
-        assert_eq!(votes.pending().collect::<Vec<_>>(), [Pending { step: 3, votes: 1 }]);
+        let pending = |votes: &LookAhead<CpuDevice>| votes.pending().collect::<Vec<_>>();
+        votes.forget(0);
+        assert_eq!(pending(&votes), [Pending { step: 1, votes: 1 }, Pending { step: 2, votes: 2 }]);
+        assert_eq!(votes.sums().collect::<Vec<_>>(), [&[2.0, 2.0], &[8.0, 8.0]], "in the order of their steps");
+        votes.forget(1);
+        assert_eq!(pending(&votes), [Pending { step: 2, votes: 2 }]);
+        assert_eq!(votes.sums().collect::<Vec<_>>(), [&[8.0, 8.0]]);
+        votes.forget(2);
+        assert_eq!(votes.sums().count(), 0);
+        assert_eq!(votes.ballot(3).1, Write::Overwrite);
+        assert_eq!(pending(&votes), [Pending { step: 3, votes: 1 }]);
+    }
+
+    #[test]
+    fn votes_that_cannot_be_are_refused() {
+        let of = |pairs: &[(u64, u32)]| pairs.iter().map(|&(step, votes)| Pending { step, votes }).collect::<Vec<_>>();
+        let takes = |pairs: &[(u64, u32)], steps| look_ahead(3).expect(&of(pairs), steps).is_ok();
+        assert!(takes(&[(9, 3), (10, 2), (11, 1)], 9));
+        assert!(takes(&[(9, 3), (10, 2)], 9), "the run ends before step 11");
+        assert!(takes(&[(2, 2), (3, 2), (4, 1)], 2), "there were two iterates");
+        assert!(takes(&[], 9), "the run is over");
+        assert!(takes(&[], 0));
+        assert!(!takes(&[(9, 2), (10, 2), (11, 1)], 9), "a vote is missing");
+        assert!(!takes(&[(10, 2), (11, 1)], 9), "a step is missing");
+        assert!(!takes(&[(9, 3), (10, 2), (11, 1), (12, 0)], 9), "more steps than wait");
+        assert!(!takes(&[(0, 0)], 0), "nobody can have voted");
     }
 }

@@ -1,26 +1,46 @@
-//! Self-ensemble and self-distillation: who teaches, what the distillation term weighs, and how teacher and average follow.
+//! Self-ensemble and self-distillation: who teaches, how teacher and average follow the student, and what they cost.
 //!
 //! θ_t is the student before optimizer update t. The teacher of step t never contains θ_t itself:
 //!
-//! | teacher | at step t |
-//! |---|---|
-//! | `window:K` (`sda`) | logits of the mean of θ_{t−1}..θ_{t−K} |
-//! | `window:K` (`sdv`) | mean of the logits of θ_{t−1}..θ_{t−K} |
-//! | `all` | logits of the mean of θ_{t−1}..θ_0 |
-//! | `ema:D` | logits of ξ_t, ξ_0 = θ_0, ξ_{t+1} = D ξ_t + (1 − D) θ_{t+1} |
+//! | teacher | at step t | [`Teacher`] |
+//! |---|---|---|
+//! | `window:K` (`sda`) | logits of the mean of θ_{t−1}..θ_{t−K} | `Window`; `LookAhead` for K = 1 |
+//! | `window:K` (`sdv`) | mean of the logits of θ_{t−1}..θ_{t−K} | `LookAhead`, or `Stored` |
+//! | `all` | logits of the mean of θ_{t−1}..θ_0 | `All` |
+//! | `ema:D` | logits of ξ_t, ξ_0 = θ_0, ξ_{t+1} = D ξ_t + (1 − D) θ_{t+1} | `Ema` |
 //!
 //! While fewer than K iterates exist, the mean is over those that do; at t = 0 a window has no distillation term.
+//!
+//! # A teacher's way
+//!
+//! 1. The user's words become a [`TeacherKind`], and with the method a [`MethodSettings`]: values, checked once.
+//! 2. [`Teacher::new`] reads them, and nothing reads them after it: a [`Teacher`] owns the buffers it teaches from and the constants
+//!    by which they move. All that depends on what kind of teacher a run has is decided in `teacher.rs`, by matches that name every
+//!    kind.
+//! 3. A training step asks the teacher for its target, the logits that the student's are compared with: [`Teacher::target`] runs what
+//!    has to be run on the batch. Afterwards [`Teacher::look_ahead`] lets today's weights vote on coming batches, if it wants votes.
+//! 4. The optimizer's pass over memory gets a [`Follower`](crate::device::Follower) from [`Teacher::follower`]: the buffers that move
+//!    in this update, and how. Devices know no more than that: how a window slides, what a copy is, how a mean is blended.
+//!
+//! Checkpoints hold [`Teacher::buffers`]; evaluation reads [`Teacher::weights`]; the memory plan runs [`Teacher::new`] on a
+//! device that only counts.
+//!
+//! Another teacher is a case of [`TeacherKind`] and one of [`Teacher`], and the compiler lists what either has to answer. Only where
+//! its buffers move in a way that no [`Follower`](crate::device::Follower) knows does it need a case there, on each device.
 
-pub mod look_ahead;
-mod plan;
+mod average;
+mod forward;
+mod look_ahead;
+mod teacher;
 
-pub use plan::{Plan, Source};
+pub use average::Average;
+pub use forward::{Forward, Masks};
+pub use look_ahead::{LookAhead, Pending};
+pub use teacher::{Buffer, LogitSizes, Stored, Teacher, TeacherKind};
 
-use std::{fmt, str::FromStr};
+use clap::ValueEnum;
 
-use clap::{ValueEnum, builder::PossibleValue};
-
-use crate::text_value::{InvalidValue, TextValue, text_enum, text_serde};
+use crate::text_value::{text_enum, text_serde};
 
 /// How a classifier is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,53 +55,6 @@ pub enum Method {
     Sdv,
 }
 
-/// Which iterates the teacher is made of.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TeacherKind {
-    Window(usize),
-    All,
-    Ema(f64),
-}
-
-impl fmt::Display for TeacherKind {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Window(size) => write!(f, "window:{size}"),
-            Self::All => write!(f, "all"),
-            Self::Ema(decay) => write!(f, "ema:{decay}"),
-        }
-    }
-}
-
-impl FromStr for TeacherKind {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let invalid = |reason: String| Err(InvalidValue(reason));
-        match text.split_once(':') {
-            None if text == "all" => Ok(Self::All),
-            Some(("window", size)) => match size.parse() {
-                Ok(size @ 1..=MAX_WINDOW) => Ok(Self::Window(size)),
-                _ => invalid(format!("a window holds 1 to {MAX_WINDOW} steps, not '{size}'")),
-            },
-            Some(("ema", decay)) => match decay.parse() {
-                Ok(decay) if (0.0..1.0).contains(&decay) => Ok(Self::Ema(decay)),
-                _ => invalid(format!("an EMA's decay is at least 0 and below 1, not '{decay}'")),
-            },
-            _ => invalid(format!("'{text}' is none of window:K, all, ema:DECAY")),
-        }
-    }
-}
-
-impl TextValue for TeacherKind {
-    fn offered() -> Vec<PossibleValue> {
-        ["window:5", "all", "ema:0.999"].map(PossibleValue::new).to_vec()
-    }
-}
-
-/// Passes are numbered in 15 bits of the dropout counter.
-const MAX_WINDOW: usize = 32_000;
-
 /// How `sdv` gets the logits of old weights on the current batch. Both give the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SdvMode {
@@ -93,6 +66,27 @@ pub enum SdvMode {
 
 text_enum!(Method, SdvMode);
 text_serde!(Method, SdvMode, TeacherKind);
+
+/// What a run keeps beside the student, in the user's words.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MethodSettings {
+    pub method: Method,
+    /// Who teaches, where the method distils.
+    pub teacher: TeacherKind,
+    pub sdv_mode: SdvMode,
+    /// Number of the first update, from 1, whose result enters the average, if one is kept.
+    pub average_from: Option<u64>,
+    /// The teacher's weights are wanted themselves, to be scored or exported, so a window of one step keeps them rather than
+    /// looking ahead.
+    pub keeps_teacher: bool,
+}
+
+impl MethodSettings {
+    /// Without an average, and with as few copies of the weights as the method allows.
+    pub fn new(method: Method, teacher: TeacherKind) -> Self {
+        Self { method, teacher, sdv_mode: SdvMode::LookAhead, average_from: None, keeps_teacher: false }
+    }
+}
 
 /// λ over the steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,16 +105,24 @@ impl LambdaSchedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        device::{Capacity, Shape, cpu::CpuDevice},
+        model::Activation,
+    };
 
-    #[test]
-    fn teachers_are_written_as_they_are_read() {
-        for text in ["window:1", "window:5", "all", "ema:0.999"] {
-            assert_eq!(text.parse::<TeacherKind>().unwrap().to_string(), text);
-        }
-        for text in ["window:0", "window:-1", "window:", "window", "ema:1", "ema:nan", "ema:-0.1", "mean", "", "all:3"]
-        {
-            assert!(text.parse::<TeacherKind>().is_err(), "{text}");
-        }
+    pub(super) fn device() -> CpuDevice {
+        let shape = Shape {
+            hidden: 8,
+            heads: 1,
+            head_size: 8,
+            intermediate: 8,
+            labels: 2,
+            vocabulary: 1,
+            types: 1,
+            layer_norm_eps: 1e-12,
+            activation: Activation::GeluErf,
+        };
+        CpuDevice::new(shape, Capacity { tokens: 1, sequences: 1, length: 1 })
     }
 
     #[test]

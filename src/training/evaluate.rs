@@ -6,7 +6,7 @@ use super::{Learner, Watch};
 use crate::{
     Result,
     data::{EvaluationPlan, Examples},
-    device::{Device, ForwardWeights, Teacher, TrainingState},
+    device::Device,
     metrics::{Accumulator, Scores},
     reports::Weights,
 };
@@ -25,28 +25,11 @@ impl EvaluationSet {
     }
 }
 
-/// The arena that `weights` names; the student's where the run has no such weights.
-pub fn pick<D: Device>(state: &TrainingState<D>, weights: Weights) -> &D::Parameters {
-    match (weights, &state.teacher, &state.average) {
-        (Weights::Teacher, Some(Teacher::Window { mean, .. }), _) => mean,
-        (Weights::Teacher, Some(Teacher::Mean(mean)), _) | (Weights::Average, _, Some(mean)) => &mean.value,
-        _ => &state.student,
-    }
-}
-
-fn name(weights: Weights) -> ForwardWeights {
-    match weights {
-        Weights::Student => ForwardWeights::Student,
-        Weights::Teacher => ForwardWeights::Teacher,
-        Weights::Average => ForwardWeights::Average,
-    }
-}
-
 /// Scores of `weights` on `set`; none where `watch` asks to stop before all are seen. Batches and the order of sums are
 /// fixed.
 ///
 /// # Errors
-/// Of the device.
+/// [`Error::Misuse`](crate::Error::Misuse) for weights that the run does not keep; and those of the device.
 pub fn evaluate<D: Device>(
     learner: &mut Learner<D>,
     set: &EvaluationSet,
@@ -59,7 +42,7 @@ pub fn evaluate<D: Device>(
         if watch.is_stopping() {
             return Ok(ControlFlow::Break(()));
         }
-        let logits = learner.logits(batch, name(weights), |state| pick(state, weights))?;
+        let logits = learner.logits(batch, weights)?;
         accumulator.add_logits(&logits[..batch.sequences() * labels], &batch.labels)?;
         Ok(ControlFlow::Continue(()))
     })?;

@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     device::{Capacity, Counter, Storage},
-    distillation::{Plan, Source},
+    distillation::{Average, LogitSizes, MethodSettings, Teacher},
     encoder::{Encoder, Keep, Workspace},
 };
 
@@ -18,9 +18,12 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// `training` is the largest micro-batch, `inference` the largest batch of the teacher and of evaluation, `step_examples` what
     /// the micro-batches of a step hold; `scratch_bytes` is what the device's operations keep for themselves.
+    ///
+    /// # Panics
+    /// For settings that [`MethodSettings::check`] refuses.
     pub fn new(
         encoder: &Encoder,
-        plan: &Plan,
+        method: &MethodSettings,
         training: Capacity,
         inference: Capacity,
         step_examples: usize,
@@ -30,18 +33,17 @@ impl MemoryPlan {
         let arena = encoder.layout.len * FLOAT_BYTES;
         // Weights of a forward pass have a copy in the working precision, where that is not float32.
         let weights = if storage.copies_weights { arena + encoder.layout.len * storage.matrix_bytes } else { arena };
-        let votes = plan.vote_steps() * step_examples * encoder.shape.labels * FLOAT_BYTES;
-        let teacher = match (plan.source(), plan.window()) {
-            (Source::None, _) => 0,
-            (Source::LookAhead, _) => votes,
-            (Source::Stored, window) => votes + window * weights,
-            // A mean of two floats a parameter, or a window's mean and its iterates.
-            (Source::Weights, 0) => weights + arena,
-            (Source::Weights, window) => weights + window * arena,
-        };
+        let labels = encoder.shape.labels;
+        let logits = LogitSizes { step: step_examples * labels, batch: training.sequences * labels };
+        // Zeros that nothing touches take no memory.
+        let zeros = vec![0.0; encoder.layout.len];
+        const NEVER: &str = "a counter allocates nothing that could fail, and the settings were checked";
+        let teacher = Counter::count(storage, |counter| Teacher::new(counter, method, &zeros, logits)).expect(NEVER);
+        let average = method
+            .average_from
+            .map_or(0, |from| Counter::count(storage, |counter| Average::new(counter, from, &zeros)).expect(NEVER));
         let workspace = |capacity, keep| {
-            Counter::count(storage, |counter| Workspace::new(counter, encoder, capacity, keep))
-                .expect("a counter allocates nothing that could fail")
+            Counter::count(storage, |counter| Workspace::new(counter, encoder, capacity, keep)).expect(NEVER)
         };
         Self {
             rows: vec![
@@ -49,7 +51,7 @@ impl MemoryPlan {
                 ("gradients", arena),
                 ("moments", 2 * arena),
                 ("teacher", teacher),
-                ("average", if plan.averages() { weights + arena } else { 0 }),
+                ("average", average),
                 ("activations", workspace(training, Keep::ForBackward)),
                 ("teacher and evaluation activations", workspace(inference, Keep::Logits)),
                 ("scratch", scratch_bytes),

@@ -12,7 +12,7 @@ pub mod step;
 mod train;
 mod watch;
 
-pub use evaluate::{EvaluationSet, evaluate, pick};
+pub use evaluate::{EvaluationSet, evaluate};
 pub use memory::{MemoryPlan, largest_that_fits};
 pub use options::{
     Assignment, ClassWeights, DistillationTerm, EVALUATION_TOKENS, Export, MAX_LENGTH, Order, RunOptions, Switch,
@@ -21,6 +21,7 @@ pub use options::{
 pub use run::{LoopSettings, Outcome, Run};
 pub use schedule::LearningRates;
 pub use stages::{BaseModel, Batches, Found, RunData, Start, Workbench};
+pub use state::TrainingState;
 pub use step::{Learner, Skips, StepReport, StepSettings};
 pub use train::Training;
 pub use watch::{Observation, Watch};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Batches, Learner, Observation, StepReport, Watch, evaluate, pick,
+    Batches, Learner, Observation, StepReport, Watch, evaluate,
     state::{self, Position},
     step::MOST_QUEUED,
 };
@@ -79,6 +79,8 @@ impl<D: Device> Run<D> {
     /// [`Error::Interrupted`] when `watch` asked to stop, after saving the state; [`Error::NotFinite`] when the
     /// training diverged; of the device and of the files.
     pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
+        // Weights that are not there are an error now, not after an epoch.
+        self.settings.evaluate.iter().try_for_each(|&weights| self.learner.state.weights(weights).map(drop))?;
         watch.tell(Observation::Ready {
             device: self.learner.device.name(),
             parameters: self.learner.encoder.layout.parameters(),
@@ -142,7 +144,7 @@ impl<D: Device> Run<D> {
     /// Sets the next step under way. `coming` holds the batches from it on.
     fn queue(&mut self, coming: &mut VecDeque<Vec<PackedBatch>>) -> Result<()> {
         let t = self.position.step + self.learner.queued() as u64;
-        let ahead = self.learner.settings.plan.look_ahead() as u64;
+        let ahead = self.learner.state.teacher.steps_ahead() as u64;
         let horizon = (t + ahead + 1).min(self.settings.total_steps);
         while t + (coming.len() as u64) < horizon {
             coming.push_back(self.pack(t + coming.len() as u64));
@@ -237,7 +239,7 @@ impl<D: Device> Run<D> {
         let is_due = self.saves_after(step) && self.learner.skips.in_a_row == 0;
         if is_due || (self.settings.save && (interrupted || self.position.stopped)) {
             self.log.sync()?;
-            state::save(&self.store, &self.learner, &self.position, self.fingerprint)?;
+            state::save(&self.store, &mut self.learner, &self.position, self.fingerprint)?;
             watch.tell(Observation::Saved { step });
         }
         if interrupted { Err(self.interrupted()) } else { Ok(()) }
@@ -255,7 +257,7 @@ impl<D: Device> Run<D> {
     fn evaluate_dev(&mut self, watch: &mut Watch<'_>) -> Result<()> {
         let Some(dev) = &self.batches.dev else { return Ok(()) };
         let step = self.position.step;
-        let average_has_begun = self.learner.settings.plan.average_has_begun(step);
+        let average_has_begun = self.learner.state.average.as_ref().is_none_or(|average| average.has_begun(step));
         let (primary, metric) = (self.settings.evaluate[0], self.settings.best_metric);
         let mut value = None;
         let mut events = Vec::new();
@@ -277,7 +279,7 @@ impl<D: Device> Run<D> {
         let is_best = self.position.judge(step, value, metric, self.settings.patience);
         let Some(best) = self.position.best else { return Ok(()) };
         if is_best && self.settings.export_best {
-            let weights = self.learner.device.read_parameters(pick(&self.learner.state, primary))?;
+            let weights = self.learner.device.read_parameters(self.learner.state.weights(primary)?)?;
             state::save_best(&self.store, best, &weights)?;
         }
         if self.position.stopped {
@@ -301,11 +303,11 @@ impl<D: Device> Run<D> {
         };
         let (exported_step, exported) = match best {
             Some((best, weights)) => (best.step, weights),
-            None => (step, self.learner.device.read_parameters(pick(&self.learner.state, primary))?.into_owned()),
+            None => (step, self.learner.device.read_parameters(self.learner.state.weights(primary)?)?.into_owned()),
         };
         let path = self.directory.join("model");
         self.model.save(&path, &exported)?;
-        self.learner.device.write_parameters(&mut self.learner.state.student, &exported)?;
+        self.learner.device.write_parameters(&mut self.learner.state.student.weights, &exported)?;
         drop(exported);
         let tests = self.score_tests(Weights::Student, primary, exported_step, watch)?;
         self.log.sync()?;

@@ -1,6 +1,9 @@
-//! A training state in a checkpoint: every arena, the logits that wait for coming batches, and where the run stands.
+//! What training changes from step to step, in memory and in a checkpoint: every arena, the logits that wait for coming batches, and
+//! where the run stands.
 //!
 //! All randomness and the data order are functions of seed and step, so nothing else is needed to go on to the bit.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +11,69 @@ use super::{Learner, Skips};
 use crate::{
     Error, Result,
     checkpoint::{CheckpointReader, CheckpointStore, Plan},
-    device::{Device, Mean, Teacher},
-    distillation::look_ahead::Pending,
+    device::{Buffers, Device, Memory, Student},
+    distillation::{Average, Buffer, LogitSizes, MethodSettings, Pending, Teacher},
     metrics::Metric,
+    reports::Weights,
 };
+
+/// Everything a step changes on the device.
+pub struct TrainingState<D: Buffers> {
+    pub student: Student<D>,
+    pub teacher: Teacher<D>,
+    pub average: Option<Average<D>>,
+}
+
+impl<D: Memory> TrainingState<D> {
+    /// The state before update 0: student, teacher and average are `weights`, θ_0.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a teacher that the method cannot have, and where the device has no memory for the state.
+    pub fn new(device: &D, settings: &MethodSettings, weights: &[f32], logits: LogitSizes) -> Result<Self> {
+        Ok(Self {
+            student: Student::new(device, weights)?,
+            teacher: Teacher::new(device, settings, weights, logits)?,
+            average: settings.average_from.map(|from| Average::new(device, from, weights)).transpose()?,
+        })
+    }
+}
+
+impl<D: Buffers> TrainingState<D> {
+    /// The weights of this name.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for weights that the run does not keep.
+    pub fn weights(&self, which: Weights) -> Result<&D::Parameters> {
+        match which {
+            Weights::Student => Ok(&self.student.weights),
+            Weights::Teacher => self.teacher.weights().ok_or_else(|| {
+                let message = format!("the teacher of this run ({}) has no weights of its own", self.teacher);
+                Error::misuse("TrainingState::weights", message)
+            }),
+            Weights::Average => {
+                let average = self.average.as_ref().map(Average::weights);
+                average.ok_or_else(|| Error::misuse("TrainingState::weights", "this run keeps no average"))
+            }
+        }
+    }
+
+    /// All that a checkpoint holds, with the names of its sections, in one fixed order.
+    pub fn buffers(&mut self) -> Vec<(String, Buffer<'_, D>)> {
+        let Student { weights, first_moment, second_moment } = &mut self.student;
+        let mut buffers = vec![
+            ("student".to_owned(), Buffer::Parameters(weights)),
+            ("first-moment".to_owned(), Buffer::Arena(first_moment)),
+            ("second-moment".to_owned(), Buffer::Arena(second_moment)),
+        ];
+        buffers.extend(self.teacher.buffers());
+        if let Some(average) = &mut self.average {
+            let mean = average.mean();
+            buffers.push(("average".to_owned(), Buffer::Parameters(&mut mean.value)));
+            buffers.push(("average-rest".to_owned(), Buffer::Arena(&mut mean.rest)));
+        }
+        buffers
+    }
+}
 
 /// Where a run stands after `step` updates.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -55,82 +117,77 @@ struct Metadata {
     position: Position,
     /// The training examples' fingerprint in hex: JSON numbers of that size are not portable.
     examples: String,
+    /// Not in checkpoints of early versions.
+    #[serde(default)]
+    teacher: Option<String>,
     votes: Vec<Pending>,
     #[serde(default)]
     skips: Skips,
 }
 
-/// An arena of the state, by what kind of buffer holds it.
-enum Arena<'a, D: Device> {
-    Parameters(&'a D::Parameters),
-    Plain(&'a D::Arena),
+impl<D: Device> Buffer<'_, D> {
+    fn read(&self, device: &D) -> Result<Cow<'_, [f32]>> {
+        match self {
+            Self::Parameters(parameters) => device.read_parameters(parameters),
+            Self::Arena(arena) => device.read_arena(arena),
+            Self::Votes(votes) => device.read_vector(votes),
+        }
+    }
+
+    fn write(&mut self, device: &D, values: &[f32]) -> Result<()> {
+        match self {
+            Self::Parameters(parameters) => device.write_parameters(parameters, values),
+            Self::Arena(arena) => device.write_arena(arena, values),
+            Self::Votes(votes) => device.write_vector(votes, values),
+        }
+    }
 }
 
-enum ArenaMut<'a, D: Device> {
-    Parameters(&'a mut D::Parameters),
-    Plain(&'a mut D::Arena),
+/// Elements of the state's buffers.
+struct BufferSizes {
+    arena: usize,
+    votes: usize,
 }
 
-/// All arenas of a state with their section names, in one fixed order.
-macro_rules! arenas {
-    ($kind:ident, $state:expr, $iter:ident, $($mutable:tt)?) => {{
-        let state = $state;
-        let mut arenas = vec![
-            ("student".to_owned(), $kind::Parameters(&$($mutable)? state.student)),
-            ("first-moment".to_owned(), $kind::Plain(&$($mutable)? state.first_moment)),
-            ("second-moment".to_owned(), $kind::Plain(&$($mutable)? state.second_moment)),
-        ];
-        match &$($mutable)? state.teacher {
-            None => {}
-            Some(Teacher::Window { mean, ring }) => {
-                arenas.push(("teacher".to_owned(), $kind::Parameters(mean)));
-                arenas.extend(ring.$iter().enumerate().map(|(k, slot)| (format!("ring-{k}"), $kind::Plain(slot))));
-            }
-            Some(Teacher::Mean(Mean { value, rest })) => {
-                arenas.push(("teacher".to_owned(), $kind::Parameters(value)));
-                arenas.push(("teacher-rest".to_owned(), $kind::Plain(rest)));
-            }
-            Some(Teacher::Stored { ring }) => {
-                arenas.extend(ring.$iter().enumerate().map(|(k, slot)| (format!("ring-{k}"), $kind::Parameters(slot))));
-            }
+impl BufferSizes {
+    fn new<D: Device>(learner: &Learner<D>) -> Self {
+        let votes = learner.settings.max_examples * learner.encoder.shape.labels;
+        Self { arena: learner.encoder.layout.len, votes }
+    }
+
+    fn get<D: Device>(&self, buffer: &Buffer<D>) -> usize {
+        match buffer {
+            Buffer::Parameters(_) | Buffer::Arena(_) => self.arena,
+            Buffer::Votes(_) => self.votes,
         }
-        if let Some(Mean { value, rest }) = &$($mutable)? state.average {
-            arenas.push(("average".to_owned(), $kind::Parameters(value)));
-            arenas.push(("average-rest".to_owned(), $kind::Plain(rest)));
-        }
-        arenas
-    }};
+    }
 }
 
 /// Writes a checkpoint and removes those that are too old. `fingerprint` is that of the training examples.
+///
+/// # Errors
+/// Those of the device and of the file system.
 pub fn save<D: Device>(
     store: &CheckpointStore,
-    learner: &Learner<D>,
+    learner: &mut Learner<D>,
     position: &Position,
     fingerprint: u64,
 ) -> Result<()> {
-    let votes: Vec<Pending> = learner.votes.pending().collect();
-    let examples = format!("{fingerprint:016x}");
-    let mut plan =
-        Plan::new(&Metadata { position: position.clone(), examples, votes: votes.clone(), skips: learner.skips })?;
-    let arenas: Vec<(String, Arena<D>)> = arenas!(Arena, &learner.state, iter,);
-    for (name, _) in &arenas {
-        plan = plan.section::<f32>(name, learner.encoder.layout.len);
-    }
-    let vote_len = learner.settings.max_examples * learner.encoder.shape.labels;
-    for i in 0..votes.len() {
-        plan = plan.section::<f32>(&format!("votes-{i}"), vote_len);
+    let mut plan = Plan::new(&Metadata {
+        position: position.clone(),
+        examples: format!("{fingerprint:016x}"),
+        teacher: Some(learner.state.teacher.to_string()),
+        votes: learner.state.teacher.pending(),
+        skips: learner.skips,
+    })?;
+    let sizes = BufferSizes::new(learner);
+    let buffers = learner.state.buffers();
+    for (name, buffer) in &buffers {
+        plan = plan.section::<f32>(name, sizes.get(buffer));
     }
     let mut writer = store.begin(position.step, plan)?;
-    for (name, arena) in &arenas {
-        let values = match arena {
-            Arena::Parameters(parameters) => learner.device.read_parameters(parameters)?,
-            Arena::Plain(arena) => learner.device.read_arena(arena)?,
-        };
-        writer.write(name, &values)?;
-    }
-    for (i, pending) in votes.iter().enumerate() {
-        writer.write(&format!("votes-{i}"), &learner.device.read_vector(learner.votes.sums(pending.step))?)?;
+    for (name, buffer) in &buffers {
+        writer.write(name, &buffer.read(&learner.device)?)?;
     }
     writer.finish()?;
     store.prune()
@@ -146,29 +203,32 @@ pub fn restore<D: Device>(
     learner: &mut Learner<D>,
     fingerprint: u64,
 ) -> Result<Position> {
-    let Metadata { position, examples, votes, skips } = reader.metadata()?;
+    let Metadata { position, examples, teacher, votes, skips } = reader.metadata()?;
+    let path = reader.path().to_owned();
+    let refuse = |message: String| Err(Error::run(&path, message));
     if examples != format!("{fingerprint:016x}") {
         let message = "was written by a run over other training examples than there are now; put back the data, the tokenizer or \
                        the settings of the run, or begin anew with --overwrite";
-        return Err(Error::run(reader.path(), message));
+        return refuse(message.to_owned());
     }
-    let mut values = vec![0.0f32; learner.encoder.layout.len];
-    let device = &learner.device;
-    let arenas: Vec<(String, ArenaMut<D>)> = arenas!(ArenaMut, &mut learner.state, iter_mut, mut);
-    for (name, arena) in arenas {
+    let own = learner.state.teacher.to_string();
+    if let Some(other) = teacher.filter(|other| *other != own) {
+        return refuse(format!(
+            "was written by a run with other settings: its teacher is {other}, and here it is {own}"
+        ));
+    }
+    if let Err(what) = learner.state.teacher.expect(&votes, position.step) {
+        return refuse(format!("holds {what}"));
+    }
+    let sizes = BufferSizes::new(learner);
+    let mut values = Vec::new();
+    for (name, mut buffer) in learner.state.buffers() {
         if !reader.contains(&name) {
-            let message = format!("holds no '{name}'; it was written by a run with other settings");
-            return Err(Error::run(reader.path(), message));
+            return refuse(format!("holds no '{name}'; it was written by a run with other settings"));
         }
+        values.resize(sizes.get(&buffer), 0.0);
         reader.read_into(&name, &mut values)?;
-        match arena {
-            ArenaMut::Parameters(parameters) => device.write_parameters(parameters, &values)?,
-            ArenaMut::Plain(arena) => device.write_arena(arena, &values)?,
-        }
-    }
-    for (i, pending) in votes.into_iter().enumerate() {
-        let sums: Vec<f32> = reader.read(&format!("votes-{i}"))?;
-        learner.votes.restore(&learner.device, pending, &sums)?;
+        buffer.write(&learner.device, &values)?;
     }
     learner.skips = skips;
     learner.device.set_skips(skips.total)?;

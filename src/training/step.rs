@@ -1,6 +1,6 @@
 //! One optimizer step: micro-batches forward and backward, the teacher's logits, clip, update.
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,15 +9,12 @@ use crate::{
     data::PackedBatch,
     device::{
         Capacity, Device, Distance, ForwardWeights, LossInputs, LossKind, Mask, ParameterRange, PassKey, Scope, Sink,
-        StepScalars, Teacher, TrainingState, Update, Write,
+        StepScalars, Update, Write,
     },
-    distillation::{
-        LambdaSchedule, Plan, Source,
-        look_ahead::{Pending, Votes},
-    },
+    distillation::{Forward, LambdaSchedule, LogitSizes, Masks, MethodSettings},
     encoder::{Encoder, Keep, Pass, Workspace},
-    random::Philox,
-    training::LearningRates,
+    reports::Weights,
+    training::{LearningRates, TrainingState},
 };
 
 /// Constants of every step of a run.
@@ -26,7 +23,7 @@ pub struct StepSettings {
     pub seed: u64,
     /// Most examples of one step, E: their losses are kept until it ends.
     pub max_examples: usize,
-    pub plan: Plan,
+    pub method: MethodSettings,
     pub rates: LearningRates,
     pub lambda: LambdaSchedule,
     pub distance: Distance,
@@ -74,13 +71,11 @@ pub struct Learner<D: Device> {
     pub device: D,
     pub encoder: Encoder,
     pub state: TrainingState<D>,
-    pub votes: Votes<D>,
     pub skips: Skips,
     pub settings: StepSettings,
     student: Workspace<D>,
     /// The teacher's forward pass, also used for evaluation.
     inference: Workspace<D>,
-    target: D::Vector,                // [B, N]
     class_weights: Option<D::Vector>, // [N]
     gradients: D::Gradients,
     batch: D::Batch,
@@ -123,18 +118,17 @@ impl<D: Device> Learner<D> {
                 Some(vector)
             }
         };
+        let logits = LogitSizes { step: settings.max_examples * labels, batch: capacity.sequences * labels };
         let both = Capacity {
             tokens: capacity.tokens.max(inference_capacity.tokens),
             sequences: capacity.sequences.max(inference_capacity.sequences),
             length: capacity.length.max(inference_capacity.length),
         };
         Ok(Self {
-            state: settings.plan.initial_state(&device, &encoder.layout, weights)?,
-            votes: Votes::new(&device, settings.plan.vote_steps(), settings.max_examples * labels)?,
+            state: TrainingState::new(&device, &settings.method, weights, logits)?,
             skips: Skips::default(),
             student: Workspace::new(&device, &encoder, capacity, Keep::ForBackward)?,
             inference: Workspace::new(&device, &encoder, both, Keep::Logits)?,
-            target: device.vector(capacity.sequences * labels)?,
             class_weights,
             gradients: device.gradients(encoder.layout.len, &encoder.layout.embeddings)?,
             batch: device.batch(both)?,
@@ -149,7 +143,7 @@ impl<D: Device> Learner<D> {
     }
 
     /// Step t on its micro-batches, to its end. `ahead[k − 1]` are the micro-batches of step t + k, as many as
-    /// [`Plan::look_ahead`] asks for and the run still has.
+    /// [`Teacher::steps_ahead`](crate::distillation::Teacher::steps_ahead) asks for and the run still has.
     pub fn step(&mut self, step: u64, micro: &[PackedBatch], ahead: &[&[PackedBatch]]) -> Result<StepReport> {
         self.queue(step, micro, ahead)?;
         self.collect()
@@ -164,14 +158,16 @@ impl<D: Device> Learner<D> {
             "a step has no more examples than have a place for their losses"
         );
         let scalars = self.scalars(step, micro, examples);
-        let votes = self.votes.take(step);
         self.device.enter_step(step + 1);
         self.device.begin_step(&mut self.gradients, &self.encoder.layout.embeddings)?;
         for (i, batch) in micro.iter().enumerate() {
             let write = if i == 0 { Write::Overwrite } else { Write::Add };
-            self.micro_step(step, batch, votes, &scalars, write)?;
+            self.micro_step(step, batch, &scalars, write)?;
         }
-        self.look_ahead(step, ahead)?;
+        let masks = self.masks();
+        let Self { device, encoder, state, inference, batch, .. } = self;
+        let forward = Forward { encoder, workspace: inference, masks };
+        state.teacher.look_ahead(step, ahead, &state.student.weights, device, forward, batch)?;
         self.device.enter(Scope::Optimizer);
         self.device.gradient_norm(&self.gradients)?;
         self.update(step)?;
@@ -183,7 +179,7 @@ impl<D: Device> Learner<D> {
             loss: 0.0,
             ce: 0.0,
             distill: 0.0,
-            lambda: if self.settings.plan.teaches(step) { f64::from(scalars.lambda) } else { 0.0 },
+            lambda: if self.state.teacher.teaches(step) { f64::from(scalars.lambda) } else { 0.0 },
             lr: self.settings.rates.encoder * factor,
             lr_head: self.settings.rates.head * factor,
             grad_norm: 0.0,
@@ -248,35 +244,18 @@ impl<D: Device> Learner<D> {
         }
     }
 
-    fn mask(&self, step: u64, pass: usize) -> Mask {
-        let active = pass == 0 || self.settings.teacher_dropout;
-        Mask { philox: Philox::new(self.settings.seed), step: step as u32, pass: pass as u32, active }
-    }
-
-    fn micro_step(
-        &mut self,
-        step: u64,
-        batch: &PackedBatch,
-        votes: Option<Pending>,
-        scalars: &StepScalars,
-        write: Write,
-    ) -> Result<()> {
+    fn micro_step(&mut self, step: u64, batch: &PackedBatch, scalars: &StepScalars, write: Write) -> Result<()> {
+        let masks = self.masks();
         self.device.upload(&mut self.batch, batch, scalars)?;
-        let taught = self.fill_target(step, votes)?;
-        let mask = self.mask(step, 0);
         let kind = LossKind { distance: self.settings.distance, label_smoothing: self.settings.label_smoothing };
-        let Self {
-            device, encoder, state, student, inference, target, class_weights, gradients, batch, losses, ..
-        } = self;
-        device.replay(PassKey::Student { target: taught as u8, write }, batch, |device| {
-            let mut pass = Pass { encoder, device, weights: &state.student, batch, mask };
+        let Self { device, encoder, state, student, inference, class_weights, gradients, batch, losses, .. } = self;
+        let weights = &state.student.weights;
+        let target = state.teacher.target(step, device, Forward { encoder, workspace: inference, masks }, batch)?;
+        // The teacher of a run has its logits always in the same place.
+        device.replay(PassKey::Student { target: u8::from(target.is_some()), write }, batch, |device| {
+            let mut pass = Pass { encoder, device, weights, batch, mask: masks.at(step, 0) };
             pass.forward(student)?;
             let flow = student.gradients.as_mut().expect("the student's workspace is kept for the backward pass");
-            let target = match taught {
-                Taught::No => None,
-                Taught::ByVotes => Some(&*target),
-                Taught::ByWeights => Some(&inference.logits),
-            };
             let inputs = LossInputs { logits: &student.logits, target, class_weights: class_weights.as_ref() };
             pass.device.enter(Scope::Loss);
             pass.device.distillation_loss(losses, &mut flow.d_logits, inputs, kind, batch)?;
@@ -284,119 +263,46 @@ impl<D: Device> Learner<D> {
         })
     }
 
-    /// Makes the teacher's logits for the uploaded batch.
-    fn fill_target(&mut self, step: u64, votes: Option<Pending>) -> Result<Taught> {
-        let plan = self.settings.plan;
-        if !plan.teaches(step) {
-            return Ok(Taught::No);
-        }
-        match (plan.source(), votes) {
-            (Source::LookAhead, Some(Pending { votes, .. })) => {
-                let Self { device, target, votes: sums, batch, .. } = self;
-                device.mean_of_votes(target, sums.sums(step), batch, votes)?;
-                Ok(Taught::ByVotes)
-            }
-            (Source::Weights, _) => {
-                let weights = match &self.state.teacher {
-                    Some(Teacher::Window { mean, .. }) => mean,
-                    Some(Teacher::Mean(mean)) => &mean.value,
-                    _ => return Ok(Taught::No),
-                };
-                let mask = self.mask(step, 1);
-                let Self { device, encoder, inference, batch, .. } = self;
-                forward_only(device, encoder, inference, ForwardWeights::Teacher, weights, batch, mask)?;
-                Ok(Taught::ByWeights)
-            }
-            (Source::Stored, _) => self.vote_of_stored(step),
-            (Source::None | Source::LookAhead, _) => Ok(Taught::No),
-        }
-    }
-
-    fn vote_of_stored(&mut self, step: u64) -> Result<Taught> {
-        for k in 1..=self.settings.plan.filled(step) {
-            let mask = self.mask(step, k);
-            let Self { device, encoder, inference, batch, state, votes, .. } = self;
-            let Some(Teacher::Stored { ring }) = &state.teacher else { return Ok(Taught::No) };
-            let slot = ((step - k as u64) % ring.len() as u64) as usize;
-            forward_only(device, encoder, inference, ForwardWeights::Stored(slot), &ring[slot], batch, mask)?;
-            let (sums, write) = votes.vote(step);
-            device.add_votes(sums, &inference.logits, batch, write)?;
-        }
-        let Self { device, target, votes, batch, .. } = self;
-        let Some(Pending { votes: count, .. }) = votes.take(step) else { return Ok(Taught::No) };
-        device.mean_of_votes(target, votes.sums(step), batch, count)?;
-        Ok(Taught::ByVotes)
-    }
-
-    /// Today's weights on the coming batches.
-    fn look_ahead(&mut self, step: u64, ahead: &[&[PackedBatch]]) -> Result<()> {
-        for (k, micro) in (1..).zip(ahead.iter().take(self.settings.plan.look_ahead())) {
-            let coming = step + k as u64;
-            let mask = self.mask(coming, k);
-            let Self { device, encoder, inference, batch: uploaded, state, votes, .. } = self;
-            let (sums, write) = votes.vote(coming);
-            for batch in *micro {
-                let scalars = StepScalars { step: coming as u32, ..StepScalars::default() };
-                device.upload(uploaded, batch, &scalars)?;
-                forward_only(device, encoder, inference, ForwardWeights::Student, &state.student, uploaded, mask)?;
-                device.add_votes(sums, &inference.logits, uploaded, write)?;
-            }
-        }
-        Ok(())
+    fn masks(&self) -> Masks {
+        Masks { seed: self.settings.seed, teacher_dropout: self.settings.teacher_dropout }
     }
 
     fn update(&mut self, step: u64) -> Result<()> {
         let settings = &self.settings;
         settings.rates.fill_ranges(&mut self.ranges, &self.encoder.layout, step);
+        let TrainingState { student, teacher, average } = &mut self.state;
         let update = Update {
             step_number: step + 1,
             beta1: settings.beta1,
             beta2: settings.beta2,
             eps: settings.adam_eps,
             clip: settings.clip as f32,
-            teacher: settings.plan.teacher_follow(step),
-            average: settings.plan.average_follow(step),
+            teacher: teacher.follower(step),
+            average: average.as_mut().and_then(|average| average.blend(step)),
         };
-        self.device.update(&mut self.state, &self.gradients, &self.ranges, &update)
+        self.device.update(student, &self.gradients, &self.ranges, update)
     }
 
-    /// Logits [B, N] of a batch without dropout, under weights picked from the state; `name` says whose they are.
-    pub fn logits<'a>(
-        &'a mut self,
-        batch: &PackedBatch,
-        name: ForwardWeights,
-        pick: impl FnOnce(&TrainingState<D>) -> &D::Parameters,
-    ) -> Result<std::borrow::Cow<'a, [f32]>> {
+    /// Logits [B, N] of a batch without dropout.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for weights that the run does not keep; and those of the device.
+    pub fn logits(&mut self, batch: &PackedBatch, which: Weights) -> Result<Cow<'_, [f32]>> {
+        let masks = self.masks();
         let Self { device, encoder, inference, batch: uploaded, state, .. } = self;
+        let weights = state.weights(which)?;
+        let name = match which {
+            Weights::Student => ForwardWeights::Student,
+            Weights::Teacher => ForwardWeights::Teacher,
+            Weights::Average => ForwardWeights::Average,
+        };
         device.upload(uploaded, batch, &StepScalars::default())?;
-        forward_only(device, encoder, inference, name, pick(state), uploaded, Mask::none())?;
+        Forward { encoder, workspace: inference, masks }.run(device, name, weights, uploaded, Mask::none())?;
         device.read_vector(&inference.logits)
     }
 
     /// The gradients of the last step, before clipping.
-    pub fn gradients(&self) -> Result<std::borrow::Cow<'_, [f32]>> {
+    pub fn gradients(&self) -> Result<Cow<'_, [f32]>> {
         self.device.read_gradients(&self.gradients)
     }
-}
-
-/// A forward pass of which only the logits are wanted.
-fn forward_only<D: Device>(
-    device: &mut D,
-    encoder: &Encoder,
-    workspace: &mut Workspace<D>,
-    name: ForwardWeights,
-    weights: &D::Parameters,
-    batch: &D::Batch,
-    mask: Mask,
-) -> Result<()> {
-    let key = PassKey::Forward { weights: name, masks: mask.active.then_some(mask.pass) };
-    device.replay(key, batch, |device| Pass { encoder, device, weights, batch, mask }.forward(workspace))
-}
-
-/// Who made the target logits.
-#[derive(Clone, Copy)]
-enum Taught {
-    No,
-    ByVotes,
-    ByWeights,
 }

@@ -56,6 +56,7 @@ mod step {
     mod gradients;
     mod learner;
     mod operations;
+    mod states;
     mod teachers;
 }
 mod train {

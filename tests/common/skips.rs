@@ -2,9 +2,10 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Device, Teacher},
-    distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    device::Device,
+    distillation::{LambdaSchedule, Method, MethodSettings, TeacherKind},
     model::BertConfig,
+    reports::Weights,
     training::{Learner, Skips},
 };
 
@@ -15,21 +16,22 @@ pub fn config() -> BertConfig {
 }
 
 /// Window of two, and the mean of all iterates.
-pub fn plan() -> Plan {
-    Plan::new(Method::Sda, TeacherKind::Window(2), SdvMode::LookAhead, Some(1), true)
+pub fn method() -> MethodSettings {
+    MethodSettings { average_from: Some(1), ..tiny::method(Method::Sda, TeacherKind::Window(2)) }
 }
 
 pub fn batches() -> [PackedBatch; 1] {
     [tiny::batch(&config(), &[4, 9, 21], 7)]
 }
 
-/// Two learners of equal weights and [`plan`]: one meets a step with an infinite λ, the other never sees that step.
+/// Two learners of equal weights and [`method`]: one meets a step with an infinite λ, the other never sees that step.
 pub fn leaves_a_step_out<D: Device>(mut learner: Learner<D>, mut other: Learner<D>) {
     let batches = batches();
-    let weights = |learner: &Learner<D>| learner.device.read_parameters(&learner.state.student).unwrap().into_owned();
+    let weights =
+        |learner: &Learner<D>| learner.device.read_parameters(&learner.state.student.weights).unwrap().into_owned();
     let moments = |learner: &Learner<D>| {
         let read = |arena| learner.device.read_arena(arena).unwrap().into_owned();
-        [read(&learner.state.first_moment), read(&learner.state.second_moment)]
+        [read(&learner.state.student.first_moment), read(&learner.state.student.second_moment)]
     };
     let mut iterates = vec![weights(&learner)];
     for t in 0..5 {
@@ -60,10 +62,9 @@ pub fn leaves_a_step_out<D: Device>(mut learner: Learner<D>, mut other: Learner<
         let at = |i: usize| iterates.iter().map(|theta| f64::from(theta[i])).sum::<f64>() / iterates.len() as f64;
         (0..iterates[0].len()).map(at).collect()
     };
-    let Some(Teacher::Window { mean, .. }) = &learner.state.teacher else { panic!("a window teaches") };
-    let teacher = learner.device.read_parameters(mean).unwrap();
+    let read = |which| learner.device.read_parameters(learner.state.weights(which).unwrap()).unwrap();
+    let teacher = read(Weights::Teacher);
     assert!(tiny::distance(&teacher, &mean_of(&iterates[3..5])) < 1e-6);
-    let average = &learner.state.average.as_ref().unwrap().value;
-    let average = learner.device.read_parameters(average).unwrap();
+    let average = read(Weights::Average);
     assert!(tiny::distance(&average, &mean_of(&iterates[1..6])) < 1e-6);
 }

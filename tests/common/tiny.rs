@@ -7,7 +7,7 @@ use bertsd_cuda::{
         Capacity, Distance, Matrix, On, Rows,
         cpu::{CpuBatch, CpuDevice},
     },
-    distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    distillation::{LambdaSchedule, Method, MethodSettings, TeacherKind},
     encoder::{Encoder, LastLayer},
     model::{Activation, BertConfig, Model},
     random::{Philox, Stream},
@@ -93,20 +93,21 @@ pub fn capacity(batches: &[PackedBatch]) -> Capacity {
     }
 }
 
-pub fn plan(method: Method, teacher: TeacherKind) -> Plan {
-    Plan::new(method, teacher, SdvMode::LookAhead, None, true)
+/// A method whose teacher, if it is one of averaged weights, keeps them.
+pub fn method(method: Method, teacher: TeacherKind) -> MethodSettings {
+    MethodSettings { keeps_teacher: method == Method::Sda, ..MethodSettings::new(method, teacher) }
 }
 
-pub fn fine_tuning() -> Plan {
-    plan(Method::Ft, TeacherKind::All)
+pub fn fine_tuning() -> MethodSettings {
+    method(Method::Ft, TeacherKind::All)
 }
 
 /// A constant learning rate, no clipping, λ = 1, MSE.
-pub fn settings(plan: Plan) -> StepSettings {
+pub fn settings(method: MethodSettings) -> StepSettings {
     StepSettings {
         seed: SEED,
         max_examples: 256,
-        plan,
+        method,
         rates: LearningRates {
             encoder: 1e-3,
             head: 2e-3,

@@ -23,3 +23,4 @@ mod short_buffers;
 mod support;
 mod training;
 mod votes;
+mod window;

@@ -2,13 +2,13 @@
 
 use bertsd_cuda::{
     device::{
-        Capacity, Copies, Device, Mean, Memory, OptimizerOps, Shape, Teacher, TrainingState, Update,
+        Capacity, Copies, Device, Memory, OptimizerOps, Shape, Update,
         cpu::CpuDevice,
         cuda::{Bf16, CudaDevice, CudaParameters, Element},
     },
-    distillation::{Method, Plan, SdvMode, TeacherKind},
+    distillation::{Buffer, LogitSizes, Method, MethodSettings, SdvMode, TeacherKind},
     model::{BertConfig, Layout},
-    training::LearningRates,
+    training::{LearningRates, TrainingState},
 };
 
 use super::{
@@ -31,7 +31,7 @@ fn config() -> BertConfig {
 }
 
 /// Gradients that leave the padding between views alone.
-fn gradient(layout: &Layout, step: u64, size: f32) -> Vec<f32> {
+pub fn gradient(layout: &Layout, step: u64, size: f32) -> Vec<f32> {
     let mut stream = tiny::stream(700 + step as u32);
     let mut values = vec![0.0; layout.len];
     for segment in &layout.segments {
@@ -49,8 +49,8 @@ fn the_norm_is_that_of_the_whole_arena() {
     for size in [1.0f32, 1e-30, 1e-42, 1e15] {
         let values = gradient(&layout, 1, size);
         device.write_gradients(&mut gradients, &values).unwrap();
-        let mut state = fine_tuning().initial_state(&device, &layout, &vec![0.0; layout.len]).unwrap();
-        step(&mut device, &mut state, &gradients, &layout, &fine_tuning(), 0, 1.0);
+        let mut state = state(&device, &fine_tuning(), &vec![0.0; layout.len]);
+        step(&mut device, &mut state, &gradients, &layout, 0, 1.0);
         let found = support::gradient_norm(&mut device);
         let expected = tiny::norm(double(&values));
         let mut cpu = CpuDevice::new(Shape::new(&config), CAPACITY);
@@ -68,74 +68,62 @@ fn the_norm_is_that_of_the_whole_arena() {
     }
 }
 
-fn fine_tuning() -> Plan {
-    Plan::new(Method::Ft, TeacherKind::All, SdvMode::LookAhead, None, false)
+fn fine_tuning() -> MethodSettings {
+    MethodSettings::new(Method::Ft, TeacherKind::All)
 }
 
-fn step<D: Device>(
+pub fn state<D: Device>(device: &D, method: &MethodSettings, weights: &[f32]) -> TrainingState<D> {
+    TrainingState::new(device, method, weights, LogitSizes { step: 1, batch: 1 }).unwrap()
+}
+
+pub fn step<D: Device>(
     device: &mut D,
     state: &mut TrainingState<D>,
     gradients: &D::Gradients,
     layout: &Layout,
-    plan: &Plan,
     t: u64,
     clip: f32,
 ) {
     let mut ranges = Vec::new();
     RATES.fill_ranges(&mut ranges, layout, t);
+    let TrainingState { student, teacher, average } = state;
     let update = Update {
         step_number: t + 1,
         beta1: 0.9,
         beta2: 0.999,
         eps: 1e-8,
         clip,
-        teacher: plan.teacher_follow(t),
-        average: plan.average_follow(t),
+        teacher: teacher.follower(t),
+        average: average.as_mut().and_then(|average| average.blend(t)),
     };
     device.gradient_norm(gradients).unwrap();
-    device.update(state, gradients, &ranges, &update).unwrap();
+    device.update(student, gradients, &ranges, update).unwrap();
 }
 
-/// Every arena of a state by name.
-fn arenas<D: Device>(device: &D, state: &TrainingState<D>) -> Vec<(String, Vec<f32>)> {
-    let parameters = |p: &D::Parameters| device.read_parameters(p).unwrap().into_owned();
-    let arena = |a: &D::Arena| device.read_arena(a).unwrap().into_owned();
-    let mut all = vec![
-        ("student".to_owned(), parameters(&state.student)),
-        ("first moment".to_owned(), arena(&state.first_moment)),
-        ("second moment".to_owned(), arena(&state.second_moment)),
-    ];
-    match &state.teacher {
-        None => {}
-        Some(Teacher::Window { mean, ring }) => {
-            all.push(("mean".to_owned(), parameters(mean)));
-            all.extend(ring.iter().enumerate().map(|(k, slot)| (format!("slot {k}"), arena(slot))));
-        }
-        Some(Teacher::Mean(Mean { value, .. })) => all.push(("mean".to_owned(), parameters(value))),
-        Some(Teacher::Stored { ring }) => {
-            all.extend(ring.iter().enumerate().map(|(k, slot)| (format!("slot {k}"), parameters(slot))));
+/// Every arena of a state by name, but for what float32 rounded off a mean.
+fn arenas<D: Device>(device: &D, state: &mut TrainingState<D>) -> Vec<(String, Vec<f32>)> {
+    let mut all = Vec::new();
+    for (name, buffer) in state.buffers() {
+        let values = match buffer {
+            Buffer::Parameters(parameters) => device.read_parameters(parameters),
+            Buffer::Arena(arena) => device.read_arena(arena),
+            Buffer::Votes(votes) => device.read_vector(votes),
+        };
+        if !name.ends_with("-rest") {
+            all.push((name, values.unwrap().into_owned()));
         }
     }
-    all.extend(state.average.iter().map(|mean| ("average".to_owned(), parameters(&mean.value))));
     all
 }
 
 /// The copies in the working precision are the roundings of their originals.
-fn assert_copies<E: Element>(device: &CudaDevice<E>, state: &TrainingState<CudaDevice<E>>) {
-    let check = |what: &str, parameters: &CudaParameters<E>| {
-        let Some(working) = &parameters.working else { return };
+pub fn assert_copies<E: Element>(device: &CudaDevice<E>, state: &mut TrainingState<CudaDevice<E>>) {
+    for (name, buffer) in state.buffers() {
+        let Buffer::Parameters(CudaParameters { master, working: Some(working) }) = buffer else { continue };
         let copy = working.stream().clone_dtoh(working).unwrap().into_iter().map(E::value);
-        let (copy, master): (Vec<f32>, _) = (copy.collect(), device.read_parameters(parameters).unwrap());
-        assert!(copy.iter().zip(master.iter()).all(|(&c, &m)| c == E::of(m).value()), "{what}");
-    };
-    check("student", &state.student);
-    match &state.teacher {
-        Some(Teacher::Window { mean, .. }) => check("mean", mean),
-        Some(Teacher::Mean(mean)) => check("mean", &mean.value),
-        Some(Teacher::Stored { ring }) => ring.iter().for_each(|slot| check("slot", slot)),
-        None => {}
+        let (copy, master): (Vec<f32>, _) = (copy.collect(), device.read_arena(master).unwrap());
+        assert!(copy.iter().zip(master.iter()).all(|(&c, &m)| c == E::of(m).value()), "{name}");
     }
-    state.average.iter().for_each(|mean| check("average", &mean.value));
 }
 
 /// The optimizer in f64, every iterate kept.
@@ -186,15 +174,15 @@ impl Exact {
         let slot = |size: usize, k: usize| (0..=t).rev().find(|i| i % size == k);
         match (name, method, teacher) {
             ("student", ..) => self.iterates[t + 1].clone(),
-            ("first moment", ..) => self.first.clone(),
-            ("second moment", ..) => self.second.clone(),
+            ("first-moment", ..) => self.first.clone(),
+            ("second-moment", ..) => self.second.clone(),
             // From the second iterate on; θ_0 before.
             ("average", ..) => self.mean(if t == 0 { 0 } else { 2 }, if t == 0 { 1 } else { t + 2 }),
-            ("mean", _, TeacherKind::Window(size)) => self.mean((t + 1).saturating_sub(size), t + 1),
-            ("mean", _, TeacherKind::All) => self.mean(0, t + 1),
-            ("mean", _, TeacherKind::Ema(_)) => self.ema.clone(),
+            ("teacher", _, TeacherKind::Window(size)) => self.mean((t + 1).saturating_sub(size), t + 1),
+            ("teacher", _, TeacherKind::All) => self.mean(0, t + 1),
+            ("teacher", _, TeacherKind::Ema(_)) => self.ema.clone(),
             (name, method, TeacherKind::Window(size)) => {
-                let number = name.strip_prefix("slot ").and_then(|k| k.parse().ok()).expect("a slot of the ring");
+                let number = name.strip_prefix("ring-").and_then(|k| k.parse().ok()).expect("a slot of the ring");
                 match (slot(size, number), method) {
                     (Some(i), _) => self.iterates[i].clone(),
                     (None, Method::Sdv) => self.iterates[0].clone(),
@@ -210,11 +198,11 @@ fn follows<E: Element>(method: Method, teacher: TeacherKind, mode: SdvMode, step
     let config = config();
     let layout = Layout::new(&config);
     let weights = tiny::weights(&config, 5);
-    let plan = Plan::new(method, teacher, mode, Some(2), true);
+    let settings = MethodSettings { sdv_mode: mode, average_from: Some(2), ..tiny::method(method, teacher) };
     let mut gpu = support::device::<E>(Shape::new(&config), CAPACITY);
     let mut cpu = CpuDevice::new(Shape::new(&config), CAPACITY);
-    let mut gpu_state = plan.initial_state(&gpu, &layout, &weights).unwrap();
-    let mut cpu_state = plan.initial_state(&cpu, &layout, &weights).unwrap();
+    let mut gpu_state = state(&gpu, &settings, &weights);
+    let mut cpu_state = state(&cpu, &settings, &weights);
     let mut gpu_gradients = gpu.gradients(layout.len, &layout.embeddings).unwrap();
     let mut cpu_gradients = cpu.gradients(layout.len, &layout.embeddings).unwrap();
     let mut exact = Exact::new(&weights);
@@ -222,10 +210,10 @@ fn follows<E: Element>(method: Method, teacher: TeacherKind, mode: SdvMode, step
         let values = gradient(&layout, t, 0.1 + t as f32);
         gpu.write_gradients(&mut gpu_gradients, &values).unwrap();
         cpu.write_gradients(&mut cpu_gradients, &values).unwrap();
-        step(&mut gpu, &mut gpu_state, &gpu_gradients, &layout, &plan, t, clip);
-        step(&mut cpu, &mut cpu_state, &cpu_gradients, &layout, &plan, t, clip);
+        step(&mut gpu, &mut gpu_state, &gpu_gradients, &layout, t, clip);
+        step(&mut cpu, &mut cpu_state, &cpu_gradients, &layout, t, clip);
         exact.step(&layout, &values, t, clip, teacher);
-        for ((name, found), (_, expected)) in arenas(&gpu, &gpu_state).iter().zip(&arenas(&cpu, &cpu_state)) {
+        for ((name, found), (_, expected)) in arenas(&gpu, &mut gpu_state).iter().zip(&arenas(&cpu, &mut cpu_state)) {
             let error = relative_error(found, &double(expected));
             assert!(error <= TOLERANCE, "{method:?} {teacher} {mode:?}, step {t}, {name}: {error:e}");
             let error = relative_error(found, &exact.arena(name, method, teacher, t as usize));
@@ -233,7 +221,7 @@ fn follows<E: Element>(method: Method, teacher: TeacherKind, mode: SdvMode, step
             assert!(error <= TOLERANCE_OF_F64, "{what}: {error:e} from f64");
         }
     }
-    assert_copies(&gpu, &gpu_state);
+    assert_copies(&gpu, &mut gpu_state);
 }
 
 /// Every way to follow: not at all, a window while it fills and after, the mean of all, a decaying mean, stored copies.
@@ -261,20 +249,20 @@ fn student_teacher_and_average_follow_as_on_the_cpu() {
 fn a_gradient_that_is_not_finite_moves_neither_weights_nor_moments() {
     let config = config();
     let layout = Layout::new(&config);
-    let plan = Plan::new(Method::Sda, TeacherKind::Window(2), SdvMode::LookAhead, Some(1), true);
+    let method = MethodSettings { average_from: Some(1), ..tiny::method(Method::Sda, TeacherKind::Window(2)) };
     let mut device = support::device::<Bf16>(Shape::new(&config), CAPACITY);
-    let mut state = plan.initial_state(&device, &layout, &tiny::weights(&config, 5)).unwrap();
+    let mut state = state(&device, &method, &tiny::weights(&config, 5));
     let mut gradients = device.gradients(layout.len, &layout.embeddings).unwrap();
     // Student and both moments; the others take the student in once more.
-    let own = |device: &_, state: &_| arenas(device, state)[..3].to_vec();
-    let before = own(&device, &state);
+    let own = |device: &_, state: &mut _| arenas(device, state)[..3].to_vec();
+    let before = own(&device, &mut state);
     for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
         let mut values = gradient(&layout, 0, 1.0);
         values[layout.classifier.bias.start] = bad;
         device.write_gradients(&mut gradients, &values).unwrap();
-        step(&mut device, &mut state, &gradients, &layout, &plan, 0, 1.0);
+        step(&mut device, &mut state, &gradients, &layout, 0, 1.0);
         assert!(!support::gradient_norm(&mut device).is_finite(), "{bad}");
-        assert!(own(&device, &state) == before, "{bad}");
-        assert_copies(&device, &state);
+        assert!(own(&device, &mut state) == before, "{bad}");
+        assert_copies(&device, &mut state);
     }
 }

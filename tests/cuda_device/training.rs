@@ -9,7 +9,7 @@ use bertsd_cuda::{
         cpu::CpuDevice,
         cuda::{Bf16, CudaDevice, Element, Tf32},
     },
-    distillation::{Method, Plan, SdvMode, TeacherKind},
+    distillation::{Method, MethodSettings, TeacherKind},
     encoder::{Encoder, LastLayer, Recompute},
     model::BertConfig,
     training::{Learner, StepReport, step::StepSettings},
@@ -28,8 +28,8 @@ fn batches(config: &BertConfig, steps: usize) -> Vec<PackedBatch> {
 }
 
 fn settings(method: Method, teacher: TeacherKind) -> StepSettings {
-    let plan = Plan::new(method, teacher, SdvMode::LookAhead, Some(1), method == Method::Sda);
-    StepSettings { clip: 1.0, ..tiny::settings(plan) }
+    let method = MethodSettings { average_from: Some(1), ..tiny::method(method, teacher) };
+    StepSettings { clip: 1.0, ..tiny::settings(method) }
 }
 
 fn cuda_learner<E: Element>(
@@ -65,7 +65,7 @@ fn what_is_made_again_has_the_bits_of_what_is_kept() {
 }
 
 fn step<D: Device>(learner: &mut Learner<D>, batches: &[PackedBatch], t: usize) -> StepReport {
-    let end = (t + 1 + learner.settings.plan.look_ahead()).min(batches.len());
+    let end = (t + 1 + learner.state.teacher.steps_ahead()).min(batches.len());
     let ahead: Vec<&[PackedBatch]> = batches[t + 1..end].chunks(1).collect();
     learner.step(t as u64, &batches[t..=t], &ahead).unwrap()
 }
@@ -73,7 +73,7 @@ fn step<D: Device>(learner: &mut Learner<D>, batches: &[PackedBatch], t: usize) 
 /// Reports and final weights of a run.
 fn run<D: Device>(learner: &mut Learner<D>, batches: &[PackedBatch]) -> (Vec<StepReport>, Vec<f32>) {
     let reports = (0..batches.len()).map(|t| step(learner, batches, t)).collect();
-    (reports, learner.device.read_parameters(&learner.state.student).unwrap().into_owned())
+    (reports, learner.device.read_parameters(&learner.state.student.weights).unwrap().into_owned())
 }
 
 const METHODS: [(Method, TeacherKind); 4] = [
@@ -128,11 +128,11 @@ fn recorded_passes_give_the_bits_of_launched_ones() {
 #[test]
 fn a_step_without_a_finite_gradient_is_left_out() {
     let (config, batches) = (skips::config(), skips::batches());
-    let learner = || cuda_learner::<f32>(&config, tiny::settings(skips::plan()), &batches);
+    let learner = || cuda_learner::<f32>(&config, tiny::settings(skips::method()), &batches);
     skips::leaves_a_step_out(learner(), learner());
-    let learner = || cuda_learner::<Tf32>(&config, tiny::settings(skips::plan()), &batches);
+    let learner = || cuda_learner::<Tf32>(&config, tiny::settings(skips::method()), &batches);
     skips::leaves_a_step_out(learner(), learner());
-    let learner = || cuda_learner::<Bf16>(&config, tiny::settings(skips::plan()), &batches);
+    let learner = || cuda_learner::<Bf16>(&config, tiny::settings(skips::method()), &batches);
     skips::leaves_a_step_out(learner(), learner());
 }
 

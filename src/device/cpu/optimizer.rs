@@ -4,13 +4,15 @@
 //! AdamW, teacher and average pass over them: each arena is read and written once. Rows of the word embeddings that no batch
 //! has touched have zero moments and no gradient; for them AdamW is the decay alone, which is exact and saves most of their traffic.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{CpuDevice, CpuGradients, math::sum_by};
 use crate::{
     Result,
-    device::{Follow, Mean, OptimizerOps, ParameterRange, Teacher, TrainingState, Update},
+    device::{Blend, Follower, Mean, OptimizerOps, ParameterRange, Student, Update},
 };
 
 /// Elements a task takes.
@@ -26,13 +28,13 @@ impl OptimizerOps for CpuDevice {
 
     fn update(
         &mut self,
-        state: &mut TrainingState<Self>,
+        student: &mut Student<Self>,
         gradients: &CpuGradients,
         ranges: &[ParameterRange],
-        update: &Update,
+        update: Update<Self>,
     ) -> Result<()> {
         let number = update.step_number - self.skips;
-        update_arenas(state, gradients, ranges, update, number, self.norm);
+        update_arenas(student, gradients, ranges, update, number, self.norm);
         self.skips += u64::from(!self.norm.is_finite());
         Ok(())
     }
@@ -50,19 +52,72 @@ struct Stretch<'a> {
     first: &'a mut [f32],
     second: &'a mut [f32],
     gradient: &'a [f32],
-    teacher: Follower<'a>,
-    average: Follower<'a>,
+    teacher: FollowerPart<'a>,
+    average: Option<BlendPart<'a>>,
 }
 
-/// A teacher's or average's arenas.
-enum Follower<'a> {
+/// A stretch of what follows the student; of a window's slots all but the one that θ takes are whole arenas.
+enum FollowerPart<'a> {
     None,
     Window { mean: &'a mut [f32], slot: &'a mut [f32], before: &'a [Vec<f32>], after: &'a [Vec<f32>] },
-    Store { slot: &'a mut [f32] },
-    Mean { value: &'a mut [f32], rest: &'a mut [f32] },
+    Copy(&'a mut [f32]),
+    Before(BlendPart<'a>),
+    After(BlendPart<'a>),
 }
 
-impl<'a> Follower<'a> {
+/// A stretch of a mean in two floats, which moves by `weight` of the way to θ.
+struct BlendPart<'a> {
+    value: &'a mut [f32],
+    rest: &'a mut [f32],
+    weight: f32,
+}
+
+impl<'a> From<Blend<'a, CpuDevice>> for BlendPart<'a> {
+    fn from(Blend { mean: Mean { value, rest }, weight }: Blend<'a, CpuDevice>) -> Self {
+        Self { value, rest, weight: weight as f32 }
+    }
+}
+
+impl BlendPart<'_> {
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let Self { value, rest, weight } = self;
+        let ((value, value_high), (rest, rest_high)) = (value.split_at_mut(at), rest.split_at_mut(at));
+        (Self { value, rest, weight }, Self { value: value_high, rest: rest_high, weight })
+    }
+
+    /// mean += weight · (θ − mean), the mean in two floats (Knuth's two-sum keeps what the addition rounds off).
+    #[inline(always)]
+    fn move_towards(&mut self, theta: &[f32], span: &Range<usize>) {
+        let (value, rest, weight) = (&mut self.value[span.clone()], &mut self.rest[span.clone()], self.weight);
+        for ((mean, rest), &w) in value.iter_mut().zip(rest).zip(theta) {
+            let increment = weight.mul_add((w - *mean) - *rest, *rest);
+            let sum = *mean + increment;
+            let part = sum - *mean;
+            *rest = (*mean - (sum - part)) + (increment - part);
+            *mean = sum;
+        }
+    }
+}
+
+impl<'a> From<Option<Follower<'a, CpuDevice>>> for FollowerPart<'a> {
+    fn from(follower: Option<Follower<'a, CpuDevice>>) -> Self {
+        match follower {
+            None => Self::None,
+            Some(Follower::Window { window, number }) => {
+                let turn = window.turn(number);
+                let (mean, ring) = window.parts();
+                let (before, rest) = ring[..turn.filled].split_at_mut(turn.slot);
+                let (slot, after) = rest.split_first_mut().expect("the slot is one of those in use");
+                Self::Window { mean, slot, before, after }
+            }
+            Some(Follower::Copy(copy)) => Self::Copy(copy),
+            Some(Follower::Before(blend)) => Self::Before(blend.into()),
+            Some(Follower::After(blend)) => Self::After(blend.into()),
+        }
+    }
+}
+
+impl FollowerPart<'_> {
     fn split_at(self, at: usize) -> (Self, Self) {
         match self {
             Self::None => (Self::None, Self::None),
@@ -71,31 +126,51 @@ impl<'a> Follower<'a> {
                 let high = Self::Window { mean: mean_high, slot: slot_high, before, after };
                 (Self::Window { mean, slot, before, after }, high)
             }
-            Self::Store { slot } => {
-                let (low, high) = slot.split_at_mut(at);
-                (Self::Store { slot: low }, Self::Store { slot: high })
+            Self::Copy(copy) => {
+                let (low, high) = copy.split_at_mut(at);
+                (Self::Copy(low), Self::Copy(high))
             }
-            Self::Mean { value, rest } => {
-                let ((value, value_high), (rest, rest_high)) = (value.split_at_mut(at), rest.split_at_mut(at));
-                (Self::Mean { value, rest }, Self::Mean { value: value_high, rest: rest_high })
+            Self::Before(blend) => {
+                let (low, high) = blend.split_at(at);
+                (Self::Before(low), Self::Before(high))
+            }
+            Self::After(blend) => {
+                let (low, high) = blend.split_at(at);
+                (Self::After(low), Self::After(high))
             }
         }
     }
 
-    fn of_mean(mean: &'a mut Mean<CpuDevice>) -> Self {
-        Self::Mean { value: &mut mean.value, rest: &mut mean.rest }
+    /// What the weights before the update do to it; the stretch begins at `start`.
+    #[inline(always)]
+    fn follow_before(&mut self, theta: &[f32], start: usize, span: &Range<usize>) {
+        match self {
+            Self::Window { mean, slot, before, after } => {
+                let mean = &mut mean[span.clone()];
+                slot[span.clone()].copy_from_slice(theta);
+                mean.copy_from_slice(theta);
+                for other in before.iter().chain(after.iter()) {
+                    for (sum, &w) in mean.iter_mut().zip(&other[start + span.start..start + span.end]) {
+                        *sum += w;
+                    }
+                }
+                let share = 1.0 / (before.len() + 1 + after.len()) as f32;
+                for sum in mean.iter_mut() {
+                    *sum *= share;
+                }
+            }
+            Self::Copy(copy) => copy[span.clone()].copy_from_slice(theta),
+            Self::Before(blend) => blend.move_towards(theta, span),
+            Self::None | Self::After(_) => {}
+        }
     }
 
-    fn of_teacher(teacher: Option<&'a mut Teacher<CpuDevice>>, follow: Follow) -> Self {
-        match (teacher, follow) {
-            (Some(Teacher::Window { mean, ring }), Follow::Window { slot, filled }) => {
-                let (before, rest) = ring[..filled].split_at_mut(slot);
-                let (slot, after) = rest.split_first_mut().expect("the slot is one of the filled ones");
-                Self::Window { mean, slot, before, after }
-            }
-            (Some(Teacher::Stored { ring }), Follow::Store { slot }) => Self::Store { slot: &mut ring[slot] },
-            (Some(Teacher::Mean(mean)), Follow::Before { .. } | Follow::After { .. }) => Self::of_mean(mean),
-            _ => Self::None,
+    /// What the weights after the update do to it.
+    #[inline(always)]
+    fn follow_after(&mut self, theta: &[f32], span: &Range<usize>) {
+        match self {
+            Self::After(blend) => blend.move_towards(theta, span),
+            Self::None | Self::Window { .. } | Self::Copy(_) | Self::Before(_) => {}
         }
     }
 }
@@ -107,7 +182,7 @@ impl Stretch<'_> {
         let (second, second_high) = self.second.split_at_mut(at);
         let (gradient, gradient_high) = self.gradient.split_at(at);
         let (teacher, teacher_high) = self.teacher.split_at(at);
-        let (average, average_high) = self.average.split_at(at);
+        let (average, average_high) = self.average.map(|average| average.split_at(at)).unzip();
         (
             Self { start: self.start, student, first, second, gradient, teacher, average },
             Self {
@@ -123,36 +198,36 @@ impl Stretch<'_> {
     }
 }
 
+/// The update is the `number`-th that is not skipped; `norm` is the gradient's.
 fn update_arenas(
-    state: &mut TrainingState<CpuDevice>,
+    student: &mut Student<CpuDevice>,
     gradients: &CpuGradients,
     ranges: &[ParameterRange],
-    update: &Update,
+    update: Update<CpuDevice>,
     number: u64,
     norm: f64,
 ) {
-    let average = match (&mut state.average, update.average) {
-        (Some(mean), Follow::Before { .. } | Follow::After { .. }) => Follower::of_mean(mean),
-        _ => Follower::None,
-    };
+    let Update { beta1, beta2, eps, clip, teacher, average, .. } = update;
     let whole = Stretch {
         start: 0,
-        student: &mut state.student,
-        first: &mut state.first_moment,
-        second: &mut state.second_moment,
+        student: &mut student.weights,
+        first: &mut student.first_moment,
+        second: &mut student.second_moment,
         gradient: &gradients.arena,
-        teacher: Follower::of_teacher(state.teacher.as_mut(), update.teacher),
-        average,
+        teacher: teacher.into(),
+        average: average.map(BlendPart::from),
     };
-    let scale = (f64::from(update.clip) / (norm + 1e-6)).min(1.0) as f32;
-    recurse(whole, &Pass { gradients, ranges, update, number, scale, moves: norm.is_finite() });
+    let scale = (f64::from(clip) / (norm + 1e-6)).min(1.0) as f32;
+    recurse(whole, &Pass { gradients, ranges, beta1, beta2, eps, number, scale, moves: norm.is_finite() });
 }
 
 /// What every leaf needs to know.
 struct Pass<'a> {
     gradients: &'a CpuGradients,
     ranges: &'a [ParameterRange],
-    update: &'a Update,
+    beta1: f32,
+    beta2: f32,
+    eps: f32,
     number: u64,
     /// Factor on the gradients: the clip coefficient.
     scale: f32,
@@ -192,10 +267,9 @@ fn leaf(mut stretch: Stretch, pass: &Pass) {
 }
 
 #[inline(always)]
-fn tile(stretch: &mut Stretch, span: std::ops::Range<usize>, range: &ParameterRange, pass: &Pass, no_gradient: bool) {
-    let update = pass.update;
+fn tile(stretch: &mut Stretch, span: Range<usize>, range: &ParameterRange, pass: &Pass, no_gradient: bool) {
     let theta = &mut stretch.student[span.clone()];
-    follow_before(&mut stretch.teacher, theta, stretch.start, &span, update.teacher);
+    stretch.teacher.follow_before(theta, stretch.start, &span);
     let (m, v) = (&mut stretch.first[span.clone()], &mut stretch.second[span.clone()]);
     let keep = 1.0 - range.lr * range.decay;
     if !pass.moves {
@@ -207,14 +281,15 @@ fn tile(stretch: &mut Stretch, span: std::ops::Range<usize>, range: &ParameterRa
     } else {
         adamw(theta, m, v, &stretch.gradient[span.clone()], range.lr, keep, pass);
     }
-    follow_after(&mut stretch.teacher, theta, &span, update.teacher);
-    follow_after(&mut stretch.average, theta, &span, update.average);
+    stretch.teacher.follow_after(theta, &span);
+    if let Some(average) = &mut stretch.average {
+        average.move_towards(theta, &span);
+    }
 }
 
 #[inline(always)]
 fn adamw(theta: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], lr: f32, keep: f32, pass: &Pass) {
-    let &Pass { update, number, scale, .. } = pass;
-    let (beta1, beta2, eps) = (update.beta1, update.beta2, update.eps);
+    let &Pass { beta1, beta2, eps, number, scale, .. } = pass;
     let correction = |beta: f32| 1.0 - f64::from(beta).powf(number as f64);
     let step = (f64::from(lr) / correction(beta1)) as f32;
     let inverse_root = (1.0 / correction(beta2).sqrt()) as f32;
@@ -223,52 +298,6 @@ fn adamw(theta: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], lr: f32, ke
         *m = beta1.mul_add(*m, (1.0 - beta1) * g);
         *v = beta2.mul_add(*v, (1.0 - beta2) * g * g);
         *w = *w * keep - step * *m / (v.sqrt() * inverse_root + eps);
-    }
-}
-
-/// Followers of the weights before the update.
-#[inline(always)]
-fn follow_before(follower: &mut Follower, theta: &[f32], start: usize, span: &std::ops::Range<usize>, follow: Follow) {
-    match (follower, follow) {
-        (Follower::Window { mean, slot, before, after }, Follow::Window { filled, .. }) => {
-            let mean = &mut mean[span.clone()];
-            slot[span.clone()].copy_from_slice(theta);
-            mean.copy_from_slice(theta);
-            for other in before.iter().chain(after.iter()) {
-                for (sum, &w) in mean.iter_mut().zip(&other[start + span.start..start + span.end]) {
-                    *sum += w;
-                }
-            }
-            let share = 1.0 / filled as f32;
-            for sum in mean.iter_mut() {
-                *sum *= share;
-            }
-        }
-        (Follower::Store { slot }, Follow::Store { .. }) => slot[span.clone()].copy_from_slice(theta),
-        (Follower::Mean { value, rest }, Follow::Before { weight }) => {
-            move_towards(&mut value[span.clone()], &mut rest[span.clone()], theta, weight as f32);
-        }
-        _ => {}
-    }
-}
-
-/// Followers of the weights after the update.
-#[inline(always)]
-fn follow_after(follower: &mut Follower, theta: &[f32], span: &std::ops::Range<usize>, follow: Follow) {
-    if let (Follower::Mean { value, rest }, Follow::After { weight }) = (follower, follow) {
-        move_towards(&mut value[span.clone()], &mut rest[span.clone()], theta, weight as f32);
-    }
-}
-
-/// mean += weight · (θ − mean), the mean in two floats (Knuth's two-sum keeps what the addition rounds off).
-#[inline(always)]
-fn move_towards(value: &mut [f32], rest: &mut [f32], theta: &[f32], weight: f32) {
-    for ((mean, rest), &w) in value.iter_mut().zip(rest).zip(theta) {
-        let increment = weight.mul_add((w - *mean) - *rest, *rest);
-        let sum = *mean + increment;
-        let part = sum - *mean;
-        *rest = (*mean - (sum - part)) + (increment - part);
-        *mean = sum;
     }
 }
 

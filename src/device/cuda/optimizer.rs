@@ -1,6 +1,10 @@
 //! The gradient norm and the optimizer's one pass over the arenas (kernels/optimizer.cu).
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{
+    marker::PhantomData,
+    mem::{offset_of, size_of},
+    sync::Arc,
+};
 
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, PushKernelArg, ValidAsZeroBits};
 
@@ -14,7 +18,7 @@ use super::{
 };
 use crate::{
     Result,
-    device::{Follow, Mean, OptimizerOps, ParameterRange, Teacher, TrainingState, Update},
+    device::{Blend, Follower, OptimizerOps, ParameterRange, Student, Update},
 };
 
 /// Elements that a thread takes.
@@ -36,7 +40,7 @@ unsafe impl DeviceRepr for Chunk {}
 // SAFETY: as above.
 unsafe impl ValidAsZeroBits for Chunk {}
 
-/// Learning rate and decay of a range: the kernel's float2.
+/// Learning rate and decay of a range. Mirrors `Rate` in kernels/optimizer.cu.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 struct Rate {
@@ -63,10 +67,10 @@ struct AdamW {
 // SAFETY: plain words, laid out as the kernel's struct.
 unsafe impl DeviceRepr for AdamW {}
 
-/// Mirrors `Follower` in kernels/optimizer.cu.
+/// A [`Follower`] as addresses. Mirrors `Follower` in kernels/optimizer.cu.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-struct Follower {
+struct FollowerAddresses {
     mean: u64,
     rest: u64,
     working: u64,
@@ -74,18 +78,27 @@ struct Follower {
     ring: u64,
     mode: i32,
     filled: i32,
-    resum: i32,
+    sums: i32,
     weight: f32,
 }
 
 // SAFETY: addresses and plain words, laid out as the kernel's struct.
-unsafe impl DeviceRepr for Follower {}
+unsafe impl DeviceRepr for FollowerAddresses {}
 
-/// `FollowMode` of kernels/optimizer.cu.
+/// `FollowMode` of kernels/optimizer.cu; 0 stays.
 const WINDOW: i32 = 1;
-const STORE: i32 = 2;
+const COPY: i32 = 2;
 const BEFORE: i32 = 3;
 const AFTER: i32 = 4;
+
+// The kernels assert the same numbers of their own structs.
+const _: () = {
+    assert!(size_of::<Chunk>() == 12 && offset_of!(Chunk, len) == 4 && offset_of!(Chunk, range) == 8);
+    assert!(size_of::<Rate>() == 8 && offset_of!(Rate, decay) == 4);
+    assert!(size_of::<AdamW>() == 20 && offset_of!(AdamW, clip) == 12 && offset_of!(AdamW, step_number) == 16);
+    assert!(size_of::<FollowerAddresses>() == 56 && offset_of!(FollowerAddresses, ring) == 32);
+    assert!(offset_of!(FollowerAddresses, mode) == 40 && offset_of!(FollowerAddresses, weight) == 52);
+};
 
 /// Kernels, and what they share.
 pub struct Optimizer<E: Element> {
@@ -97,6 +110,7 @@ pub struct Optimizer<E: Element> {
     pub outcome: CudaSlice<f64>, // [2]
     /// Made at the first update, when the ranges are known.
     tables: Option<Tables>,
+    ring: RingTable,
     element: PhantomData<E>,
 }
 
@@ -106,8 +120,12 @@ struct Tables {
     chunk_count: u32,
     rates: CudaSlice<Rate>,
     host_rates: Vec<Rate>,
-    /// Addresses of the window's slots.
-    ring: CudaSlice<u64>,
+}
+
+/// Addresses of a window's slots, on the device and here, where they tell whether an update has the ring of the one before.
+struct RingTable {
+    addresses: CudaSlice<u64>, // [K]
+    host: Vec<u64>,
 }
 
 impl<E: Element> Optimizer<E> {
@@ -120,18 +138,14 @@ impl<E: Element> Optimizer<E> {
             partials: zeros(stream, device, geometry::NORM_BLOCKS as usize)?,
             outcome: zeros(stream, device, 2)?,
             tables: None,
+            ring: RingTable { addresses: zeros(stream, device, 0)?, host: Vec::new() },
             element: PhantomData,
         })
     }
 }
 
 impl Tables {
-    fn new<E: Element>(
-        stream: &Arc<CudaStream>,
-        device: &Place,
-        ranges: &[ParameterRange],
-        teacher: Option<&Teacher<CudaDevice<E>>>,
-    ) -> Result<Self> {
+    fn new(stream: &Arc<CudaStream>, device: &Place, ranges: &[ParameterRange]) -> Result<Self> {
         let chunks: Vec<Chunk> = (0..)
             .zip(ranges)
             .flat_map(|(number, range)| {
@@ -142,20 +156,28 @@ impl Tables {
                 })
             })
             .collect();
-        let slots: Vec<u64> = match teacher {
-            Some(Teacher::Window { ring, .. }) => ring.iter().map(|slot| address(stream, slot)).collect(),
-            _ => Vec::new(),
-        };
         let mut tables = Self {
             chunks: zeros(stream, device, chunks.len())?,
             chunk_count: chunks.len() as u32,
             rates: zeros(stream, device, ranges.len())?,
             host_rates: Vec::with_capacity(ranges.len()),
-            ring: zeros(stream, device, slots.len())?,
         };
         write(stream, device, &mut tables.chunks, &chunks)?;
-        write(stream, device, &mut tables.ring, &slots)?;
         Ok(tables)
+    }
+}
+
+impl RingTable {
+    /// Where the addresses of these slots are.
+    fn holding(&mut self, stream: &Arc<CudaStream>, device: &Place, slots: &[CudaSlice<f32>]) -> Result<u64> {
+        let addresses = || slots.iter().map(|slot| address(stream, slot));
+        if !addresses().eq(self.host.iter().copied()) {
+            let host: Vec<u64> = addresses().collect();
+            self.addresses = zeros(stream, device, slots.len())?;
+            write(stream, device, &mut self.addresses, &host)?;
+            self.host = host;
+        }
+        Ok(address(stream, &self.addresses))
     }
 }
 
@@ -163,38 +185,42 @@ fn address<T>(stream: &Arc<CudaStream>, buffer: &CudaSlice<T>) -> u64 {
     buffer.device_ptr(stream).0
 }
 
-fn of_mean<E: Element>(stream: &Arc<CudaStream>, mean: &Mean<CudaDevice<E>>, mode: i32, weight: f64) -> Follower {
-    Follower { rest: address(stream, &mean.rest), mode, weight: weight as f32, ..of_parameters(stream, &mean.value) }
+fn working_address<E: Element>(stream: &Arc<CudaStream>, parameters: &CudaParameters<E>) -> u64 {
+    parameters.working.as_ref().map_or(0, |working| address(stream, working))
 }
 
-fn of_parameters<E: Element>(stream: &Arc<CudaStream>, parameters: &CudaParameters<E>) -> Follower {
-    let working = parameters.working.as_ref().map_or(0, |working| address(stream, working));
-    Follower { mean: address(stream, &parameters.master), working, ..Follower::default() }
-}
+impl FollowerAddresses {
+    fn parameters<E: Element>(stream: &Arc<CudaStream>, mode: i32, parameters: &CudaParameters<E>) -> Self {
+        let mean = address(stream, &parameters.master);
+        Self { mean, working: working_address(stream, parameters), mode, ..Self::default() }
+    }
 
-fn of_teacher<E: Element>(
-    stream: &Arc<CudaStream>,
-    teacher: Option<&Teacher<CudaDevice<E>>>,
-    follow: Follow,
-    ring_table: u64,
-) -> Follower {
-    match (teacher, follow) {
-        (Some(Teacher::Window { mean, ring }), Follow::Window { slot, filled }) => Follower {
-            slot: address(stream, &ring[slot]),
-            ring: ring_table,
-            mode: WINDOW,
-            filled: filled as i32,
-            // Moving the mean on rounds once a step; while the ring fills, and once a round after that, it is made anew, so
-            // that roundings do not pile up.
-            resum: i32::from(slot + 1 == filled),
-            ..of_parameters(stream, mean)
-        },
-        (Some(Teacher::Stored { ring }), Follow::Store { slot }) => {
-            Follower { mode: STORE, ..of_parameters(stream, &ring[slot]) }
-        }
-        (Some(Teacher::Mean(mean)), Follow::Before { weight }) => of_mean(stream, mean, BEFORE, weight),
-        (Some(Teacher::Mean(mean)), Follow::After { weight }) => of_mean(stream, mean, AFTER, weight),
-        _ => Follower::default(),
+    fn blend<E: Element>(stream: &Arc<CudaStream>, mode: i32, blend: &Blend<CudaDevice<E>>) -> Self {
+        let (rest, weight) = (address(stream, &blend.mean.rest), blend.weight as f32);
+        Self { rest, weight, ..Self::parameters(stream, mode, &blend.mean.value) }
+    }
+
+    fn follower<E: Element>(
+        stream: &Arc<CudaStream>,
+        device: &Place,
+        table: &mut RingTable,
+        follower: &Follower<CudaDevice<E>>,
+    ) -> Result<Self> {
+        Ok(match follower {
+            Follower::Window { window, number } => {
+                let turn = window.turn(*number);
+                Self {
+                    slot: address(stream, &window.ring()[turn.slot]),
+                    ring: table.holding(stream, device, window.ring())?,
+                    filled: turn.filled as i32,
+                    sums: i32::from(turn.is_last()),
+                    ..Self::parameters(stream, WINDOW, &window.mean)
+                }
+            }
+            Follower::Copy(copy) => Self::parameters(stream, COPY, copy),
+            Follower::Before(blend) => Self::blend(stream, BEFORE, blend),
+            Follower::After(blend) => Self::blend(stream, AFTER, blend),
+        })
     }
 }
 
@@ -213,35 +239,37 @@ impl<E: Element> OptimizerOps for CudaDevice<E> {
 
     fn update(
         &mut self,
-        state: &mut TrainingState<CudaDevice<E>>,
+        student: &mut Student<Self>,
         gradients: &CudaGradients,
         ranges: &[ParameterRange],
-        update: &Update,
+        update: Update<Self>,
     ) -> Result<()> {
         let launcher = &self.launcher;
         let (stream, name) = (&launcher.stream, &launcher.device);
-        let Optimizer { update: kernel, partials, outcome, tables, .. } = &mut self.optimizer;
-        if tables.is_none() {
-            *tables = Some(Tables::new(stream, name, ranges, state.teacher.as_ref())?);
-        }
-        let Some(Tables { chunks, chunk_count, rates, host_rates, ring }) = tables else { return Ok(()) };
+        let Optimizer { update: kernel, partials, outcome, tables, ring, .. } = &mut self.optimizer;
+        let Tables { chunks, chunk_count, rates, host_rates } = match tables {
+            Some(tables) => tables,
+            None => tables.insert(Tables::new(stream, name, ranges)?),
+        };
+        let Update { step_number, beta1, beta2, eps, clip, teacher, average } = update;
+        let teacher = match &teacher {
+            Some(follower) => FollowerAddresses::follower(stream, name, ring, follower)?,
+            None => FollowerAddresses::default(),
+        };
+        let average =
+            average.map_or_else(FollowerAddresses::default, |blend| FollowerAddresses::blend(stream, AFTER, &blend));
         host_rates.clear();
         host_rates.extend(ranges.iter().map(|range| Rate { lr: range.lr, decay: range.decay }));
         write(stream, name, rates, host_rates)?;
-        let teacher = of_teacher(stream, state.teacher.as_ref(), update.teacher, address(stream, ring));
-        let average = match (&state.average, update.average) {
-            (Some(mean), Follow::After { weight }) => of_mean(stream, mean, AFTER, weight),
-            _ => Follower::default(),
-        };
-        let &Update { beta1, beta2, eps, clip, step_number, .. } = update;
         let adamw = AdamW { beta1, beta2, eps, clip, step_number: step_number as u32 };
-        let TrainingState { student, first_moment, second_moment, .. } = state;
-        let working = student.working.as_ref().map_or(0, |working| address(stream, working));
-        // SAFETY: chunks lie inside the arenas, which all have one length; the followers' addresses are of arenas that `state`
-        // owns, as is `working`; a rate a range, a partial sum a block of the norm.
+        let Student { weights, first_moment, second_moment } = student;
+        let working = working_address(stream, weights);
+        // SAFETY: chunks lie inside the arenas, which all have one length; the followers' addresses are of arenas that `update`
+        // borrows and of a table that lives as long as the device, `working` is of the student; a rate a range, a partial sum a block
+        // of the norm.
         unsafe {
             launcher.launch(kernel, [*chunk_count, 1, 1], geometry::UPDATE_THREADS, 0, |args| {
-                args.arg(&mut student.master).arg(&working).arg(first_moment).arg(second_moment).arg(outcome);
+                args.arg(&mut weights.master).arg(&working).arg(first_moment).arg(second_moment).arg(outcome);
                 args.arg(&teacher)
                     .arg(&average)
                     .arg(&gradients.arena)

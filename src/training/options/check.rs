@@ -3,12 +3,7 @@
 use std::path::Path;
 
 use super::{DistillationTerm, Export, RunOptions, given};
-use crate::{
-    Error, Result,
-    data::Preset,
-    distillation::{Method, TeacherKind},
-    reports::Weights,
-};
+use crate::{Error, Result, data::Preset, reports::Weights};
 
 /// Checks a condition that `rule` states.
 fn require(holds: bool, name: &str, rule: &str) -> Result<()> {
@@ -44,7 +39,6 @@ impl RunOptions {
         require(drops(Some(self.label_smoothing)), "label-smoothing", "must be at least 0 and below 1")?;
         require(drops(self.dropout), "dropout", "is a probability, at least 0 and below 1")?;
         require(drops(self.attention_dropout), "attention-dropout", "is a probability, at least 0 and below 1")?;
-        require(self.average_from > 0, "average-from", "counts steps from 1")?;
         least(self.epochs != Some(0), "epochs")?;
         least(self.max_steps != Some(0), "max-steps")?;
         least(self.log_every > 0, "log-every")?;
@@ -109,15 +103,11 @@ impl RunOptions {
     }
 
     fn check_method(&self) -> Result<()> {
-        let is_window = matches!(self.teacher, TeacherKind::Window(_));
-        let rule = "sdv averages the logits of the last K steps and takes window:K only; use --method sda";
-        require(self.method != Method::Sdv || is_window, "teacher", rule)?;
+        self.method_settings().check()?;
         let evaluate = self.evaluated();
         let scores = |weights| evaluate.contains(&weights);
         let (averages, rule) = (self.keeps_average(), "there is no average to score; add --average");
         require(averages || !scores(Weights::Average), "evaluate", rule)?;
-        let rule = "only --method sda has a teacher with weights";
-        require(!scores(Weights::Teacher) || self.method == Method::Sda, "evaluate", rule)?;
         let twice = (1..evaluate.len()).any(|i| evaluate[..i].contains(&evaluate[i]));
         require(!twice, "evaluate", "names the same weights twice")?;
         let rule = "there is no average to begin; add --average";
@@ -139,6 +129,7 @@ impl RunOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distillation::{Method, TeacherKind};
 
     #[test]
     fn a_program_meets_the_same_refusals_as_the_command_line() {

@@ -17,7 +17,7 @@ use crate::{
     Error, Result,
     data::{Format, Preset, Truncation},
     device::{Backend, DeviceChoice, Distance, Precision},
-    distillation::{LambdaSchedule, Method, Plan, SdvMode, TeacherKind},
+    distillation::{LambdaSchedule, Method, MethodSettings, SdvMode, TeacherKind},
     encoder::Recompute,
     metrics::Metric,
     reports::Weights,
@@ -399,11 +399,15 @@ impl RunOptions {
         self.method == Method::Se || self.average.unwrap_or_else(|| self.evaluate.contains(&Weights::Average))
     }
 
-    /// What happens at each step.
-    pub fn plan(&self) -> Plan {
-        let average_from = self.keeps_average().then_some(self.average_from);
-        let needs_weights = self.evaluate.contains(&Weights::Teacher);
-        Plan::new(self.method, self.teacher, self.sdv_mode, average_from, needs_weights)
+    /// What is kept beside the student.
+    pub fn method_settings(&self) -> MethodSettings {
+        MethodSettings {
+            method: self.method,
+            teacher: self.teacher,
+            sdv_mode: self.sdv_mode,
+            average_from: self.keeps_average().then_some(self.average_from),
+            keeps_teacher: self.evaluate.contains(&Weights::Teacher),
+        }
     }
 
     /// λ over the steps.

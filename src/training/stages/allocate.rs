@@ -36,9 +36,10 @@ impl<D: Device> Workbench<D> {
         let device = make(encoder.shape, batches.inference)?;
         if let Some(free_bytes) = device.free_bytes()? {
             // What the device's operations need, they have by now.
-            let (kind, examples) = (settings.plan, settings.max_examples);
-            let plan =
-                |training| MemoryPlan::new(&encoder, &kind, training, batches.inference, examples, device.storage(), 0);
+            let (method, examples) = (settings.method, settings.max_examples);
+            let plan = |training| {
+                MemoryPlan::new(&encoder, &method, training, batches.inference, examples, device.storage(), 0)
+            };
             let needs = |sequences| plan(batches.fewer(sequences)).total_bytes();
             plan(batches.training).check(&device.name(), free_bytes, batches.training.sequences, needs)?;
         }

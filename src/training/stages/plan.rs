@@ -87,7 +87,7 @@ impl Batches {
         StepSettings {
             seed: options.dropout_seed(),
             max_examples: self.steps.example_capacity(),
-            plan: options.plan(),
+            method: options.method_settings(),
             rates: LearningRates {
                 encoder: options.lr,
                 head: options.head_lr,

@@ -96,7 +96,7 @@ fn check(case: Case) {
         label_smoothing: case.loss.smoothing as f32,
         class_weights: case.loss.class_weights.as_ref().map(|w| w.iter().map(|&w| w as f32).collect()),
         teacher_dropout: case.teacher_dropout,
-        ..tiny::settings(tiny::plan(Method::Sda, TeacherKind::Window(1)))
+        ..tiny::settings(tiny::method(Method::Sda, TeacherKind::Window(1)))
     };
     settings.lambda.lambda = case.loss.lambda;
     settings.rates.encoder = 1e-2; // far enough from the teacher
@@ -106,7 +106,7 @@ fn check(case: Case) {
     let batches = [batch.clone()];
     let mut learner = tiny::learner_of(&config, case.last, settings, &batches, &teacher);
     learner.step(0, &batches, &[]).unwrap();
-    let student = learner.device.read_parameters(&learner.state.student).unwrap().into_owned();
+    let student = learner.device.read_parameters(&learner.state.student.weights).unwrap().into_owned();
     let report = learner.step(1, &batches, &[]).unwrap();
     let gradients = learner.gradients().unwrap();
 

@@ -36,7 +36,7 @@ fn every_parameter_receives_a_gradient_and_moves() {
     let mut learner = tiny::learner(&config, tiny::settings(tiny::fine_tuning()), &batches, &weights);
     learner.step(0, &batches, &[]).unwrap();
     let gradients = learner.gradients().unwrap().into_owned();
-    let moved = learner.device.read_parameters(&learner.state.student).unwrap();
+    let moved = learner.device.read_parameters(&learner.state.student.weights).unwrap();
     let layout = Layout::new(&config);
     for segment in layout.segments.iter().filter(|segment| !tiny::is_key_bias(&segment.name)) {
         let lr = if segment.name.starts_with("classifier") { 2e-3 } else { 1e-3 };
@@ -63,7 +63,7 @@ fn each_layer_has_its_own_rate() {
     settings.rates.weight_decay = 0.0;
     let mut learner = tiny::learner(&config, settings, &batches, &weights);
     learner.step(0, &batches, &[]).unwrap();
-    let moved = learner.device.read_parameters(&learner.state.student).unwrap();
+    let moved = learner.device.read_parameters(&learner.state.student.weights).unwrap();
     for (name, lr) in [
         ("classifier.weight", 2e-3),
         ("bert.pooler.dense.weight", 1e-3),
@@ -94,7 +94,7 @@ fn clipping_scales_the_gradient_to_the_norm_asked_for() {
         assert!(norm > 0.25, "there is something to clip");
         assert!((report.grad_norm - norm).abs() < 1e-6 * norm, "{} {norm}", report.grad_norm);
         // The first moment is a tenth of the gradient that the optimizer saw.
-        let moment = learner.device.read_arena(&learner.state.first_moment).unwrap();
+        let moment = learner.device.read_arena(&learner.state.student.first_moment).unwrap();
         let seen = 10.0 * tiny::norm(moment.iter().map(|&m| f64::from(m)));
         assert!((seen - norm.min(clip)).abs() < 1e-5 * clip.min(norm), "clip {clip}: {seen} of {norm}");
     }
@@ -110,7 +110,7 @@ fn words_that_do_not_occur_only_decay() {
     let batches = [batch];
     let mut learner = tiny::learner(&config, tiny::settings(tiny::fine_tuning()), &batches, &weights);
     learner.step(0, &batches, &[]).unwrap();
-    let moved = learner.device.read_parameters(&learner.state.student).unwrap();
+    let moved = learner.device.read_parameters(&learner.state.student.weights).unwrap();
     let word = learner.encoder.layout.embeddings.word;
     for row in (0..config.vocab_size).filter(|row| ![4, 7].contains(row)) {
         for i in word.part(row * 8, 8).range() {
@@ -138,7 +138,7 @@ fn micro_batches_equal_one_batch() {
     let settings = || StepSettings {
         class_weights: Some(vec![0.5, 1.0, 3.0]),
         clip: 1.0,
-        ..tiny::settings(tiny::plan(Method::Sda, TeacherKind::Window(2)))
+        ..tiny::settings(tiny::method(Method::Sda, TeacherKind::Window(2)))
     };
     let (one, one_gradients, layout) = two_steps(&config, &[(0..8).collect()], settings());
     for cuts in [
@@ -206,7 +206,7 @@ fn lambda_ramps_and_weighs_the_distillation() {
     let config = tiny::config(1, 8, 1);
     let settings = StepSettings {
         lambda: LambdaSchedule { lambda: 2.0, ramp_steps: 4 },
-        ..tiny::settings(tiny::plan(Method::Sda, TeacherKind::Window(2)))
+        ..tiny::settings(tiny::method(Method::Sda, TeacherKind::Window(2)))
     };
     let batches = [tiny::batch(&config, &[4, 9], 30)];
     let mut learner = tiny::learner(&config, settings, &batches, &tiny::weights(&config, 30));
@@ -235,7 +235,7 @@ fn class_weights_smoothing_and_temperature_agree_with_f64() {
             class_weights: class_weights.map(|w| w.map(|w| w as f32).to_vec()),
             label_smoothing: smoothing as f32,
             distance: temperature.map_or(Distance::Mse, |t| Distance::Kl { temperature: t as f32 }),
-            ..tiny::settings(tiny::plan(Method::Sda, TeacherKind::Ema(0.5)))
+            ..tiny::settings(tiny::method(Method::Sda, TeacherKind::Ema(0.5)))
         };
         let mut learner = tiny::learner(&config, settings, &batches, &weights);
         // ξ_0 = θ_0: the EMA teaches from step 0 on, with its own masks.
@@ -256,16 +256,16 @@ fn weights_that_are_not_numbers_are_left_alone_and_soon_stop_the_run() {
     let config = tiny::config(2, 8, 2);
     let batches = [tiny::batch(&config, &[4, 9], 32)];
     for poison in [f32::NAN, f32::INFINITY] {
-        let plan = tiny::plan(Method::Sda, TeacherKind::Window(2));
-        let mut learner = tiny::learner(&config, tiny::settings(plan), &batches, &tiny::weights(&config, 32));
+        let method = tiny::method(Method::Sda, TeacherKind::Window(2));
+        let mut learner = tiny::learner(&config, tiny::settings(method), &batches, &tiny::weights(&config, 32));
         for t in 0..3 {
             learner.step(t, &batches, &[]).unwrap();
         }
-        let mut weights = learner.device.read_parameters(&learner.state.student).unwrap().into_owned();
+        let mut weights = learner.device.read_parameters(&learner.state.student.weights).unwrap().into_owned();
         weights[learner.encoder.layout.layers[1].intermediate.weight.start + 5] = poison;
-        learner.device.write_parameters(&mut learner.state.student, &weights).unwrap();
+        learner.device.write_parameters(&mut learner.state.student.weights, &weights).unwrap();
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        let moments = [learner.state.first_moment.clone(), learner.state.second_moment.clone()];
+        let moments = [learner.state.student.first_moment.clone(), learner.state.student.second_moment.clone()];
         for t in 3..7 {
             let report = learner.step(t, &batches, &[]).unwrap();
             assert!(!report.grad_norm.is_finite() && !report.loss.is_finite(), "{report:?}");
@@ -274,16 +274,16 @@ fn weights_that_are_not_numbers_are_left_alone_and_soon_stop_the_run() {
             Err(Error::NotFinite { step: 7, what, .. }) => assert_eq!(what, "the gradient norm"),
             other => panic!("{other:?}"),
         }
-        let after = learner.device.read_parameters(&learner.state.student).unwrap();
+        let after = learner.device.read_parameters(&learner.state.student.weights).unwrap();
         assert_eq!(bits(&after), bits(&weights));
-        assert_eq!([learner.state.first_moment.clone(), learner.state.second_moment.clone()], moments);
+        assert_eq!([learner.state.student.first_moment.clone(), learner.state.student.second_moment.clone()], moments);
     }
 }
 
 #[test]
 fn a_step_without_a_finite_gradient_is_left_out() {
-    let (config, plan, batches) = (skips::config(), skips::plan(), skips::batches());
-    let learner = || tiny::learner(&config, tiny::settings(plan), &batches, &tiny::weights(&config, 5));
+    let (config, method, batches) = (skips::config(), skips::method(), skips::batches());
+    let learner = || tiny::learner(&config, tiny::settings(method), &batches, &tiny::weights(&config, 5));
     skips::leaves_a_step_out(learner(), learner());
 }
 

@@ -3,8 +3,8 @@
 
 use bertsd_cuda::{
     data::PackedBatch,
-    device::{Copies, Teacher, cpu::CpuDevice},
-    distillation::{Method, Plan, SdvMode, TeacherKind},
+    device::{Copies, cpu::CpuDevice},
+    distillation::{Method, MethodSettings, SdvMode, TeacherKind},
     model::BertConfig,
     training::{
         Learner,
@@ -31,8 +31,8 @@ fn run(
     mut after: impl FnMut(u64, &Learner<CpuDevice>),
 ) -> Vec<StepReport> {
     let config = config();
-    let ahead = settings.plan.look_ahead();
     let mut learner = tiny::learner(&config, settings, batches, &tiny::weights(&config, 40));
+    let ahead = learner.state.teacher.steps_ahead();
     (0..batches.len())
         .map(|t| {
             let end = (t + 1 + ahead).min(batches.len());
@@ -45,16 +45,12 @@ fn run(
 }
 
 fn student(learner: &Learner<CpuDevice>) -> Vec<f64> {
-    let weights = learner.device.read_parameters(&learner.state.student).unwrap();
+    let weights = learner.device.read_parameters(&learner.state.student.weights).unwrap();
     weights.iter().map(|&w| f64::from(w)).collect()
 }
 
 fn teacher(learner: &Learner<CpuDevice>) -> Vec<f32> {
-    let weights = match learner.state.teacher.as_ref().unwrap() {
-        Teacher::Window { mean, .. } => mean,
-        Teacher::Mean(mean) => &mean.value,
-        Teacher::Stored { .. } => panic!("stored weights have no mean"),
-    };
+    let weights = learner.state.teacher.weights().expect("sda keeps weights");
     learner.device.read_parameters(weights).unwrap().into_owned()
 }
 
@@ -97,9 +93,9 @@ fn look_ahead_votes_equal_stored_weights() {
     let batches = batches(20);
     for window in [1, 3, 5] {
         for teacher_dropout in [true, false] {
-            let of = |mode| {
-                let plan = Plan::new(Method::Sdv, TeacherKind::Window(window), mode, None, false);
-                trajectory(StepSettings { teacher_dropout, ..tiny::settings(plan) }, &batches)
+            let of = |sdv_mode| {
+                let method = MethodSettings { sdv_mode, ..tiny::method(Method::Sdv, TeacherKind::Window(window)) };
+                trajectory(StepSettings { teacher_dropout, ..tiny::settings(method) }, &batches)
             };
             let (ahead, stored) = (of(SdvMode::LookAhead), of(SdvMode::Stored));
             assert!(ahead.0[1..].iter().all(|report| report.distill > 1e-6), "every step but the first is taught");
@@ -111,10 +107,11 @@ fn look_ahead_votes_equal_stored_weights() {
 #[test]
 fn a_window_of_one_is_the_same_by_look_ahead_and_by_weights() {
     let batches = batches(20);
-    let of = |needs_weights| {
-        let plan = Plan::new(Method::Sda, TeacherKind::Window(1), SdvMode::LookAhead, None, needs_weights);
-        assert_eq!(plan.look_ahead(), usize::from(!needs_weights));
-        trajectory(tiny::settings(plan), &batches)
+    let of = |keeps_teacher| {
+        let method = MethodSettings { keeps_teacher, ..tiny::method(Method::Sda, TeacherKind::Window(1)) };
+        let learner = tiny::learner(&config(), tiny::settings(method), &batches, &tiny::weights(&config(), 40));
+        assert_eq!(learner.state.teacher.steps_ahead(), usize::from(!keeps_teacher));
+        trajectory(tiny::settings(method), &batches)
     };
     assert_same(&of(false), &of(true), "window 1");
 }
@@ -123,8 +120,8 @@ fn a_window_of_one_is_the_same_by_look_ahead_and_by_weights() {
 fn teacher_dropout_makes_a_difference_and_has_its_own_masks() {
     let batches = batches(3);
     let of = |teacher_dropout| {
-        let plan = tiny::plan(Method::Sda, TeacherKind::Ema(0.9));
-        let reports = run(StepSettings { teacher_dropout, ..tiny::settings(plan) }, &batches, |_, _| {});
+        let method = tiny::method(Method::Sda, TeacherKind::Ema(0.9));
+        let reports = run(StepSettings { teacher_dropout, ..tiny::settings(method) }, &batches, |_, _| {});
         reports[0].distill
     };
     // At step 0 the EMA is the student: with the student's masks its logits would be the student's.
@@ -137,7 +134,7 @@ fn a_window_teacher_is_the_mean_of_its_iterates() {
     for window in [1usize, 3, 5] {
         let batches = batches(10 * window);
         let mut iterates = vec![start()];
-        run(tiny::settings(tiny::plan(Method::Sda, TeacherKind::Window(window))), &batches, |t, learner| {
+        run(tiny::settings(tiny::method(Method::Sda, TeacherKind::Window(window))), &batches, |t, learner| {
             // After update t the teacher is that of step t + 1: θ_t, θ_{t−1}, … and not θ_{t+1}.
             let expected = mean(&iterates[iterates.len().saturating_sub(window)..]);
             let error = tiny::distance(&teacher(learner), &expected);
@@ -156,7 +153,7 @@ fn a_window_teacher_is_the_mean_of_its_iterates() {
 fn the_teacher_of_all_is_the_mean_of_all_iterates() {
     let batches = batches(60);
     let mut iterates = vec![start()];
-    run(tiny::settings(tiny::plan(Method::Sda, TeacherKind::All)), &batches, |t, learner| {
+    run(tiny::settings(tiny::method(Method::Sda, TeacherKind::All)), &batches, |t, learner| {
         let error = tiny::distance(&teacher(learner), &mean(&iterates));
         // A mean in two floats: half a unit in the last place of weights below 2.
         assert!(error <= 1.3e-7, "step {t}: {error:e}");
@@ -170,7 +167,7 @@ fn an_exponential_mean_moves_at_0_9999() {
     let first = start();
     for decay in [0.9999, 0.9] {
         let mut expected = first.clone();
-        run(tiny::settings(tiny::plan(Method::Sda, TeacherKind::Ema(decay))), &batches, |t, learner| {
+        run(tiny::settings(tiny::method(Method::Sda, TeacherKind::Ema(decay))), &batches, |t, learner| {
             for (mean, w) in expected.iter_mut().zip(student(learner)) {
                 *mean += (1.0 - decay) * (w - *mean);
             }
@@ -190,13 +187,14 @@ fn an_exponential_mean_moves_at_0_9999() {
 fn the_average_is_the_mean_of_the_iterates_from_a_step_on() {
     let batches = batches(40);
     for from in [1usize, 2, 15, 40, 41] {
-        let plan = Plan::new(Method::Se, TeacherKind::All, SdvMode::LookAhead, Some(from as u64), false);
+        let method = tiny::method(Method::Se, TeacherKind::All);
+        let method = MethodSettings { average_from: Some(from as u64), ..method };
         let mut iterates = Vec::new();
         let mut average = Vec::new();
-        run(tiny::settings(plan), &batches, |_, learner| {
+        run(tiny::settings(method), &batches, |_, learner| {
             iterates.push(student(learner)); // θ_1 at index 0
             let mean = learner.state.average.as_ref().unwrap();
-            average = learner.device.read_parameters(&mean.value).unwrap().into_owned();
+            average = learner.device.read_parameters(mean.weights()).unwrap().into_owned();
         });
         let expected = if from > 40 { start() } else { mean(&iterates[from - 1..]) };
         let error = tiny::distance(&average, &expected);
@@ -207,9 +205,9 @@ fn the_average_is_the_mean_of_the_iterates_from_a_step_on() {
 #[test]
 fn an_average_beside_a_teacher_changes_neither() {
     let batches = batches(12);
-    let of = |average| {
-        let plan = Plan::new(Method::Sda, TeacherKind::Window(3), SdvMode::LookAhead, average, true);
-        trajectory(tiny::settings(plan), &batches)
+    let of = |average_from| {
+        let method = tiny::method(Method::Sda, TeacherKind::Window(3));
+        trajectory(tiny::settings(MethodSettings { average_from, ..method }), &batches)
     };
     assert_eq!(of(None), of(Some(1)));
 }

@@ -1,0 +1,50 @@
+//! Forward passes of which only the logits are wanted: a teacher's, and those of evaluation.
+
+use crate::{
+    Result,
+    device::{Device, ForwardWeights, Mask, PassKey},
+    encoder::{Encoder, Pass, Workspace},
+    random::Philox,
+};
+
+/// Dropout masks of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Masks {
+    pub seed: u64,
+    /// Passes other than the student's run with dropout.
+    pub teacher_dropout: bool,
+}
+
+impl Masks {
+    /// Those of a step: pass 0 is the student's, pass k that of teacher k.
+    pub fn at(self, step: u64, pass: usize) -> Mask {
+        let active = pass == 0 || self.teacher_dropout;
+        Mask { philox: Philox::new(self.seed), step: step as u32, pass: pass as u32, active }
+    }
+}
+
+/// What runs them.
+pub struct Forward<'a, D: Device> {
+    pub encoder: &'a Encoder,
+    pub workspace: &'a mut Workspace<D>,
+    pub masks: Masks,
+}
+
+impl<D: Device> Forward<'_, D> {
+    /// Leaves the logits of the uploaded batch in the workspace; `name` says whose weights these are.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn run(
+        &mut self,
+        device: &mut D,
+        name: ForwardWeights,
+        weights: &D::Parameters,
+        batch: &D::Batch,
+        mask: Mask,
+    ) -> Result<()> {
+        let key = PassKey::Forward { weights: name, masks: mask.active.then_some(mask.pass) };
+        let Self { encoder, workspace, .. } = self;
+        device.replay(key, batch, |device| Pass { encoder, device, weights, batch, mask }.forward(workspace))
+    }
+}

@@ -1,0 +1,362 @@
+//! Every kind of teacher: its words, its buffers, what they cost, how they move, and whose logits are the target.
+
+use std::{fmt, str::FromStr};
+
+use clap::builder::PossibleValue;
+
+use super::{Forward, Method, MethodSettings, Pending, SdvMode, look_ahead::LookAhead};
+use crate::{
+    Error, Result,
+    data::PackedBatch,
+    device::{Blend, Buffers, Device, Follower, ForwardWeights, Mean, Memory, Turn, Window, Write},
+    text_value::{InvalidValue, TextValue},
+};
+
+/// Which iterates the teacher is made of, in the user's words.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TeacherKind {
+    /// The last K.
+    Window(usize),
+    /// Every earlier one.
+    All,
+    /// An exponential mean of this decay.
+    Ema(f64),
+}
+
+/// Forward are numbered in 15 bits of the dropout counter.
+const MAX_WINDOW: usize = 32_000;
+
+impl fmt::Display for TeacherKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Window(size) => write!(f, "window:{size}"),
+            Self::All => write!(f, "all"),
+            Self::Ema(decay) => write!(f, "ema:{decay}"),
+        }
+    }
+}
+
+impl FromStr for TeacherKind {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let invalid = |reason: String| Err(InvalidValue(reason));
+        match text.split_once(':') {
+            None if text == "all" => Ok(Self::All),
+            Some(("window", size)) => match size.parse() {
+                Ok(size @ 1..=MAX_WINDOW) => Ok(Self::Window(size)),
+                _ => invalid(format!("a window holds 1 to {MAX_WINDOW} steps, not '{size}'")),
+            },
+            Some(("ema", decay)) => match decay.parse() {
+                Ok(decay) if (0.0..1.0).contains(&decay) => Ok(Self::Ema(decay)),
+                _ => invalid(format!("an EMA's decay is at least 0 and below 1, not '{decay}'")),
+            },
+            _ => invalid(format!("'{text}' is none of window:K, all, ema:DECAY")),
+        }
+    }
+}
+
+impl TextValue for TeacherKind {
+    fn offered() -> Vec<PossibleValue> {
+        ["window:5", "all", "ema:0.999"].map(PossibleValue::new).to_vec()
+    }
+}
+
+/// A teacher in training: the buffers it teaches from, and the constants by which they move.
+pub enum Teacher<D: Buffers> {
+    /// There is no distillation term.
+    Nobody,
+    /// The mean of the last K iterates.
+    Window(Window<D>),
+    /// The mean of every earlier iterate.
+    All(Mean<D>),
+    /// An exponential mean.
+    Ema { mean: Mean<D>, decay: f64 },
+    /// The last K iterates, each of which runs on the batch; the mean of their logits.
+    Stored(Stored<D>),
+    /// Logits that the last K iterates left for the batch; their mean.
+    LookAhead(LookAhead<D>),
+}
+
+/// Copies of the last K iterates, and where their logits are summed.
+pub struct Stored<D: Buffers> {
+    ring: Vec<D::Parameters>,
+    sums: D::Vector,   // [E, N], by the slot of the example in its step
+    target: D::Vector, // [B, N]
+}
+
+/// How many logits there are.
+#[derive(Clone, Copy, Debug)]
+pub struct LogitSizes {
+    /// Of all examples of a step, E · N.
+    pub step: usize,
+    /// Of the largest micro-batch, B · N.
+    pub batch: usize,
+}
+
+/// A buffer of the training state.
+pub enum Buffer<'a, D: Buffers> {
+    Parameters(&'a mut D::Parameters),
+    Arena(&'a mut D::Arena),
+    /// Sums of logits, [E, N].
+    Votes(&'a mut D::Vector),
+}
+
+fn window_only() -> Error {
+    let message = "sdv averages the logits of the last K steps and takes window:K only; use --method sda";
+    Error::setting("teacher", message)
+}
+
+impl MethodSettings {
+    /// # Errors
+    /// [`Error::Setting`] for what contradicts itself, such as a teacher that the method cannot have.
+    pub fn check(&self) -> Result<()> {
+        if self.method == Method::Sdv && !matches!(self.teacher, TeacherKind::Window(_)) {
+            return Err(window_only());
+        }
+        if self.keeps_teacher && self.method != Method::Sda {
+            return Err(Error::setting("evaluate", "only --method sda has a teacher with weights"));
+        }
+        if self.average_from == Some(0) {
+            return Err(Error::setting("average-from", "counts steps from 1"));
+        }
+        Ok(())
+    }
+}
+
+impl<D: Memory> Teacher<D> {
+    /// The teacher before update 0; where it has weights, they are θ_0.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for settings that [`MethodSettings::check`] refuses, and where the device has no memory for it.
+    pub fn new(device: &D, settings: &MethodSettings, weights: &[f32], logits: LogitSizes) -> Result<Self> {
+        settings.check()?;
+        let look_ahead = |size| Ok(Self::LookAhead(LookAhead::new(device, size, logits)?));
+        match (settings.method, settings.teacher) {
+            (Method::Ft | Method::Se, TeacherKind::Window(_) | TeacherKind::All | TeacherKind::Ema(_)) => {
+                Ok(Self::Nobody)
+            }
+            // One old iterate: its mean is itself, and look-ahead needs no copy of it.
+            (Method::Sda, TeacherKind::Window(1)) if !settings.keeps_teacher => look_ahead(1),
+            (Method::Sda, TeacherKind::Window(size)) => Ok(Self::Window(Window::new(device, size, weights)?)),
+            (Method::Sda, TeacherKind::All) => Ok(Self::All(Mean::new(device, weights)?)),
+            (Method::Sda, TeacherKind::Ema(decay)) => Ok(Self::Ema { mean: Mean::new(device, weights)?, decay }),
+            (Method::Sdv, TeacherKind::Window(size)) => match settings.sdv_mode {
+                SdvMode::LookAhead => look_ahead(size),
+                SdvMode::Stored => Ok(Self::Stored(Stored {
+                    ring: (0..size).map(|_| device.parameters(weights)).collect::<Result<_>>()?,
+                    sums: device.vector(logits.step)?,
+                    target: device.vector(logits.batch)?,
+                })),
+            },
+            (Method::Sdv, TeacherKind::All | TeacherKind::Ema(_)) => Err(window_only()),
+        }
+    }
+}
+
+/// Running what has to be run.
+impl<D: Device> Teacher<D> {
+    /// The logits [B, N] that the student's are compared with in step t, whose batch, or a part of it, is uploaded.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] where earlier weights should have voted on the batch and have not; and those of the device.
+    pub fn target<'a>(
+        &'a mut self,
+        step: u64,
+        device: &mut D,
+        mut forward: Forward<'a, D>,
+        batch: &D::Batch,
+    ) -> Result<Option<&'a D::Vector>> {
+        if !self.teaches(step) {
+            return Ok(None);
+        }
+        match self {
+            Self::Nobody => Ok(None),
+            Self::Window(Window { mean: weights, .. })
+            | Self::All(Mean { value: weights, .. })
+            | Self::Ema { mean: Mean { value: weights, .. }, .. } => {
+                let mask = forward.masks.at(step, 1);
+                forward.run(device, ForwardWeights::Teacher, weights, batch, mask)?;
+                Ok(Some(&forward.workspace.logits))
+            }
+            Self::Stored(stored) => stored.target(step, device, forward, batch).map(Some),
+            Self::LookAhead(votes) => votes.target(step, device, batch).map(Some),
+        }
+    }
+
+    /// Lets θ_t, which are `weights`, vote on the batches of steps t + 1, t + 2, …, as many as there are and [`Teacher::steps_ahead`]
+    /// asks for. Step t needs its target no longer.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn look_ahead(
+        &mut self,
+        step: u64,
+        ahead: &[&[PackedBatch]],
+        weights: &D::Parameters,
+        device: &mut D,
+        forward: Forward<'_, D>,
+        batch: &mut D::Batch,
+    ) -> Result<()> {
+        match self {
+            Self::LookAhead(votes) => votes.vote(step, ahead, weights, device, forward, batch),
+            Self::Nobody | Self::Window(_) | Self::All(_) | Self::Ema { .. } | Self::Stored(_) => Ok(()),
+        }
+    }
+}
+
+/// What it is, how it moves, and what it remembers.
+impl<D: Buffers> Teacher<D> {
+    /// Whether step t has a distillation term.
+    pub fn teaches(&self, step: u64) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Ema { .. } => true,
+            Self::Window(_) | Self::All(_) | Self::Stored(_) | Self::LookAhead(_) => step > 0,
+        }
+    }
+
+    /// Steps that today's weights are run ahead.
+    pub fn steps_ahead(&self) -> usize {
+        match self {
+            Self::LookAhead(votes) => votes.steps(),
+            Self::Nobody | Self::Window(_) | Self::All(_) | Self::Ema { .. } | Self::Stored(_) => 0,
+        }
+    }
+
+    /// How it moves in update t.
+    pub fn follower(&mut self, step: u64) -> Option<Follower<'_, D>> {
+        match self {
+            Self::Nobody | Self::LookAhead(_) => None,
+            Self::Window(window) => Some(Follower::Window { window, number: step }),
+            Self::All(mean) => Some(Follower::Before(Blend { mean, weight: 1.0 / (step + 1) as f64 })),
+            Self::Ema { mean, decay } => Some(Follower::After(Blend { mean, weight: 1.0 - *decay })),
+            Self::Stored(Stored { ring, .. }) => {
+                let Turn { slot, .. } = Turn::new(step, ring.len());
+                Some(Follower::Copy(&mut ring[slot]))
+            }
+        }
+    }
+
+    /// The weights whose logits it teaches, where there is one set of them.
+    pub fn weights(&self) -> Option<&D::Parameters> {
+        match self {
+            Self::Window(Window { mean, .. }) => Some(mean),
+            Self::All(mean) | Self::Ema { mean, .. } => Some(&mean.value),
+            Self::Nobody | Self::Stored(_) | Self::LookAhead(_) => None,
+        }
+    }
+
+    /// The votes that wait for their steps.
+    pub fn pending(&self) -> Vec<Pending> {
+        match self {
+            Self::LookAhead(votes) => votes.pending().collect(),
+            Self::Nobody | Self::Window(_) | Self::All(_) | Self::Ema { .. } | Self::Stored(_) => Vec::new(),
+        }
+    }
+
+    /// Makes room for the votes that waited after `steps` updates; [`Teacher::buffers`] then has them.
+    ///
+    /// # Errors
+    /// A text that says what it was, for votes that such a teacher cannot have been given.
+    pub fn expect(&mut self, pending: &[Pending], steps: u64) -> Result<(), String> {
+        match self {
+            Self::LookAhead(votes) => votes.expect(pending, steps),
+            Self::Nobody | Self::Window(_) | Self::All(_) | Self::Ema { .. } | Self::Stored(_) => match pending {
+                [] => Ok(()),
+                [..] => Err(format!("votes on coming batches, which the teacher {self} has none of")),
+            },
+        }
+    }
+
+    /// All that it remembers, with the names of a checkpoint's sections.
+    pub fn buffers(&mut self) -> Vec<(String, Buffer<'_, D>)> {
+        let teacher = |weights| ("teacher".to_owned(), Buffer::Parameters(weights));
+        let slot = |k: usize| format!("ring-{k}");
+        match self {
+            Self::Nobody => Vec::new(),
+            Self::Window(window) => {
+                let (mean, ring) = window.parts();
+                let ring = ring.iter_mut().enumerate().map(|(k, arena)| (slot(k), Buffer::Arena(arena)));
+                std::iter::once(teacher(mean)).chain(ring).collect()
+            }
+            Self::All(Mean { value, rest }) | Self::Ema { mean: Mean { value, rest }, .. } => {
+                vec![teacher(value), ("teacher-rest".to_owned(), Buffer::Arena(rest))]
+            }
+            Self::Stored(Stored { ring, .. }) => {
+                ring.iter_mut().enumerate().map(|(k, weights)| (slot(k), Buffer::Parameters(weights))).collect()
+            }
+            Self::LookAhead(votes) => {
+                votes.sums().enumerate().map(|(i, sums)| (format!("votes-{i}"), Buffer::Votes(sums))).collect()
+            }
+        }
+    }
+}
+
+/// What a checkpoint says of it: a state goes on with the teacher that it was made with.
+impl<D: Buffers> fmt::Display for Teacher<D> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("nobody"),
+            Self::Window(window) => write!(f, "window:{}", window.ring().len()),
+            Self::All(_) => f.write_str("all"),
+            Self::Ema { decay, .. } => write!(f, "ema:{decay}"),
+            Self::Stored(stored) => write!(f, "stored:{}", stored.ring.len()),
+            Self::LookAhead(votes) => write!(f, "look-ahead:{}", votes.steps()),
+        }
+    }
+}
+
+impl<D: Device> Stored<D> {
+    fn target(
+        &mut self,
+        step: u64,
+        device: &mut D,
+        mut forward: Forward<'_, D>,
+        batch: &D::Batch,
+    ) -> Result<&D::Vector> {
+        let Self { ring, sums, target } = self;
+        let iterates = step.min(ring.len() as u64);
+        for k in 1..=iterates {
+            let Turn { slot, .. } = Turn::new(step - k, ring.len());
+            let mask = forward.masks.at(step, k as usize);
+            forward.run(device, ForwardWeights::Stored(slot), &ring[slot], batch, mask)?;
+            let write = if k == 1 { Write::Overwrite } else { Write::Add };
+            device.add_votes(sums, &forward.workspace.logits, batch, write)?;
+        }
+        device.mean_of_votes(target, sums, batch, iterates as u32)?;
+        Ok(target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn teachers_are_written_as_they_are_read() {
+        for text in ["window:1", "window:5", "all", "ema:0.999"] {
+            assert_eq!(text.parse::<TeacherKind>().unwrap().to_string(), text);
+        }
+        for text in ["window:0", "window:-1", "window:", "window", "ema:1", "ema:nan", "ema:-0.1", "mean", "", "all:3"]
+        {
+            assert!(text.parse::<TeacherKind>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_that_contradict_themselves_are_refused() {
+        let refused = |settings: MethodSettings| settings.check().unwrap_err().to_string();
+        for teacher in [TeacherKind::All, TeacherKind::Ema(0.5)] {
+            assert!(refused(MethodSettings::new(Method::Sdv, teacher)).contains("takes window:K only"));
+        }
+        for method in [Method::Ft, Method::Se, Method::Sdv] {
+            let settings = MethodSettings::new(method, TeacherKind::Window(2));
+            assert!(settings.check().is_ok());
+            assert!(refused(MethodSettings { keeps_teacher: true, ..settings }).contains("evaluate"));
+        }
+        let settings = MethodSettings::new(Method::Se, TeacherKind::All);
+        assert!(refused(MethodSettings { average_from: Some(0), ..settings }).contains("average-from"));
+        assert!(MethodSettings { average_from: Some(1), ..settings }.check().is_ok());
+    }
+}
