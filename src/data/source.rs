@@ -77,7 +77,7 @@ impl Source {
     /// for.
     pub fn rows(&self) -> Result<Rows<'_>> {
         let reader = match self {
-            Self::Tables(tables) => Reader::Tables(ShardRows::open(tables)?),
+            Self::Tables(tables) => Reader::Tables(Box::new(ShardRows::open(tables)?)),
             Self::Folders(folders) => Reader::Folders(folders.rows()?),
         };
         Ok(Rows { source: self, reader, count: 0 })
@@ -176,7 +176,7 @@ pub struct Rows<'s> {
 }
 
 enum Reader<'s> {
-    Tables(ShardRows<'s>),
+    Tables(Box<ShardRows<'s>>),
     Folders(FolderRows<'s>),
 }
 
