@@ -50,6 +50,24 @@ impl Limits {
         Ok(Self { tokens, sequences, longest, slots })
     }
 
+    /// Whether a batch of this size is no larger than `other` in anything.
+    pub fn fits(&self, other: &Self) -> bool {
+        self.tokens <= other.tokens
+            && self.sequences <= other.sequences
+            && self.longest <= other.longest
+            && self.slots <= other.slots
+    }
+
+    /// The larger of both in everything.
+    pub fn join(&self, other: &Self) -> Self {
+        Self {
+            tokens: self.tokens.max(other.tokens),
+            sequences: self.sequences.max(other.sequences),
+            longest: self.longest.max(other.longest),
+            slots: self.slots.max(other.slots),
+        }
+    }
+
     /// Rows in use of a matrix.
     pub fn rows(&self, rows: Rows) -> usize {
         match rows {

@@ -7,7 +7,7 @@ use bertsd_cuda::{
     Error,
     data::PackedBatch,
     device::{
-        Attended, AttendedFirst, BranchGradient, Capacity, Copies, Device, Distance, Head, LinearOps, LossInputs,
+        Attended, AttendedFirst, BranchGradient, Capacity, Device, Distance, Head, Inspect, LinearOps, LossInputs,
         LossKind, Mask, Matrix, Memory, Normed, On, PassKey, Passes, Pooled, RowStats, Rows, Shape, Sink, Site,
         StepScalars, Write, cpu::CpuDevice, cuda::Bf16,
     },
@@ -210,24 +210,44 @@ fn uploads_that_do_not_fit_are_refused() {
     uploads(support::device::<f32>(Shape::new(&config()), CAPACITY));
 }
 
-/// A pass is recorded for the largest batch that it may be launched again for.
+/// A larger batch of the same bucket does not run through a recorded pass whose buffers have no room for it.
 #[test]
-fn a_recorded_pass_has_room_for_every_batch_of_its_bucket() {
+fn a_recorded_pass_is_checked_again_for_a_larger_batch() {
     let mut bench = Bench::new(support::device::<f32>(Shape::new(&config()), CAPACITY));
     let c = config().hidden_size;
-    let (x, mut enough, mut full) = (bench.matrix(TOKENS, c), bench.matrix(TOKENS, c), bench.matrix(TOKENS + 2, c));
-    let whole = bench.matrix(TOKENS + 2, c);
+    let (x, mut y) = (bench.matrix(TOKENS, c), bench.matrix(TOKENS, c));
+    let (large_x, mut large_y) = (bench.matrix(TOKENS + 2, c), bench.matrix(TOKENS + 2, c));
+    let layer = bench.layout.layers[0].attention_output;
+    let Bench { device, weights, batch, .. } = &mut bench;
+    let tight = PassKey::Student { target: 0, write: Write::Add };
+    let roomy = PassKey::Student { target: 0, write: Write::Overwrite };
+    let on = On { weights: &*weights, batch: &*batch, rows: Rows::Tokens };
+    device.replay(tight, on.batch, |device| device.linear(&mut y, &x, layer, on)).unwrap();
+    device.replay(roomy, on.batch, |device| device.linear(&mut large_y, &large_x, layer, on)).unwrap();
+    assert_eq!(device.recorded(), 2);
+    let (larger, bucket) = (tiny::batch(&config(), &[4, 1, 8], 1), batch.bucket());
+    device.upload(batch, &larger, &StepScalars::default()).unwrap();
+    assert_eq!(batch.bucket(), bucket);
+    let on = On { weights: &*weights, batch: &*batch, rows: Rows::Tokens };
+    refused("linear: ", "has to be [13, 16]", || {
+        device.replay(tight, on.batch, |device| device.linear(&mut y, &x, layer, on))
+    });
+    // The other has room: checked once, then launched again as it is.
+    device.replay(roomy, on.batch, |device| device.linear(&mut large_y, &large_x, layer, on)).unwrap();
+    device.replay(roomy, on.batch, |_| panic!("it was recorded")).unwrap();
+}
+
+/// A recording that a panic breaks off is over, and the device goes on.
+#[test]
+fn a_check_that_fails_in_a_recording_ends_it() {
+    let mut bench = Bench::new(support::device::<f32>(Shape::new(&config()), CAPACITY));
+    let c = config().hidden_size;
+    let (x, mut y, mut short) = (bench.matrix(TOKENS, c), bench.matrix(TOKENS, c), bench.matrix(TOKENS - 1, c));
     let layer = bench.layout.layers[0].attention_output;
     let Bench { device, weights, batch, .. } = &mut bench;
     let on = On { weights: &*weights, batch: &*batch, rows: Rows::Tokens };
-    let key = |write| PassKey::Student { target: 0, write };
-    device.linear(&mut enough, &x, layer, on).unwrap();
-    device.replay(key(Write::Add), on.batch, |device| device.linear(&mut full, &whole, layer, on)).unwrap();
-    refused("linear: ", "has to be [13, 16]", || {
-        device.replay(key(Write::Overwrite), on.batch, |device| device.linear(&mut enough, &x, layer, on))
-    });
-    // The recording has ended with it.
-    device.linear(&mut enough, &x, layer, on).unwrap();
-    let probe = device.vector(1).unwrap();
-    device.read_vector(&probe).unwrap();
+    let key = PassKey::Student { target: 0, write: Write::Add };
+    refused("linear: ", "y is", || device.replay(key, on.batch, |device| device.linear(&mut short, &x, layer, on)));
+    device.linear(&mut y, &x, layer, on).unwrap();
+    device.read_matrix(&y).unwrap();
 }

@@ -11,7 +11,7 @@
 //! Sections start where the capacity puts them, so addresses never change. Two pinned buffers take turns: the next batch is
 //! filled in while the copy of the last may still be under way.
 
-use std::{cell::Cell, sync::Arc};
+use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr};
 
@@ -84,17 +84,13 @@ pub struct CudaBatch {
     capacity: Capacity,
     bucket: Capacity,
     limits: Limits,
-    /// Those of the largest batch of the bucket.
-    most: Limits,
-    is_recording: Cell<bool>,
     step: u32,
     device: Place,
 }
 
 impl Uploaded for CudaBatch {
-    /// While a pass is recorded, those of the largest batch that it may be launched again for: nothing is checked then.
     fn limits(&self) -> &Limits {
-        if self.is_recording.get() { &self.most } else { &self.limits }
+        &self.limits
     }
 }
 
@@ -107,7 +103,6 @@ impl CudaBatch {
         let pinned = || Pinned::new(context, sections.end);
         let pinned = || pinned().map_err(driver_error(device, "allocate pinned memory"));
         let staging = [pinned()?, pinned()?];
-        let [limits, most] = [Limits::default(); 2];
         Ok(Self {
             words,
             base,
@@ -117,9 +112,7 @@ impl CudaBatch {
             shape,
             capacity,
             bucket: capacity,
-            limits,
-            most,
-            is_recording: Cell::new(false),
+            limits: Limits::default(),
             step: 0,
             device: device.clone(),
         })
@@ -148,12 +141,6 @@ impl CudaBatch {
         staging[*turn].copy_to(stream, &mut self.words).map_err(driver_error(device, "upload a batch"))?;
         (self.limits, self.step) = (limits, scalars.step);
         self.bucket = bucket(self.capacity, Capacity { tokens, sequences, length: longest });
-        self.most = Limits {
-            tokens: self.bucket.tokens.min(self.capacity.tokens),
-            sequences: self.bucket.sequences.min(self.capacity.sequences),
-            longest: self.bucket.length.min(self.capacity.length),
-            slots: limits.slots,
-        };
         Ok(())
     }
 
@@ -168,11 +155,6 @@ impl CudaBatch {
             Rows::Tokens => self.bucket.tokens,
             Rows::Sequences => self.bucket.sequences,
         }
-    }
-
-    /// Whether the operations that follow are recorded.
-    pub fn record(&self, recording: bool) {
-        self.is_recording.set(recording);
     }
 
     pub fn step(&self) -> u32 {

@@ -42,8 +42,8 @@ pub struct Embedder<E: Element> {
 }
 
 impl<E: Element> Embedder<E> {
-    pub fn new(setup: &Setup, d_sum: Matrix<CudaDevice<E>>) -> Result<Self> {
-        let (kernels, shape) = (setup.kernels, RowShape::new(setup)?);
+    pub fn new(setup: &Setup, shape: RowShape, d_sum: Matrix<CudaDevice<E>>) -> Result<Self> {
+        let kernels = setup.kernels;
         let of_width = |narrow: [&'static str; 2], wide: [&'static str; 2]| {
             let [bf16, f32] = shape.choose(narrow, wide);
             kernels.of::<E>(bf16, f32)

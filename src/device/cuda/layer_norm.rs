@@ -27,8 +27,7 @@ pub struct LayerNorms<E: Element> {
 }
 
 impl<E: Element> LayerNorms<E> {
-    pub fn new(setup: &Setup, sums: CudaSlice<f32>) -> Result<Self> {
-        let shape = RowShape::new(setup)?;
+    pub fn new(setup: &Setup, shape: RowShape, sums: CudaSlice<f32>) -> Result<Self> {
         let [forward, backward] = [
             shape.choose(
                 ["layer_norm_forward_bf16", "layer_norm_forward_f32"],

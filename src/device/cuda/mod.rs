@@ -48,6 +48,7 @@ use self::{
     last_begun::LastBegun,
     launch::Launcher,
     recorder::Recorder,
+    row_sums::RowShape,
     scratch::Scratch,
 };
 use super::{Capacity, Matrix, Shape};
@@ -92,14 +93,16 @@ impl<E: Element> CudaDevice<E> {
         let stream = context.new_stream().map_err(driver_error(&device, "create a stream"))?;
         let kernels = Kernels::load(&context, &device)?;
         let setup = Setup { kernels: &kernels, stream: &stream, device: &device, shape, capacity };
+        // Before memory is taken for rows that no kernel holds.
+        let rows = RowShape::new(&setup)?;
         let Scratch { parts, arrivals, statistics, row_sums, d_sum, d_pre } =
             Scratch::<E, _>::new(&setup, shape, capacity)?;
         let width = shape.hidden;
         Ok(Self {
             linear: linear::Linears::new(&setup, parts, arrivals)?,
             attention: attention::Attention::new(&setup, statistics)?,
-            layer_norm: layer_norm::LayerNorms::new(&setup, row_sums)?,
-            embedding: embedding::Embedder::new(&setup, Matrix::new(d_sum, capacity.tokens, width))?,
+            layer_norm: layer_norm::LayerNorms::new(&setup, rows, row_sums)?,
+            embedding: embedding::Embedder::new(&setup, rows, Matrix::new(d_sum, capacity.tokens, width))?,
             head: head::Classifier::new(&setup, Matrix::new(d_pre, capacity.sequences, width))?,
             loss: loss::Loss::new(&setup)?,
             optimizer: optimizer::Optimizer::new(&setup)?,

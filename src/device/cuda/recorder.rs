@@ -14,7 +14,7 @@ use cudarc::driver::{
 use super::{CudaBatch, CudaDevice, element::Element, fault::driver_error, ranges::Level};
 use crate::{
     Result,
-    device::{Capacity, PassKey},
+    device::{Capacity, Limits, PassKey, Uploaded},
 };
 
 /// Most graphs of a run; passes beyond are launched kernel by kernel.
@@ -23,7 +23,13 @@ const MOST_GRAPHS: usize = 128;
 /// The recorded passes of a device.
 pub struct Recorder {
     enabled: bool,
-    graphs: HashMap<(PassKey, Capacity, u64), CudaGraph>,
+    graphs: HashMap<(PassKey, Capacity, u64), Recorded>,
+}
+
+/// A recorded pass, and the largest sizes that its buffers have been checked for.
+struct Recorded {
+    graph: CudaGraph,
+    checked: Limits,
 }
 
 impl Default for Recorder {
@@ -51,16 +57,24 @@ pub fn replay<E: Element>(
     pass: impl FnOnce(&mut CudaDevice<E>) -> Result<()>,
 ) -> Result<()> {
     device.launcher.ranges.enter(Level::Pass, key);
-    let key = (key, batch.bucket(), batch.header());
-    let name = &device.launcher.device;
-    if let Some(graph) = device.recorder.graphs.get(&key).filter(|_| device.recorder.enabled) {
-        return graph.launch().map_err(driver_error(name, "launch a recorded pass"));
+    let (key, sizes) = ((key, batch.bucket(), batch.header()), *batch.limits());
+    let recorded = device.recorder.graphs.get(&key).filter(|_| device.recorder.enabled);
+    if let Some(Recorded { graph, checked }) = recorded {
+        if sizes.fits(checked) {
+            return graph.launch().map_err(driver_error(&device.launcher.device, "launch a recorded pass"));
+        }
+        // Larger than any before it: launched kernel by kernel, each of which checks its buffers, to the same result.
+        let checked = sizes.join(checked);
+        pass(device)?;
+        device.recorder.graphs.entry(key).and_modify(|recorded| recorded.checked = checked);
+        return Ok(());
     }
     if !device.recorder.enabled || device.recorder.graphs.len() == MOST_GRAPHS {
         return pass(device);
     }
     let stream = Arc::clone(&device.launcher.stream);
-    let recording = Recording::begin(&stream, batch).map_err(driver_error(name, "record a pass"))?;
+    let begun = Recording::begin(&stream).map_err(driver_error(&device.launcher.device, "record a pass"));
+    let recording = begun?;
     let passed = pass(device);
     let recorded = recording.end();
     passed?;
@@ -68,22 +82,20 @@ pub fn replay<E: Element>(
     let graph = recorded.map_err(driver_error(name, "make a graph of a pass"))?;
     let graph = graph.ok_or_else(|| name.error("the driver recorded nothing of a pass"))?;
     graph.launch().map_err(driver_error(name, "launch a recorded pass"))?;
-    device.recorder.graphs.insert(key, graph);
+    device.recorder.graphs.insert(key, Recorded { graph, checked: sizes });
     Ok(())
 }
 
 /// A recording under way. One that a panic breaks off is ended and forgotten, so that the stream goes on.
 struct Recording<'a> {
     stream: &'a Arc<CudaStream>,
-    batch: &'a CudaBatch,
     is_open: bool,
 }
 
 impl<'a> Recording<'a> {
-    fn begin(stream: &'a Arc<CudaStream>, batch: &'a CudaBatch) -> Result<Self, DriverError> {
+    fn begin(stream: &'a Arc<CudaStream>) -> Result<Self, DriverError> {
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
-        batch.record(true);
-        Ok(Self { stream, batch, is_open: true })
+        Ok(Self { stream, is_open: true })
     }
 
     /// Whatever became of the pass.
@@ -95,7 +107,6 @@ impl<'a> Recording<'a> {
 
 impl Drop for Recording<'_> {
     fn drop(&mut self) {
-        self.batch.record(false);
         if self.is_open {
             let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
             // The panic is what the caller has to hear of.
