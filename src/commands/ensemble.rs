@@ -253,7 +253,7 @@ fn vote(
         let (vote, _) = sum.get_or_insert_with(|| (Vote::new(examples.len(), classes), examples));
         vote.add(&logits, &order)?;
     }
-    known.notice().iter().for_each(|notice| console::say(notice));
+    known.notice().iter().for_each(console::say);
     let (vote, examples) = sum.ok_or_else(|| Error::setting("ensemble", "there are no members"))?;
     if !args.unlabelled {
         let mut scored = Accumulator::new(classes)?;

@@ -27,7 +27,7 @@ pub fn run(args: EvalArgs) -> anyhow::Result<()> {
     let predictions = args.output.predictions.as_deref().map(create);
     let predictions = predictions.transpose()?;
     let examples = loaded.examples(&source, &args.encode, Some(&labels))?;
-    labels.notice().iter().for_each(|notice| console::say(notice));
+    labels.notice().iter().for_each(console::say);
 
     let classes = labels.len();
     let mut scored = Accumulator::new(classes)?;

@@ -5,8 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use bertsd_cuda::{
     Error, Result,
     data::{
-        BertTokenizer, Columns, EncodeSettings, EvaluationPlan, Examples, LabelMap, Labels, Source, TableOptions,
-        TokenizeRequest, TokenizedSet,
+        BertTokenizer, Columns, Conventions, EncodeSettings, EvaluationPlan, Examples, Format, LabelMap, Labels,
+        Source, TableOptions, TokenizeRequest, TokenizedSet,
     },
     device::{Capacity, Device, DeviceChoice, OnDevice, Precision, Shape},
     inference::{Classifier, TrainedWith, Visit, locate},

@@ -8,8 +8,8 @@ use bertsd_cuda::{
     data::PackedBatch,
     device::{
         Attended, AttendedFirst, BranchGradient, Capacity, Device, Distance, Head, Inspect, LinearOps, LossInputs,
-        LossKind, Mask, Matrix, Memory, Normed, On, PassKey, Passes, Pooled, RowStats, Rows, Shape, Sink, Site,
-        StepScalars, Write, cpu::CpuDevice, cuda::Bf16,
+        LossKind, Mask, Matrix, Normed, On, PassKey, Passes, Pooled, RowStats, Rows, Shape, Sink, Site, StepScalars,
+        Write, cpu::CpuDevice, cuda::Bf16,
     },
     model::{BertConfig, Layout},
 };
