@@ -1,10 +1,10 @@
-//! Speed of four kernels: fused multiply-adds, a bf16 product on tensor cores, an optimizer's stream through memory, random
-//! numbers; each with one worker, with two, and with one and all checks. Needs nvcc, like the tests.
+//! Speed of four kernels: fused multiply-adds, a bf16 product on tensor cores, an optimizer's stream through memory,
+//! random numbers; each with one worker, with two, and with one and all checks. Needs nvcc, like the tests.
 //!
-//! Traffic is not counted, as for a program without `CUDASIM_TRACE`; instructions always are. After the figures come two
-//! ratios of each kernel. What the checks cost is compared in processor time, which a busy machine does not change, and must
-//! be at most [`CHECKS_COST`]. What a second worker gains is time on the clock, and must be at least [`TWO_WORKERS`] where
-//! the machine was idle when the bench began.
+//! Traffic is not counted, as for a program without `CUDASIM_TRACE`; instructions always are. After the figures come
+//! two ratios of each kernel. What the checks cost is compared in processor time, which a busy machine does not change,
+//! and must be at most [`CHECKS_COST`]. What a second worker gains is time on the clock, and must be at least
+//! [`TWO_WORKERS`] where the machine was idle when the bench began.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

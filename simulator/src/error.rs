@@ -1,8 +1,9 @@
 //! The two ways a program can fail here, kept apart.
 //!
-//! [`LoadError`] is the simulator's or the text's shortcoming: PTX that does not parse, an instruction that is not in the
-//! table. It appears when a module is loaded and names the line and kernel. [`Fault`] is the program's own mistake while
-//! it runs: an address outside every allocation, a barrier some threads never reach. It becomes a sticky driver error.
+//! [`LoadError`] is the simulator's or the text's shortcoming: PTX that does not parse, an instruction that is not in
+//! the table. It appears when a module is loaded and names the line and kernel. [`Fault`] is the program's own mistake
+//! while it runs: an address outside every allocation, a barrier some threads never reach. It becomes a sticky driver
+//! error.
 
 use std::fmt;
 
@@ -55,6 +56,7 @@ pub enum FaultKind {
     Race,
     Uninitialized,
     Barrier,
+    Convergence,
     Assert,
     Trap,
     Timeout,
@@ -70,6 +72,7 @@ impl FaultKind {
             Self::Race => "race",
             Self::Uninitialized => "init",
             Self::Barrier => "sync",
+            Self::Convergence => "aligned",
             _ => "exec",
         }
     }
@@ -84,6 +87,7 @@ impl fmt::Display for FaultKind {
             Self::Race => "race",
             Self::Uninitialized => "read of memory nothing wrote",
             Self::Barrier => "divergent barrier",
+            Self::Convergence => "lanes not brought together",
             Self::Assert => "assertion failed",
             Self::Trap => "trap",
             Self::Timeout => "launch timed out",

@@ -132,6 +132,11 @@ impl Profile {
         PROFILES.iter().find(|p| p.key.eq_ignore_ascii_case(key)).copied()
     }
 
+    /// The capability as one number, such as `90`.
+    pub fn architecture(&self) -> u32 {
+        10 * self.capability.0 + self.capability.1
+    }
+
     pub const REGISTERS_PER_SM: u32 = 65536;
     pub const MAX_THREADS: u32 = 1024;
     pub const BLOCK_LIMITS: [u32; 3] = [1024, 1024, 64];

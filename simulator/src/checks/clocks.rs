@@ -1,9 +1,9 @@
 //! Who has seen what of whom: a vector clock a warp (FastTrack, Flanagan and Freund 2009, at warp granularity).
 //!
-//! All clocks come from one counter of the block, so that clocks of different warps compare: whatever is as old as a warp's
-//! floor is ordered before it, whoever did it. A barrier that all threads wait at raises every floor to now, which makes
-//! that one comparison the usual case. Barriers of some join the clocks of those who come; atomics and strong accesses join
-//! through the word they touch, so that locks and flags order what they guard.
+//! All clocks come from one counter of the block, so that clocks of different warps compare: whatever is as old as a
+//! warp's floor is ordered before it, whoever did it. A barrier that all threads wait at raises every floor to now,
+//! which makes that one comparison the usual case. Barriers of some join the clocks of those who come; atomics and
+//! strong accesses join through the word they touch, so that locks and flags order what they guard.
 
 use std::collections::HashMap;
 

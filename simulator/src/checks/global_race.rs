@@ -2,8 +2,8 @@
 //!
 //! Warps are compared by the words of lines in a table of the block's latest. A line that needs the place of another
 //! replaces it, so a race may be missed where a block goes back to memory long after, but none is invented. Blocks are
-//! compared by what each line remembers of the last block to write and to read it. They are ordered by nothing but their own
-//! protocol: a block that has issued a device-wide fence or a strong access is trusted from then on.
+//! compared by what each line remembers of the last block to write and to read it. They are ordered by nothing but
+//! their own protocol: a block that has issued a device-wide fence or a strong access is trusted from then on.
 
 use super::bounds::name_for;
 use super::clocks::{Clocks, View};
@@ -128,8 +128,8 @@ impl GlobalRace {
         Ok(())
     }
 
-    /// Bytes `start..end`, line by line. Words that are covered in part are left out: sub-word neighbours often belong to
-    /// different threads.
+    /// Bytes `start..end`, line by line. Words that are covered in part are left out: sub-word neighbours often belong
+    /// to different threads.
     #[inline(always)]
     fn range(&mut self, start: u64, end: u64, access: &Access<'_>) -> Result<(), Found> {
         let (mut word, end) = (start.div_ceil(4), end / 4);

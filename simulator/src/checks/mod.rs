@@ -1,7 +1,7 @@
 //! What compute-sanitizer would say: out of bounds, races, reads of memory nothing wrote, barriers not all reach.
 //!
-//! `CUDASIM_CHECK=mem,race,init,sync,leak` (or `all`) chooses. Whatever is chosen, an access outside all device memory and
-//! a misaligned one are faults, as on hardware.
+//! `CUDASIM_CHECK=mem,race,init,sync,leak` (or `all`) chooses. Whatever is chosen, an access outside all device memory
+//! and a misaligned one are faults, as on hardware.
 
 mod bounds;
 mod clocks;
@@ -13,6 +13,7 @@ use crate::error::{Fault, FaultKind};
 use crate::launch::Launch;
 use crate::launch::accesses::{Accesses, Pattern};
 pub use crate::launch::{Checks, Touch};
+use crate::ptx::types::Space;
 use clocks::Clocks;
 use global_race::GlobalRace;
 use race::SharedRace;
@@ -45,11 +46,11 @@ impl Race {
 
 impl BlockChecks {
     pub fn new(launch: &Launch, warps: usize) -> Self {
-        let words = if launch.checks.init { launch.shared_bytes().div_ceil(64) + 1 } else { 0 };
+        let words = if launch.checks.init { launch.all_shared_bytes().div_ceil(64) + 1 } else { 0 };
         let race = launch.checks.race.then(|| {
             Box::new(Race {
                 clocks: Clocks::new(warps),
-                shared: SharedRace::new(launch.shared_bytes()),
+                shared: SharedRace::new(launch.all_shared_bytes()),
                 global: GlobalRace::new(launch, warps),
             })
         });
@@ -66,47 +67,65 @@ impl BlockChecks {
         }
     }
 
-    pub fn shared(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
-        if launch.checks.init {
-            self.shared_init(part, touch)?;
+    /// The lanes that read what nothing wrote.
+    pub fn shared(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<u32, Fault> {
+        let unwritten = if launch.checks.init { self.shared_init(part, touch) } else { 0 };
+        if let Some(race) = &mut self.race {
+            race.wind();
+            race.shared.access(part, touch, warp, &mut race.clocks)?;
         }
-        match &mut self.race {
-            Some(race) => {
-                race.wind();
-                race.shared.access(part, touch, warp, &mut race.clocks)
+        Ok(unwritten)
+    }
+
+    /// Rows of `ldmatrix` and `stmatrix`: which of them read what nothing wrote.
+    pub fn rows(
+        &mut self,
+        part: &Accesses,
+        touch: Touch,
+        transposed: bool,
+        warp: usize,
+        launch: &Launch,
+    ) -> Result<u32, Fault> {
+        let unwritten = if launch.checks.init { self.shared_init(part, touch) } else { 0 };
+        if let Some(race) = &mut self.race {
+            race.wind();
+            race.shared.rows(part, touch, transposed, warp, &race.clocks)?;
+        }
+        Ok(unwritten)
+    }
+
+    fn shared_init(&mut self, part: &Accesses, touch: Touch) -> u32 {
+        let unwritten = if touch.reads() { self.shared_unwritten(part) } else { 0 };
+        if touch.writes() {
+            for (word, mask) in shared_bits(part) {
+                self.shared_written[word] |= mask;
             }
-            None => Ok(()),
+        }
+        unwritten
+    }
+
+    /// The lanes whose bytes of shared memory nothing wrote.
+    pub fn shared_unwritten(&self, part: &Accesses) -> u32 {
+        let unwritten = |(word, mask): (usize, u64)| self.shared_written[word] & mask != mask;
+        part.active().zip(shared_bits(part)).fold(0, |lanes, (lane, bits)| lanes | u32::from(unwritten(bits)) << lane)
+    }
+
+    /// These bytes of shared memory hold nothing again.
+    pub fn forget_shared(&mut self, part: &Accesses) {
+        for (word, mask) in shared_bits(part) {
+            self.shared_written[word] &= !mask;
         }
     }
 
-    fn shared_init(&mut self, part: &Accesses, touch: Touch) -> Result<(), Fault> {
-        for lane in part.active() {
-            let (at, mask) = (part.addresses[lane] as usize, (1u64 << part.bytes) - 1);
-            let (word, bit) = (at / 64, at % 64);
-            // Accesses are aligned to their size, so none crosses a word of bits.
-            if touch.reads() && self.shared_written[word] >> bit & mask != mask {
-                let message = format!("{} bytes at shared 0x{at:x}", part.bytes);
-                return Err(Fault::new(FaultKind::Uninitialized, message).at_lane(lane));
-            }
-            if touch.writes() {
-                self.shared_written[word] |= mask << bit;
-            }
-        }
-        Ok(())
-    }
-
-    pub fn global(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+    /// The lanes that read what nothing wrote.
+    pub fn global(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<u32, Fault> {
         bounds::check(part, launch, &mut self.recent)?;
-        if launch.checks.init {
-            global_init(part, touch, launch)?;
+        let unwritten = if launch.checks.init { global_init(part, touch, launch) } else { 0 };
+        if let Some(race) = &mut self.race {
+            race.wind();
+            race.global.access(part, touch, warp, &mut race.clocks, launch)?;
         }
-        match &mut self.race {
-            Some(race) => {
-                race.wind();
-                race.global.access(part, touch, warp, &mut race.clocks, launch)
-            }
-            None => Ok(()),
-        }
+        Ok(unwritten)
     }
 
     pub fn fence(&mut self, warp: usize, wide: bool) {
@@ -142,26 +161,46 @@ impl BlockChecks {
     }
 }
 
-fn global_init(part: &Accesses, touch: Touch, launch: &Launch) -> Result<(), Fault> {
+/// The word of bits of each active lane's bytes of shared memory, and which bits. Accesses are aligned to their size,
+/// so none crosses a word of bits.
+fn shared_bits(part: &Accesses) -> impl Iterator<Item = (usize, u64)> {
+    part.active().map(|lane| {
+        let at = part.addresses[lane] as usize;
+        (at / 64, ((1u64 << part.bytes) - 1) << (at % 64))
+    })
+}
+
+fn global_init(part: &Accesses, touch: Touch, launch: &Launch) -> u32 {
     let bytes = part.bytes as u64;
     if part.pattern == Pattern::Consecutive {
         let all = bytes * 32;
         if touch.writes() && !touch.reads() {
             launch.memory.mark_written(part.addresses[0], all);
-            return Ok(());
+            return 0;
         }
         if touch.reads() && launch.memory.is_written(part.addresses[0], all) {
-            return Ok(());
+            return 0;
         }
     }
-    for lane in part.active() {
-        if touch.reads() && !launch.memory.is_written(part.addresses[lane], bytes) {
-            let message = format!("{bytes} bytes at {}", bounds::name_for(part.addresses[lane], launch));
-            return Err(Fault::new(FaultKind::Uninitialized, message).at_lane(lane));
-        }
-        if touch.writes() {
-            launch.memory.mark_written(part.addresses[lane], bytes);
-        }
+    let unwritten = if touch.reads() { global_unwritten(part, launch) } else { 0 };
+    if touch.writes() {
+        part.active().for_each(|lane| launch.memory.mark_written(part.addresses[lane], bytes));
     }
-    Ok(())
+    unwritten
+}
+
+/// The lanes whose bytes of global memory nothing wrote.
+pub fn global_unwritten(part: &Accesses, launch: &Launch) -> u32 {
+    let unwritten = |lane: usize| !launch.memory.is_written(part.addresses[lane], part.bytes as u64);
+    part.active().fold(0, |lanes, lane| lanes | u32::from(unwritten(lane)) << lane)
+}
+
+/// The report of a lane's read of what nothing wrote.
+pub fn unwritten_fault(part: &Accesses, lane: usize, launch: &Launch) -> Fault {
+    let (bytes, address) = (part.bytes, part.addresses[lane]);
+    let message = match part.space {
+        Space::Shared => format!("{bytes} bytes at shared 0x{address:x}"),
+        _ => format!("{bytes} bytes at {}", bounds::name_for(address, launch)),
+    };
+    Fault::new(FaultKind::Uninitialized, message).at_lane(lane)
 }

@@ -35,6 +35,29 @@ impl SharedRace {
         }
         outcome.map_err(|(word, lane, conflict)| race(word, lane, warp, &conflict))
     }
+
+    /// Rows of matrices: each word of a row belongs to the lane whose register holds it, not to the one that names the
+    /// row. Of a transposed tile two lanes hold a word between them, which are not told apart.
+    pub fn rows(
+        &mut self,
+        part: &Accesses,
+        touch: Touch,
+        transposed: bool,
+        warp: usize,
+        clocks: &Clocks,
+    ) -> Result<(), Fault> {
+        const WORDS: usize = 4;
+        let view = clocks.view(warp);
+        let record = Record::new(view, touch);
+        for row in part.active() {
+            let word = part.addresses[row] / 4;
+            let now: [Record; WORDS] =
+                std::array::from_fn(|k| if transposed { record.mixed() } else { record.lane(row % 8 * WORDS + k) });
+            let outcome = self.shadow.touch(word as usize, &now, view, touch);
+            outcome.map_err(|(k, conflict)| race(word + k as u64, row % 8 * WORDS + k, warp, &conflict))?;
+        }
+        Ok(())
+    }
 }
 
 vectorized! {

@@ -1,8 +1,8 @@
 //! What is remembered of each word of memory: its last write and the last reads of two warps, a packed number each.
 //!
 //! With three or more readers some one is still found, though not each. Words are compared many at a time: first, which
-//! settles nearly every access, whether all records are old; then whether they are the thread's own. Only where that fails
-//! is a word looked at closely.
+//! settles nearly every access, whether all records are old; then whether they are the thread's own. Only where that
+//! fails is a word looked at closely.
 
 use super::clocks::View;
 use crate::launch::Touch;
@@ -173,8 +173,8 @@ impl Shadow {
         self.lines[line] = EMPTY;
     }
 
-    /// `N` whole words of one line are accessed, each by its record; `at` is a multiple of `N`. A conflict is given with
-    /// its word's number among them.
+    /// `N` whole words of one line are accessed, each by its record; `at` is a multiple of `N`. A conflict is given
+    /// with its word's number among them.
     #[inline(always)]
     pub fn touch<const N: usize>(
         &mut self,

@@ -1,8 +1,8 @@
 //! What a GPU would have issued and moved for a launch, counted exactly.
 //!
-//! All numbers are sums or sets over warps, so they do not depend on the order in which blocks run. (Where blocks of a launch
-//! that is not cooperative spin for each other, the spinning does.) Units: requests are warp instructions, sectors are 32
-//! bytes, wavefronts are passes through the 32 banks of shared memory.
+//! All numbers are sums or sets over warps, so they do not depend on the order in which blocks run. (Where blocks of a
+//! launch that is not cooperative spin for each other, the spinning does.) Units: requests are warp instructions,
+//! sectors are 32 bytes, wavefronts are passes through the 32 banks of shared memory.
 
 pub mod report;
 mod traffic;

@@ -1,7 +1,7 @@
 //! The trace: one JSON line a launch, and the floors in time that its counts put under a real GPU.
 //!
-//! A floor is an estimate from peak rates: bytes over bandwidth, operations over throughput. A kernel cannot be faster than
-//! the largest of them, which is said to bind; it may well be slower.
+//! A floor is an estimate from peak rates: bytes over bandwidth, operations over throughput. A kernel cannot be faster
+//! than the largest of them, which is said to bind; it may well be slower.
 
 use super::{SECTOR_BYTES, Totals};
 use crate::profile::Profile;

@@ -1,5 +1,6 @@
 //! A capture: work recorded as a graph's nodes instead of being queued.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::thread::ThreadId;
 
@@ -24,6 +25,20 @@ impl Mode {
             _ => Err(Code::CUDA_ERROR_INVALID_VALUE),
         }
     }
+}
+
+thread_local! {
+    /// What this thread has asked for itself: with `Relaxed` it may call what captures do not allow.
+    static THREAD_MODE: Cell<Mode> = const { Cell::new(Mode::Global) };
+}
+
+/// Sets this thread's mode; the one before.
+pub fn exchange_thread_mode(new: Mode) -> Mode {
+    THREAD_MODE.replace(new)
+}
+
+pub fn thread_mode() -> Mode {
+    THREAD_MODE.get()
 }
 
 /// A capture under way.

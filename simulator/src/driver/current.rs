@@ -1,4 +1,5 @@
-//! Each thread's stack of contexts; the top one is current.
+//! Each thread's stack of contexts; the top one is current. A thread that ends, or a program that does, has none any
+//! more: what it calls while it is taken down finds no context.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -11,15 +12,15 @@ thread_local! {
 
 /// The current context's handle; zero is none.
 pub fn get() -> u64 {
-    STACK.with_borrow(|stack| stack.last().copied().unwrap_or(0))
+    STACK.try_with(|stack| stack.borrow().last().copied()).ok().flatten().unwrap_or(0)
 }
 
 pub fn push(context: u64) {
-    STACK.with_borrow_mut(|stack| stack.push(context));
+    let _ = STACK.try_with(|stack| stack.borrow_mut().push(context));
 }
 
 pub fn pop() -> Option<u64> {
-    STACK.with_borrow_mut(Vec::pop)
+    STACK.try_with(|stack| stack.borrow_mut().pop()).ok().flatten()
 }
 
 /// Puts a context in the place of the top one.

@@ -1,5 +1,5 @@
-//! A fault on demand, `CUDASIM_FAULT=KERNEL[:N]`: the N-th launch of a kernel runs its blocks and then ends as if it had
-//! touched memory that is not the program's, so that a program can test how it takes a fault.
+//! A fault on demand, `CUDASIM_FAULT=KERNEL[:N]`: the N-th launch of a kernel runs its blocks and then ends as if it
+//! had touched memory that is not the program's, so that a program can test how it takes a fault.
 //!
 //! Launches are counted from one in the order in which they run, those of graphs among them.
 

@@ -1,12 +1,17 @@
 //! PTX out of a fat binary: the container nvcc embeds, with an entry an architecture.
 //!
-//! An entry's header, in bytes from its start: kind 0..2, header size 4..8, size 8..16, compressed size 16..20, architecture
-//! 28..32, flags 40..48, unpacked size 56..64. Entries with machine code cannot run here; one for
-//! the device means that a driver would not look at the PTX, which stands in for it whatever its version. PTX is stored plainly or
-//! compressed with Zstandard (nvcc's default) or LZ4 (`--compress-mode=speed`).
+//! An entry's header, in bytes from its start: kind 0..2, header size 4..8, size 8..16, compressed size 16..20,
+//! architecture 28..32, flags 40..48, unpacked size 56..64. Entries with machine code cannot run here, but say how many
+//! registers their kernels take; one for the device means that a driver would not look at the PTX, which stands in for
+//! it whatever its version. Code is stored plainly or compressed with Zstandard (nvcc's default) or LZ4
+//! (`--compress-mode=speed`).
 
+use std::collections::HashMap;
+
+use super::cubin;
 use super::result::Code;
 use super::version::{Version, too_new};
+use crate::program::Program;
 
 const FATBIN_MAGIC: u32 = 0xba55_ed50;
 const KIND_PTX: u16 = 1;
@@ -80,6 +85,15 @@ impl<'b> Entry<'b> {
         }
     }
 
+    /// How narrowly the code was compiled.
+    fn exclusiveness(&self) -> u32 {
+        match self.flags & (ARCHITECTURE_ONLY | FAMILY_ONLY) {
+            0 => 0,
+            FAMILY_ONLY => 1,
+            _ => 2,
+        }
+    }
+
     fn text(&self) -> Option<Vec<u8>> {
         let room = self.unpacked.min(MAX_TEXT);
         if self.flags & COMPRESSED_ZSTD != 0 {
@@ -106,28 +120,65 @@ pub fn has_machine_code(bytes: &[u8], capability: u32) -> bool {
     false
 }
 
-/// The PTX of the newest architecture that runs on `capability` (as `90`) and that the driver takes, or why there is none.
-pub fn ptx(bytes: &[u8], capability: u32, newest: Option<Version>) -> Result<String, (Code, String)> {
+/// Registers of kernels, as machine code has them.
+#[derive(Default)]
+pub struct Registers {
+    pub counts: HashMap<String, u32>,
+    /// Whether a driver would run this machine code on the device.
+    pub exact: bool,
+}
+
+impl Registers {
+    /// Puts what machine code says in the place of a program's estimate.
+    pub fn give(&self, program: &mut Program) {
+        if let Some(&count) = self.counts.get(&program.name) {
+            (program.registers, program.registers_are_exact) = (count.max(1), self.exact);
+        }
+    }
+}
+
+/// What a driver would take from a fat binary, or would compile from it.
+pub struct Chosen {
+    pub ptx: String,
+    pub registers: Registers,
+}
+
+/// The registers of the machine code for the device, or else of that for the nearest one.
+fn registers(entries: &[Entry<'_>], capability: u32) -> Registers {
+    let machine_code = entries.iter().filter(|e| e.kind == KIND_MACHINE_CODE);
+    let nearest = machine_code.max_by_key(|e| {
+        (e.runs_on(capability), std::cmp::Reverse(e.architecture.abs_diff(capability)), e.architecture)
+    });
+    let Some(entry) = nearest else { return Registers::default() };
+    let counts = entry.text().map(|elf| cubin::registers(&elf)).unwrap_or_default();
+    Registers { counts, exact: entry.runs_on(capability) }
+}
+
+/// The PTX of the newest architecture that runs on `capability` (as `90`) and that the driver takes, or why there is
+/// none.
+pub fn choose(bytes: &[u8], capability: u32, newest: Option<Version>) -> Result<Chosen, (Code, String)> {
     let no_binary = |log: String| (Code::CUDA_ERROR_NO_BINARY_FOR_GPU, log);
     let truncated = || no_binary("the fat binary is truncated".to_owned());
     let mut at = u16::from_le_bytes(number(bytes, 6).ok_or_else(truncated)?) as usize;
-    let mut usable: Vec<Entry<'_>> = Vec::new();
+    let mut all: Vec<Entry<'_>> = Vec::new();
     while at < bytes.len() {
         let (entry, next) = Entry::read(bytes, at).ok_or_else(truncated)?;
-        usable.extend(entry.filter(|e| e.runs_on(capability)));
+        all.extend(entry);
         at = next;
     }
+    let mut usable: Vec<&Entry<'_>> = all.iter().filter(|e| e.runs_on(capability)).collect();
     let newest = newest.filter(|_| usable.iter().all(|e| e.kind == KIND_PTX));
     usable.retain(|e| e.kind == KIND_PTX);
-    // The first of an architecture comes first.
-    usable.sort_by_key(|e| std::cmp::Reverse(e.architecture));
+    // For one architecture, code for it alone comes before code for its family, and that before code for all; then the
+    // first.
+    usable.sort_by_key(|e| std::cmp::Reverse((e.architecture, e.exclusiveness())));
     let mut refusal = no_binary(format!("the fat binary has no PTX for sm_{capability} or below"));
     for entry in usable {
         let text = entry.text().ok_or_else(|| no_binary("the compressed PTX is damaged".to_owned()))?;
         let text = String::from_utf8_lossy(&text).into_owned();
         match too_new(&text, newest) {
             Some(log) => refusal = (Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, log),
-            None => return Ok(text),
+            None => return Ok(Chosen { ptx: text, registers: registers(&all, capability) }),
         }
     }
     Err(refusal)

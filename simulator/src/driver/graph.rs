@@ -66,7 +66,7 @@ impl Graph {
         self.nodes.iter().zip(&new.nodes).enumerate().find_map(|(k, (a, b))| {
             if a.after != b.after {
                 Some(Difference::Topology(Some(k)))
-            } else if std::mem::discriminant(&a.work) != std::mem::discriminant(&b.work) {
+            } else if !a.work.is_like(&b.work) {
                 Some(Difference::NodeType(k))
             } else {
                 None

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::fatbin;
 use super::result::{Code, Outcome};
 use super::version::{Version, too_new};
+use crate::error::LoadError;
 use crate::isa;
-use crate::lower::lower_module;
+use crate::lower::{Numerics, lower_module};
 use crate::memory::{Kind, Memory};
 use crate::program::{Program, function_address};
 use crate::ptx::tree::{Initial, Module, Variable};
@@ -21,7 +22,17 @@ pub struct Image {
     pub programs: HashMap<String, Arc<Program>>,
     /// Address and size of each global and constant variable.
     pub variables: HashMap<String, (u64, u64)>,
-    pub version: (u32, u32),
+    /// What the PTX was compiled for, as `80`.
+    pub architecture: u32,
+}
+
+/// What an image is loaded for.
+pub struct Target {
+    /// The device's capability, as `90`.
+    pub capability: u32,
+    /// The newest PTX that the driver takes, if not any.
+    pub newest: Option<Version>,
+    pub numerics: Numerics,
 }
 
 /// Why an image was not loaded: the code and the log.
@@ -35,12 +46,15 @@ fn refuse<T>(code: Code, log: impl Into<String>) -> Result<T, Refusal> {
 }
 
 impl Image {
-    /// Loads PTX text or a fat binary, for a device of a capability (as `90`) and a driver that takes no PTX beyond `newest`.
-    pub fn load(bytes: &[u8], memory: &Memory, capability: u32, newest: Option<Version>) -> Result<Self, Refusal> {
-        let text;
+    /// Loads PTX text or a fat binary.
+    pub fn load(bytes: &[u8], memory: &Memory, device: &Target) -> Result<Self, Refusal> {
+        let Target { capability, newest, .. } = *device;
+        let chosen;
+        let mut registers = None;
         let source = if fatbin::is_fatbin(bytes) {
-            text = fatbin::ptx(bytes, capability, newest).map_err(|(code, log)| Refusal { code, log })?;
-            &text
+            chosen = fatbin::choose(bytes, capability, newest).map_err(|(code, log)| Refusal { code, log })?;
+            registers = Some(&chosen.registers);
+            &chosen.ptx
         } else if bytes.starts_with(b"\x7fELF") {
             return refuse(
                 Code::CUDA_ERROR_NO_BINARY_FOR_GPU,
@@ -55,7 +69,7 @@ impl Image {
                 Err(_) => return refuse(Code::CUDA_ERROR_INVALID_IMAGE, "the image is neither PTX nor a fat binary"),
             }
         };
-        let invalid = |e: crate::error::LoadError| Refusal { code: Code::CUDA_ERROR_INVALID_PTX, log: e.to_string() };
+        let invalid = |e: LoadError| Refusal { code: Code::CUDA_ERROR_INVALID_PTX, log: e.to_string() };
         let module = crate::ptx::parse(source).map_err(invalid)?;
         let target: u32 = module.target.trim_start_matches("sm_").trim_end_matches(['a', 'f']).parse().unwrap_or(0);
         if target == 0 || target > capability {
@@ -64,21 +78,23 @@ impl Image {
                 format!("PTX for {} on a device of capability {capability}", module.target),
             );
         }
-        let mut image = Self { programs: HashMap::new(), variables: HashMap::new(), version: module.version };
-        let loaded = image.place(&module, memory).and_then(|()| {
-            let addresses = image.variables.iter().map(|(name, &(address, _))| (name.clone(), address)).collect();
-            lower_module(&module, &addresses, isa::decoder).map_err(invalid)
-        });
-        match loaded {
-            Ok(programs) => {
-                image.programs = programs.into_iter().map(|p| (p.name.clone(), Arc::new(p))).collect();
-                Ok(image)
-            }
-            Err(refusal) => {
-                image.unload(memory);
-                Err(refusal)
-            }
+        let mut image = Self { programs: HashMap::new(), variables: HashMap::new(), architecture: target };
+        if let Err(refusal) = image.place(&module, memory) {
+            image.unload(memory);
+            return Err(refusal);
         }
+        let addresses = image.variables.iter().map(|(name, &(address, _))| (name.clone(), address)).collect();
+        let mut programs = lower_module(&module, &addresses, isa::decoder, device.numerics);
+        if let Some(registers) = registers {
+            programs.iter_mut().for_each(|program| registers.give(program));
+        }
+        image.programs = programs.into_iter().map(|p| (p.name.clone(), Arc::new(p))).collect();
+        Ok(image)
+    }
+
+    /// Why kernels of the image cannot run.
+    pub fn refusals(&self) -> impl Iterator<Item = &LoadError> {
+        self.programs.values().filter_map(|program| program.refusal.as_ref())
     }
 
     pub fn unload(&self, memory: &Memory) {

@@ -52,6 +52,7 @@ pub fn configure(settings: Settings) {
             driver.demanded_runs = 0;
             driver.contexts.clear();
             (driver.primary, driver.primary_uses) = (None, 0);
+            driver.memory.keep_apart(settings.checks.mem);
             driver.settings = settings;
         }
         _ => {

@@ -1,14 +1,17 @@
 //! The driver API: what a program calls, over queues of work that run in any order streams and events allow.
 //!
-//! `state` holds everything, `session` is the lock and the way in; `queue` decides what runs next, `work` runs it. The `extern "C"`
-//! functions are in `api`, one file for each chapter of NVIDIA's manual, and only check arguments and convert.
+//! `state` holds everything, `session` is the lock and the way in; `queue` decides what runs next, `work` runs it. The
+//! `extern "C"` functions are in `api`, one file for each chapter of NVIDIA's manual, and only check arguments and
+//! convert.
 
 pub mod api;
 mod capture;
+mod cubin;
 mod current;
 pub mod demand;
 mod fatbin;
 mod graph;
+mod idle;
 mod images;
 mod lifecycle;
 mod queue;

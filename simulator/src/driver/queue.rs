@@ -1,8 +1,8 @@
 //! Queued work and the order it runs in.
 //!
-//! An operation waits for the ones it depends on: the last of its stream, events its stream waited for, and the legacy stream's
-//! rules. Among those that could run, a seeded generator picks: any order it produces is one that hardware could, so a
-//! missing dependency shows as a wrong result that can be repeated.
+//! An operation waits for the ones it depends on: the last of its stream, events its stream waited for, and the legacy
+//! stream's rules. Among those that could run, a seeded generator picks: any order it produces is one that hardware
+//! could, so a missing dependency shows as a wrong result that can be repeated.
 
 use std::collections::BTreeMap;
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::current;
+use super::idle;
 use super::result::{Code, Outcome};
 use super::state::Driver;
 use super::work::{Work, run};
@@ -32,6 +33,20 @@ pub(super) fn lock() -> MutexGuard<'static, Option<Driver>> {
 }
 
 impl Session {
+    pub(super) fn new() -> Self {
+        Self { guard: None }
+    }
+
+    /// Lets other threads have the driver.
+    pub(super) fn release(&mut self) {
+        self.guard = None;
+    }
+
+    /// Runs one operation that may run; `false` if there is none, or work has failed.
+    pub(super) fn advance(&mut self) -> Outcome<bool> {
+        if self.driver()?.fault().is_some() { Ok(false) } else { self.step(None) }
+    }
+
     pub fn driver(&mut self) -> Outcome<&mut Driver> {
         self.guard.get_or_insert_with(lock).as_mut().ok_or(Code::CUDA_ERROR_NOT_INITIALIZED)
     }
@@ -113,8 +128,9 @@ fn enter(in_context: bool, body: impl FnOnce(&mut Session) -> Outcome) -> u32 {
     if IN_HOST_FUNCTION.get() {
         return Code::CUDA_ERROR_NOT_PERMITTED as u32;
     }
+    idle::note_call();
     let outcome = catch_unwind(AssertUnwindSafe(|| -> Outcome {
-        let mut session = Session { guard: None };
+        let mut session = Session::new();
         let driver = session.driver()?;
         if in_context {
             current::check(&driver.contexts)?;
@@ -126,8 +142,12 @@ fn enter(in_context: bool, body: impl FnOnce(&mut Session) -> Outcome) -> u32 {
                 break;
             }
         }
+        if session.driver()?.queue.len() > 0 {
+            idle::watch();
+        }
         Ok(())
     }));
+    idle::note_call();
     match outcome {
         Ok(Ok(())) => 0,
         Ok(Err(code)) => code as u32,

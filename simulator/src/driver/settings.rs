@@ -4,12 +4,15 @@
 //! |---|---|
 //! | `CUDASIM_PROFILE` | `h100` (default), `a100`, `l40s`, `b200`, `v100` |
 //! | `CUDASIM_MEMORY_MIB` | device memory, that of the profile by default |
-//! | `CUDASIM_CHECK` | `mem,race,init,sync,leak`, `all`, or nothing |
+//! | `CUDASIM_CHECK` | `mem,race,init,sync,leak`, `all` of these, or nothing; and `aligned` |
 //! | `CUDASIM_TRACE` | file that gets a JSON line a launch |
 //! | `CUDASIM_SEED` | picks among the legal orders of queued work; `0` is first come, first run |
 //! | `CUDASIM_TIMEOUT_MS` | watchdog of one launch, 120,000 by default |
+//! | `CUDASIM_IDLE_MS` | queued work that nothing waits for runs by itself after so long without a call: 500 by default, `0` never |
 //! | `CUDASIM_THREADS` | worker threads, all cores by default |
 //! | `CUDASIM_FAULT` | `KERNEL[:N]`: the N-th launch of this kernel (the first by default) ends in an illegal address |
+//! | `CUDASIM_TENSOR_SUMS` | `exact` (default): each addition of a matrix product is rounded; `truncate`: sums cut off bits as tensor cores do |
+//! | `CUDASIM_APPROX` | `exact` (default): `ex2`, `lg2` and `rcp` are correctly rounded; `2ulp`: they are off by up to two units in the last place |
 //! | `CUDASIM_LAZY` | `1`: a kernel is loaded when it is first launched or asked about; in a capture that is refused, as before CUDA 12.3 |
 //! | `CUDASIM_MACHINE_CODE` | `unreadable`: a fat binary with machine code for the device is refused, as by a driver older than its compiler |
 //! | `CUDASIM_DRIVER_VERSION` | the driver to be, such as `12040`: PTX newer than CUDA 12.4's is refused. By default the newest, and any PTX |
@@ -19,6 +22,7 @@ use std::path::PathBuf;
 use super::demand::Demand;
 use super::version;
 use crate::launch::Checks;
+use crate::lower::Numerics;
 use crate::profile::{PROFILES, Profile};
 
 #[derive(Clone, Debug)]
@@ -29,7 +33,10 @@ pub struct Settings {
     pub seed: u64,
     pub timeout_ms: u64,
     pub threads: usize,
+    /// Time without a call after which queued work runs by itself; zero is never.
+    pub idle_ms: u64,
     pub fault: Option<Demand>,
+    pub numerics: Numerics,
     /// Kernels are loaded at their first use.
     pub lazy: bool,
     /// Machine code for the device, where a fat binary has it, cannot be read.
@@ -39,6 +46,9 @@ pub struct Settings {
 }
 
 const DEFAULT_TIMEOUT_MS: u64 = 120_000;
+/// Of a driver that takes its settings from the environment; by itself a test's work stays queued for as long as it
+/// likes.
+const DEFAULT_IDLE_MS: u64 = 500;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -50,7 +60,9 @@ impl Default for Settings {
             seed: 1,
             timeout_ms: DEFAULT_TIMEOUT_MS,
             threads,
+            idle_ms: 0,
             fault: None,
+            numerics: Numerics::default(),
             lazy: false,
             unreadable: false,
             driver_version: None,
@@ -93,11 +105,19 @@ impl Settings {
         settings.seed = number("CUDASIM_SEED")?.unwrap_or(settings.seed);
         settings.timeout_ms = number("CUDASIM_TIMEOUT_MS")?.unwrap_or(settings.timeout_ms);
         settings.threads = number("CUDASIM_THREADS")?.map_or(settings.threads, |n| n.clamp(1, 1024) as usize);
+        settings.idle_ms = number("CUDASIM_IDLE_MS")?.unwrap_or(DEFAULT_IDLE_MS);
         if let Some(text) = variable("CUDASIM_FAULT") {
             let demand = Demand::parse(&text);
             settings.fault =
                 Some(demand.ok_or(format!("CUDASIM_FAULT={text} is not KERNEL or KERNEL:N with N from 1"))?);
         }
+        let choice = |name: &str, other: &str| match variable(name).as_deref() {
+            None | Some("exact") => Ok(false),
+            Some(value) if value == other => Ok(true),
+            Some(value) => Err(format!("{name}={value} is neither exact nor {other}")),
+        };
+        settings.numerics.truncated_sums = choice("CUDASIM_TENSOR_SUMS", "truncate")?;
+        settings.numerics.inexact_functions = choice("CUDASIM_APPROX", "2ulp")?;
         settings.lazy = variable("CUDASIM_LAZY").is_some_and(|text| text == "1");
         settings.unreadable = match variable("CUDASIM_MACHINE_CODE") {
             None => false,
@@ -133,6 +153,9 @@ mod tests {
         assert_eq!(read("CUDASIM_MEMORY_MIB", "3").map(|s| s.profile.memory_bytes), Ok(3 << 20));
         assert!(read("CUDASIM_CHECK", "mem,rice").is_err_and(|e| e.contains("rice")));
         assert!(read("CUDASIM_SEED", "x").is_err());
+        assert!(read("CUDASIM_TENSOR_SUMS", "truncate").is_ok_and(|s| s.numerics.truncated_sums));
+        assert!(read("CUDASIM_APPROX", "2ulp").is_ok_and(|s| s.numerics.inexact_functions));
+        assert!(read("CUDASIM_APPROX", "3ulp").is_err_and(|e| e.contains("CUDASIM_APPROX=3ulp")));
         assert!(read("CUDASIM_CHECK", "mem, init").is_ok_and(|s| s.checks.mem && s.checks.init && !s.checks.race));
     }
 }

@@ -24,6 +24,17 @@ pub struct Stream {
     pub blocking: bool,
     pub priority: i32,
     pub capture: Option<u64>,
+    /// What was set by `CUstreamAttrID`; nothing here depends on it.
+    pub attributes: HashMap<u32, Attribute>,
+}
+
+/// The 64 bytes of a `CUlaunchAttributeValue`.
+pub type Attribute = [u64; 8];
+
+impl Stream {
+    pub fn new(blocking: bool, priority: i32) -> Self {
+        Self { last: None, blocking, priority, capture: None, attributes: HashMap::new() }
+    }
 }
 
 #[derive(Default)]
@@ -39,7 +50,8 @@ pub struct Function {
     pub program: Arc<Program>,
     pub module: u64,
     pub name: CString,
-    pub version: (u32, u32),
+    /// What the PTX was compiled for, as `80`.
+    pub architecture: u32,
     /// The opt-in to more than 48 KB of dynamic shared memory.
     pub max_dynamic_shared: u32,
     pub carveout: i32,
@@ -82,6 +94,8 @@ pub struct Report {
     pub fault: Option<Fault>,
     pub launches: Vec<Line>,
     pub leaks: Vec<u64>,
+    /// Why the last kernel that could not be launched was refused.
+    pub refusal: Option<String>,
 }
 
 /// Handles look like pointers and are no valid addresses.
@@ -92,7 +106,8 @@ pub const DEFAULT_POOL: u64 = 0x800;
 impl Driver {
     pub(super) fn new(settings: Settings) -> Option<Self> {
         let memory = Arc::new(Memory::new(settings.profile.memory_bytes)?);
-        let legacy = Stream { last: None, blocking: true, priority: 0, capture: None };
+        memory.keep_apart(settings.checks.mem);
+        let legacy = Stream::new(true, 0);
         Some(Self {
             queue: Queue::new(settings.seed),
             counting: settings.trace.is_some(),
@@ -207,13 +222,25 @@ impl Driver {
         self.queue.clear();
     }
 
+    /// A kernel with something that is not supported is refused when it is launched.
+    pub fn refuse_kernel(&mut self, log: String) -> Code {
+        eprintln!("cudasim: {log}");
+        self.report.refusal = Some(log);
+        Code::CUDA_ERROR_INVALID_PTX
+    }
+
     pub fn fault(&self) -> Option<Code> {
         self.fault
     }
 
     /// Allocations nobody freed, reported when the last context goes.
     pub fn report_leaks(&mut self) {
-        let leaked: Vec<Allocation> = self.memory.live().into_iter().filter(|a| a.kind != Kind::Module).collect();
+        let live = self.memory.live();
+        live.iter().filter(|a| a.kind == Kind::Registered).for_each(|a| {
+            self.memory.unregister(a.base);
+        });
+        let kept = |a: &Allocation| !matches!(a.kind, Kind::Module | Kind::Registered);
+        let leaked: Vec<Allocation> = live.into_iter().filter(kept).collect();
         if self.settings.checks.leak {
             for a in &leaked {
                 eprintln!(
@@ -232,6 +259,7 @@ impl Driver {
     pub fn clear(&mut self) {
         self.queue.clear();
         self.report_leaks();
+        self.memory.drop_heap();
         self.images.drain().for_each(|(_, image)| image.unload(&self.memory));
         self.functions.clear();
         self.streams.retain(|&key, _| key == 0);

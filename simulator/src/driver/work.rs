@@ -23,6 +23,10 @@ pub struct Kernel {
     pub dynamic_shared: u32,
     pub params: Vec<u8>,
     pub cooperative: bool,
+    /// Blocks that the device would run at once.
+    pub resident_blocks: u64,
+    /// Size of the heap for `malloc`, if there is none yet.
+    pub heap_bytes: u64,
 }
 
 /// One end of a copy.
@@ -34,6 +38,14 @@ pub enum End {
     Host(usize),
     /// Bytes taken when the copy was queued: what a driver does with pageable memory.
     Staged(Arc<Vec<u8>>),
+}
+
+/// One row of a box on its way.
+#[derive(Clone)]
+pub struct Row {
+    pub to: End,
+    pub from: End,
+    pub bytes: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -50,6 +62,8 @@ pub enum Work {
         from: End,
         bytes: u64,
     },
+    /// The rows of a box, copied one after the other.
+    Rows(Arc<Vec<Row>>),
     /// `count` elements of `width` bytes in each of `rows` rows.
     Set {
         to: u64,
@@ -71,6 +85,14 @@ pub enum Work {
     Marker,
 }
 
+impl Work {
+    /// Whether both are of one type of node, so that one's parameters can take the place of the other's.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let copies = |work: &Self| matches!(work, Self::Copy { .. } | Self::Rows(_));
+        copies(self) && copies(other) || std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
 pub fn code_for(kind: FaultKind) -> Code {
     match kind {
         FaultKind::IllegalAddress | FaultKind::UseAfterFree => Code::CUDA_ERROR_ILLEGAL_ADDRESS,
@@ -79,7 +101,7 @@ pub fn code_for(kind: FaultKind) -> Code {
         FaultKind::Timeout => Code::CUDA_ERROR_LAUNCH_TIMEOUT,
         FaultKind::StackOverflow => Code::CUDA_ERROR_HARDWARE_STACK_ERROR,
         FaultKind::InvalidCall => Code::CUDA_ERROR_INVALID_PC,
-        FaultKind::Race | FaultKind::Uninitialized | FaultKind::Barrier | FaultKind::Trap => {
+        FaultKind::Race | FaultKind::Uninitialized | FaultKind::Barrier | FaultKind::Convergence | FaultKind::Trap => {
             Code::CUDA_ERROR_LAUNCH_FAILED
         }
     }
@@ -96,6 +118,10 @@ pub fn run(
     match work {
         Work::Kernel(kernel) => run_kernel(kernel, memory, settings, counting, grid_id).map(Some),
         Work::Copy { to, from, bytes } => copy(to, from, *bytes, memory).map(|()| None),
+        Work::Rows(rows) => {
+            rows.iter().try_for_each(|row| copy(&row.to, &row.from, row.bytes, memory))?;
+            Ok(None)
+        }
         Work::Set { to, value, width, count, rows, pitch } => {
             for row in 0..*rows {
                 set(memory, to + row * pitch, *value, *width, *count)?;
@@ -126,6 +152,9 @@ fn run_kernel(
     grid_id: u64,
 ) -> Result<Line, Fault> {
     let checks = settings.checks;
+    if kernel.program.uses_heap {
+        memory.ensure_heap(kernel.heap_bytes);
+    }
     let workspace = if kernel.cooperative { Some(Workspace::new(memory)?) } else { None };
     let launch = Launch {
         workspace: workspace.as_ref().map_or(0, |w| w.address),
@@ -141,6 +170,7 @@ fn run_kernel(
         watched: counting || checks.mem || checks.race || checks.init,
         deadline: Instant::now() + Duration::from_millis(settings.timeout_ms),
         multiprocessors: settings.profile.multiprocessors,
+        resident_blocks: kernel.resident_blocks,
         grid_id,
         cooperative: kernel.cooperative,
         stop: AtomicBool::new(false),
@@ -203,8 +233,8 @@ fn copy(to: &End, from: &End, bytes: u64, memory: &Memory) -> Result<(), Fault> 
         return Ok(());
     }
     let (target, source) = (pointer(to, bytes, memory)?, pointer(from, bytes, memory)?);
-    // SAFETY: device ends were found inside an allocation; host ends are the program's, which promised `bytes` bytes there
-    // until the copy is done; staged bytes are at least as many. `copy` allows overlap.
+    // SAFETY: device ends were found inside an allocation; host ends are the program's, which promised `bytes` bytes
+    // there until the copy is done; staged bytes are at least as many. `copy` allows overlap.
     unsafe { std::ptr::copy(source, target, bytes as usize) };
     if let End::Device(address) = to {
         // Copying what nothing wrote does not write it; only whole ranges are followed, which is how programs copy.

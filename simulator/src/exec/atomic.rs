@@ -39,7 +39,8 @@ impl Warp {
         while rest != 0 {
             let part = next_places(&addresses, &atomic.access, &mut rest);
             part.check_alignment()?;
-            inspect(self, &part, Touch::Atomic(atomic.access.order, false), launch, state)?;
+            let unwritten = inspect(self, &part, Touch::Atomic(atomic.access.order, false), launch, state)?;
+            state.refuse_unwritten(&part, unwritten, launch)?;
             state.counters.atomics += u64::from(part.mask.count_ones());
             for lane in part.active() {
                 let address = part.addresses[lane];

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::sync::BarrierState;
 use super::warp::Warp;
-use crate::checks::BlockChecks;
+use crate::checks::{self, BlockChecks};
 use crate::counters::Counters;
 use crate::error::{Fault, FaultKind};
 use crate::launch::Launch;
@@ -13,6 +13,7 @@ use crate::launch::accesses::Accesses;
 use crate::memory::Memory;
 use crate::program::BARRIERS;
 use crate::program::lanes::LANES;
+use crate::ptx::types::Space;
 
 /// What the warps of a block share.
 pub struct BlockState {
@@ -23,6 +24,8 @@ pub struct BlockState {
     pub barriers: [BarrierState; BARRIERS],
     /// Of all blocks that ran here.
     pub counters: Counters,
+    /// Whether some thread has lately touched memory as threads do that wait for each other.
+    synchronized: bool,
     checks: BlockChecks,
     memory: std::sync::Arc<Memory>,
 }
@@ -43,7 +46,7 @@ pub enum Progress {
 
 impl<'l> Block<'l> {
     pub fn new(launch: &'l Launch) -> Self {
-        let shared_len = launch.shared_bytes();
+        let shared_len = launch.all_shared_bytes();
         let warps = (launch.threads() as usize).div_ceil(LANES);
         let state = BlockState {
             index: [0; 3],
@@ -52,6 +55,7 @@ impl<'l> Block<'l> {
             shared_len,
             barriers: Default::default(),
             counters: Counters::new(&launch.program),
+            synchronized: false,
             checks: BlockChecks::new(launch, warps),
             memory: launch.memory.clone(),
         };
@@ -132,15 +136,42 @@ impl BlockState {
         old
     }
 
+    /// Whether the block may have been waiting for others since this was last asked.
+    pub fn take_synchronized(&mut self) -> bool {
+        std::mem::take(&mut self.synchronized)
+    }
+
     #[inline(always)]
-    pub fn shared_access(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+    pub fn shared_access(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<u32, Fault> {
         if !part.within(self.shared_len as u64) {
             return Err(self.beyond_shared(part));
         }
-        if launch.watched { self.watch_shared(part, touch, warp, launch) } else { Ok(()) }
+        if launch.watched { self.watch_shared(part, touch, warp, launch) } else { Ok(0) }
     }
 
-    fn watch_shared(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+    /// Rows of `ldmatrix` and `stmatrix`, each named by a lane.
+    #[inline(always)]
+    pub fn matrix_access(
+        &mut self,
+        rows: &Accesses,
+        touch: Touch,
+        transposed: bool,
+        warp: usize,
+        launch: &Launch,
+    ) -> Result<u32, Fault> {
+        if !rows.within(self.shared_len as u64) {
+            return Err(self.beyond_shared(rows));
+        }
+        if !launch.watched {
+            return Ok(0);
+        }
+        if launch.counting {
+            self.counters.shared(rows);
+        }
+        self.checks.rows(rows, touch, transposed, warp, launch)
+    }
+
+    fn watch_shared(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<u32, Fault> {
         if launch.counting && touch != Touch::EndCopy {
             self.counters.shared(part);
         }
@@ -156,19 +187,43 @@ impl BlockState {
     }
 
     #[inline(always)]
-    pub fn global_access(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
+    pub fn global_access(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<u32, Fault> {
+        self.synchronized |= touch.strong();
         if !launch.watched && launch.memory.device.contains(part.low, part.high - part.low + part.bytes as u64) {
-            return Ok(());
+            return Ok(0);
         }
         self.watch_global(part, touch, warp, launch)
     }
 
-    fn watch_global(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<(), Fault> {
-        self.checks.global(part, touch, warp, launch)?;
+    fn watch_global(&mut self, part: &Accesses, touch: Touch, warp: usize, launch: &Launch) -> Result<u32, Fault> {
+        let unwritten = self.checks.global(part, touch, warp, launch)?;
         if launch.counting {
             self.counters.global(part, touch);
         }
-        Ok(())
+        Ok(unwritten)
+    }
+
+    /// The lanes of an access whose bytes nothing wrote.
+    pub fn unwritten(&self, part: &Accesses, launch: &Launch) -> u32 {
+        match part.space {
+            Space::Shared => self.checks.shared_unwritten(part),
+            _ => checks::global_unwritten(part, launch),
+        }
+    }
+
+    /// The report of a read of what nothing wrote by the first of these lanes.
+    pub fn unwritten_fault(&self, part: &Accesses, lanes: u32, launch: &Launch) -> Fault {
+        checks::unwritten_fault(part, lanes.trailing_zeros() as usize, launch)
+    }
+
+    /// For what must not read such bytes at all: operations that change what they read.
+    pub fn refuse_unwritten(&self, part: &Accesses, lanes: u32, launch: &Launch) -> Result<(), Fault> {
+        if lanes == 0 { Ok(()) } else { Err(self.unwritten_fault(part, lanes, launch)) }
+    }
+
+    /// Shared memory that got a value which is not known.
+    pub fn forget_shared(&mut self, part: &Accesses) {
+        self.checks.forget_shared(part);
     }
 
     /// A collective's lanes must be among the members they name.
@@ -206,16 +261,11 @@ impl BlockState {
         self.checks.barrier_done(barrier, all);
     }
 
-    /// A string in device memory, as far as it is readable.
-    pub fn text(&self, address: u64) -> String {
-        let mut bytes = Vec::new();
-        while bytes.len() < 512 {
-            let at = address.wrapping_add(bytes.len() as u64);
-            match self.memory.window(at, 1).filter(|_| self.memory.find(at).is_some()).map(|w| w.load(at, 1) as u8) {
-                Some(byte) if byte != 0 => bytes.push(byte),
-                _ => break,
-            }
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
+    /// An element of device memory for the system's own use; zero where there is none.
+    pub fn word(&self, address: u64, bytes: usize) -> u64 {
+        let aligned = address.is_multiple_of(bytes as u64);
+        let window =
+            self.memory.window(address, bytes as u64).filter(|_| aligned && self.memory.holds(address, bytes as u64));
+        window.map_or(0, |window| window.load(address, bytes))
     }
 }

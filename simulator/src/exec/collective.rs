@@ -12,6 +12,11 @@ use crate::launch::Launch;
 use crate::program::lanes::{LANES, Word};
 use crate::program::{Collective, Inst, MatrixMove, Members, Op};
 
+/// Whether these lanes are all there are, and each names all.
+fn all_named(members: &[u32; LANES], mask: u32, live: u32) -> bool {
+    mask == live && (0..LANES).all(|lane| mask >> lane & 1 == 0 || members[lane] == live)
+}
+
 impl Warp {
     /// The lanes that must take part, as the executing lanes name them; with one answer per lane where they differ.
     fn members(&mut self, strand: &Strand, members: Members, mask: u32, launch: &Launch) -> [u32; LANES] {
@@ -33,7 +38,11 @@ impl Warp {
         launch: &Launch,
         state: &mut BlockState,
     ) -> Result<Step, Fault> {
+        if collective.members == Members::All {
+            self.check_aligned(mask, launch)?;
+        }
         if collective.members == Members::All && mask == self.live {
+            self.flow_collective(strand, inst, mask, launch);
             (collective.run)(&mut self.lanes(strand, launch), inst, mask)?;
             return Ok(Step::Next);
         }
@@ -44,7 +53,21 @@ impl Warp {
         }
         state.check_members(&members, mask, launch)?;
         self.run_groups(strand, inst, collective, &members, mask, launch)?;
+        self.parted &= !all_named(&members, mask, self.live);
         Ok(Step::Next)
+    }
+
+    /// An instruction that all lanes must reach together: whether the program has seen to it, if that is checked.
+    pub fn check_aligned(&self, mask: u32, launch: &Launch) -> Result<(), Fault> {
+        if !launch.checks.aligned || !self.parted {
+            return Ok(());
+        }
+        let message = if mask == self.live {
+            "lanes parted at a branch, and nothing the program says brings them together before this".to_owned()
+        } else {
+            format!("lanes 0x{mask:08x} of 0x{:08x} reach this by themselves", self.live)
+        };
+        Err(Fault::new(FaultKind::Convergence, message).at_lane(mask.trailing_zeros() as usize))
     }
 
     /// Runs a collective once for each group of lanes that name the same members.
@@ -62,6 +85,7 @@ impl Warp {
             let named = members[rest.trailing_zeros() as usize];
             let group = (0..LANES).fold(0, |same, i| same | u32::from(members[i] == named) << i) & rest;
             rest &= !group;
+            self.flow_collective(strand, inst, group, launch);
             let outcome = (collective.run)(&mut self.lanes(strand, launch), inst, group);
             if launch.checks.sync {
                 outcome?;
@@ -79,6 +103,7 @@ impl Warp {
         launch: &Launch,
         state: &mut BlockState,
     ) -> Result<Step, Fault> {
+        self.check_aligned(mask, launch)?;
         if self.live & !mask != 0 {
             return Ok(Step::Wait(Wait::Converge { members: self.live, executing: mask }));
         }
@@ -99,6 +124,7 @@ impl Warp {
         let wanted = members.iter().fold(0, |all, m| all | m);
         if wanted & !mask == 0 {
             state.warp_synchronized(self.index);
+            self.parted &= wanted != self.live;
             return Ok(Step::Next);
         }
         Ok(Step::Wait(Wait::Warp(wanted)))
@@ -123,6 +149,7 @@ impl Warp {
     fn release_warp(&mut self, waiting: u32, state: &mut BlockState) {
         let live = self.live;
         state.warp_synchronized(self.index);
+        self.parted &= waiting & live != live;
         for strand in &mut self.strands {
             if let Wait::Warp(members) = strand.wait
                 && members & live & !waiting == 0
@@ -148,6 +175,7 @@ impl Warp {
         let outcome = match &inst.op {
             Op::Collective(collective) => {
                 let members = self.members(&strand, collective.members, together, launch);
+                self.parted &= !all_named(&members, together, self.live);
                 state
                     .check_members(&members, together, launch)
                     .and_then(|()| self.run_groups(&strand, inst, collective, &members, together, launch))

@@ -22,6 +22,7 @@ impl Warp {
         if taken == 0 {
             return Step::Next;
         }
+        self.parted = true;
         self.open_join(strand, reconverge);
         let mut other = strand.clone();
         other.mask = taken;
@@ -73,7 +74,7 @@ impl Warp {
             Op::Call(call) => self.call(strand, inst, call, mask, launch),
             Op::Return => self.ret(strand, launch),
             Op::Exit => Ok(self.exit(strand, mask)),
-            Op::AssertFail(call) => Err(self.assert_fail(strand, call, mask, state)),
+            Op::Builtin(builtin, call) => self.builtin(strand, *builtin, call, mask, launch, state),
             _ => Err(Fault::new(FaultKind::Trap, "the kernel trapped").at_lane(mask.trailing_zeros() as usize)),
         }
     }
@@ -101,6 +102,7 @@ impl Warp {
                 return Ok(Step::Jumped);
             }
             if first {
+                self.parted = true;
                 self.open_join(strand, reconverge);
             }
             first = false;
@@ -130,6 +132,7 @@ impl Warp {
         let callee = &launch.program.codes[target];
         let caller = &launch.program.codes[strand.code];
         if lanes != strand.mask {
+            self.parted = true;
             // The others wait behind the call, or call something else from here.
             self.open_join(strand, strand.pc as Target + 1);
             let rest = mask & !lanes;
@@ -173,6 +176,7 @@ impl Warp {
     }
 
     fn copy_frame(&mut self, mask: u32, from: usize, to: usize, bytes: usize) {
+        self.copy_poison(mask, from, to, bytes);
         let stride = self.local_stride;
         let local = self.local_bytes();
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 == 1) {
@@ -205,22 +209,5 @@ impl Warp {
             self.strands.extend(free);
         }
         if strand.mask == 0 { Step::Gone } else { Step::Next }
-    }
-
-    /// `__assertfail(message, file, line, function, char size)`: pointers to strings in constant memory.
-    fn assert_fail(&mut self, strand: &Strand, call: &Call, mask: u32, state: &BlockState) -> Fault {
-        let lane = mask.trailing_zeros() as usize;
-        let base = lane * self.local_stride + strand.local_base;
-        let local = self.local_bytes();
-        let argument = |k: usize| {
-            let &(offset, bytes) = call.args.get(k)?;
-            let mut value = [0; 8];
-            value[..bytes.min(8)].copy_from_slice(local.get(base + offset..base + offset + bytes.min(8))?);
-            Some(u64::from_le_bytes(value))
-        };
-        let text = |k: usize| state.text(argument(k).unwrap_or(0));
-        let line = argument(2).unwrap_or(0) as u32;
-        let message = format!("{}:{line}: {}: Assertion `{}` failed", text(1), text(3), text(0));
-        Fault::new(FaultKind::Assert, message).at_lane(lane)
     }
 }

@@ -1,7 +1,7 @@
 //! `cp.async`: copies that happen when a thread waits for them, and not before.
 //!
-//! Hardware may copy at any time between the instruction and the wait. Copying as late as is legal shows a missing wait: the
-//! destination still holds what it held.
+//! Hardware may copy at any time between the instruction and the wait. Copying as late as is legal shows a missing
+//! wait: the destination still holds what it held.
 
 use std::collections::VecDeque;
 
@@ -25,6 +25,8 @@ const WIDEST: usize = 16;
 #[derive(Default)]
 struct Pending {
     mask: u32,
+    /// Lanes whose source nothing wrote.
+    unwritten: u32,
     bytes: usize,
     /// Every lane takes all its bytes from the source.
     whole: bool,
@@ -86,21 +88,21 @@ vectorized! {
         for i in 0..LANES {
             reading &= !(u32::from(taken[i] == 0) << i);
         }
-        let (mut low, mut span) = (0, 0);
+        let (mut low, mut span, mut unwritten) = (0, 0, 0);
         if reading != 0 {
             let source = Accesses::new(Space::Global, from, reading, bytes);
             source.check_alignment()?;
             if whole {
-                state.global_access(&source, Touch::Read, warp.index, launch)?;
+                unwritten = state.global_access(&source, Touch::Read, warp.index, launch)?;
             } else {
-                access_partly(warp, &source, &taken, launch, state)?;
+                unwritten = access_partly(warp, &source, &taken, launch, state)?;
             }
             (low, span) = (source.low, source.high - source.low + bytes as u64);
         }
         state.shared_access(&target, Touch::BeginCopy, warp.index, launch)?;
         let copies = &mut warp.copies;
         let mut copy = copies.spare.pop().unwrap_or_default();
-        *copy = Pending { mask, bytes, whole, low, span, taken, group: copies.commits, to, from };
+        *copy = Pending { mask, unwritten, bytes, whole, low, span, taken, group: copies.commits, to, from };
         copies.pending.push_back(copy);
         Ok(())
     }
@@ -126,6 +128,9 @@ vectorized! {
             if launch.watched {
                 let target = Accesses::new(Space::Shared, copy.to, due, copy.bytes);
                 state.shared_access(&target, Touch::EndCopy, warp.index, launch)?;
+                if copy.unwritten & due != 0 {
+                    state.forget_shared(&Accesses::new(Space::Shared, copy.to, copy.unwritten & due, copy.bytes));
+                }
             }
             let source = launch.memory.window(copy.low, copy.span);
             match source.filter(|_| copy.whole && copy.bytes == WIDEST && due == FULL) {
@@ -141,19 +146,20 @@ vectorized! {
     }
 }
 
-/// Lanes that read fewer bytes than they write: checked one by one.
+/// Lanes that read fewer bytes than they write: checked one by one. Those that read what nothing wrote.
 fn access_partly(
     warp: &Warp,
     source: &Accesses,
     taken: &[u8; LANES],
     launch: &Launch,
     state: &mut BlockState,
-) -> Result<(), Fault> {
+) -> Result<u32, Fault> {
+    let mut unwritten = 0;
     for lane in source.active() {
         let one = Accesses::new(Space::Global, source.addresses, 1 << lane, taken[lane].into());
-        state.global_access(&one, Touch::Read, warp.index, launch)?;
+        unwritten |= state.global_access(&one, Touch::Read, warp.index, launch)?;
     }
-    Ok(())
+    Ok(unwritten)
 }
 
 /// What tile loads are made of: every lane moves 16 bytes. Addresses were checked when the copy was issued.

@@ -1,5 +1,7 @@
-//! A grid: blocks in order over worker threads; or, for a cooperative launch, all blocks in turns.
+//! A grid: blocks in order over worker threads, with others beside one that waits for them; or, for a cooperative
+//! launch, all blocks in turns.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +25,7 @@ pub fn run(launch: &Launch) -> Result<Counters, Fault> {
         let fault = if launch.cooperative {
             run_together(launch, first, workers, &mut counters)
         } else {
-            run_in_order(launch, &next, &mut counters)
+            Resident::new(launch, &next, workers).run(&mut counters)
         };
         let mut outcome = outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         outcome.0.merge(counters);
@@ -48,8 +50,8 @@ pub fn run(launch: &Launch) -> Result<Counters, Fault> {
     }
 }
 
-/// At most one a block. Blocks that wait for each other spin, for how long depends on the workers; where that is counted,
-/// there is one, and it gives them their turns in order.
+/// At most one a block. Blocks that wait for each other spin, for how long depends on the workers; where that is
+/// counted, there is one, and it gives them their turns in order.
 fn workers(launch: &Launch) -> usize {
     if launch.cooperative && launch.counting {
         return 1;
@@ -57,25 +59,71 @@ fn workers(launch: &Launch) -> usize {
     launch.workers.min(launch.blocks().min(1 << 16) as usize).max(1)
 }
 
-fn run_in_order(launch: &Launch, next: &AtomicU64, counters: &mut Counters) -> Option<(u64, Fault)> {
-    let mut block = Block::new(launch);
-    loop {
-        let linear = next.fetch_add(1, Ordering::Relaxed);
-        if linear >= launch.blocks() || launch.stopped() {
-            break;
+/// A worker's blocks: in order, one after the other, unless one may be waiting for another.
+///
+/// A block that goes on for long while it reads or writes what threads synchronise through may wait for one that a GPU
+/// would run beside it. Then the next block starts too, and all that have started get turns, as many as would be
+/// resident together.
+struct Resident<'l> {
+    launch: &'l Launch,
+    next: &'l AtomicU64,
+    running: VecDeque<Block<'l>>,
+    /// Places of blocks that are done, for others.
+    spare: Vec<Block<'l>>,
+    most: usize,
+}
+
+/// Rounds of turns in which no block ends, and some may be waiting, before another block starts.
+const PATIENCE: u32 = 2;
+
+impl<'l> Resident<'l> {
+    fn new(launch: &'l Launch, next: &'l AtomicU64, workers: usize) -> Self {
+        let most = (launch.resident_blocks as usize).div_ceil(workers).max(1);
+        Self { launch, next, running: VecDeque::new(), spare: Vec::new(), most }
+    }
+
+    /// Starts the next block of the grid, if there is one.
+    fn start_next(&mut self) -> bool {
+        let linear = self.next.fetch_add(1, Ordering::Relaxed);
+        if linear >= self.launch.blocks() {
+            return false;
         }
+        let mut block = self.spare.pop().unwrap_or_else(|| Block::new(self.launch));
         block.start(linear);
-        loop {
-            match block.advance() {
-                Ok(Progress::Done) => break,
-                Ok(Progress::Running) if launch.stopped() => return None,
-                Ok(Progress::Running) => {}
-                Err(fault) => return Some((linear, fault)),
+        self.running.push_back(block);
+        true
+    }
+
+    fn run(mut self, counters: &mut Counters) -> Option<(u64, Fault)> {
+        let mut rounds = 0;
+        while !self.launch.stopped() && (!self.running.is_empty() || self.start_next()) {
+            let (mut ended, mut may_wait) = (false, false);
+            for _ in 0..self.running.len() {
+                let Some(mut block) = self.running.pop_front() else { break };
+                match block.advance() {
+                    Ok(Progress::Done) => {
+                        ended = true;
+                        self.spare.push(block);
+                    }
+                    Ok(Progress::Running) => {
+                        may_wait |= block.state.take_synchronized();
+                        self.running.push_back(block);
+                    }
+                    Err(fault) => return Some((block.state.linear, fault)),
+                }
+                if self.launch.stopped() {
+                    return None;
+                }
+            }
+            rounds = if ended || !may_wait { 0 } else { rounds + 1 };
+            if rounds >= PATIENCE && self.running.len() < self.most {
+                self.start_next();
+                rounds = 0;
             }
         }
+        self.spare.into_iter().for_each(|block| counters.merge(block.state.counters));
+        None
     }
-    counters.merge(block.state.counters);
-    None
 }
 
 /// Blocks `first, first + step, …`, each getting turns until all are done: any may wait for any other.

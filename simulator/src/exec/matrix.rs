@@ -1,7 +1,7 @@
 //! `ldmatrix` and `stmatrix`: 8×8 tiles of 16-bit elements between shared memory and the warp's registers.
 //!
-//! Lane `8·i + r` gives the address of row r of tile i. In tile i's register, lane `4·g + t` holds columns 2t and 2t+1 of row g;
-//! transposed, rows 2t and 2t+1 of column g. So a register is its tile row after row, or the transposed tile.
+//! Lane `8·i + r` gives the address of row r of tile i. In tile i's register, lane `4·g + t` holds columns 2t and 2t+1
+//! of row g; transposed, rows 2t and 2t+1 of column g. So a register is its tile row after row, or the transposed tile.
 
 use super::block::BlockState;
 use super::strand::Strand;
@@ -40,7 +40,10 @@ vectorized! {
         let places = Accesses::new(Space::Shared, addresses, rows, ROW_BYTES);
         places.check_alignment()?;
         let touch = if matrix.store { Touch::Write } else { Touch::Read };
-        state.shared_access(&places, touch, warp.index, launch)?;
+        let unwritten = state.matrix_access(&places, touch, matrix.transposed, warp.index, launch)?;
+        if !matrix.store && (unwritten != 0 || !warp.poison.is_empty()) {
+            warp.matrix_poison(strand, inst, (&places, unwritten, matrix.transposed), mask, launch, state);
+        }
         for tile in 0..matrix.tiles as usize {
             let rows: [usize; SIDE] = std::array::from_fn(|r| places.addresses[SIDE * tile + r] as usize);
             let mut lanes = warp.lanes(strand, launch);

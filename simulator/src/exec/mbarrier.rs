@@ -1,7 +1,7 @@
 //! mbarrier objects: 64 bits of shared memory with the counts and phase of an asynchronous barrier (PTX ISA 9.7.13.15).
 //!
-//! Layout, opaque to programs: pending arrivals in bits 0..20, expected arrivals in 20..40, outstanding bytes in 40..62 with
-//! an offset, and the phase's parity in bit 63. The state token of an arrival is the word as it was.
+//! Layout, opaque to programs: pending arrivals in bits 0..20, expected arrivals in 20..40, outstanding bytes in 40..62
+//! with an offset, and the phase's parity in bit 63. The state token of an arrival is the word as it was.
 
 use super::block::BlockState;
 use super::strand::Strand;
@@ -80,12 +80,13 @@ impl Warp {
         }
         let places = Accesses::new(Space::Shared, addresses, mask, 8);
         places.check_alignment()?;
-        state.shared_access(
+        let unwritten = state.shared_access(
             &places,
             Touch::Atomic(Order::AcquireRelease, op == MbarrierOp::Init),
             self.index,
             launch,
         )?;
+        state.refuse_unwritten(&places, unwritten, launch)?;
         let (mut tokens, mut passed) = ([0u64; LANES], 0u32);
         for lane in places.active() {
             let at = addresses[lane] as usize;

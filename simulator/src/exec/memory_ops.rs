@@ -15,7 +15,8 @@ use crate::program::loops::vectorized;
 use crate::program::{Access, Inst, NONE, Order, Reg};
 use crate::ptx::types::Space;
 
-/// Accesses of the next lanes of an access that point to one space, of those in `rest`: all, unless the access is generic.
+/// Accesses of the next lanes of an access that point to one space, of those in `rest`: all, unless the access is
+/// generic.
 #[inline(always)]
 pub fn next_places(addresses: &[u64; LANES], access: &Access, rest: &mut u32) -> Accesses {
     let bytes = access.ty.bytes() * access.vector as usize;
@@ -102,7 +103,10 @@ vectorized! {
             let part = next_places(&addresses, access, &mut rest);
             part.check_alignment()?;
             let touch = if access.order == Order::Weak { Touch::Read } else { Touch::StrongRead(access.order) };
-            inspect(warp, &part, touch, launch, state)?;
+            let unwritten = inspect(warp, &part, touch, launch, state)?;
+            if unwritten != 0 || !warp.poison.is_empty() {
+                warp.load_poison(strand, inst, access, (&part, unwritten), launch, state);
+            }
             by_element!(access, load_elements(warp, strand, inst, access, &part, launch, state));
         }
         Ok(())
@@ -124,6 +128,9 @@ vectorized! {
             part.check_alignment()?;
             let touch = if access.order == Order::Weak { Touch::Write } else { Touch::StrongWrite(access.order) };
             inspect(warp, &part, touch, launch, state)?;
+            if !warp.poison.is_empty() {
+                warp.store_poison(strand, inst, access, &part, state)?;
+            }
             by_element!(access, store_elements(warp, strand, inst, &part, launch, state));
         }
         Ok(())
@@ -165,7 +172,7 @@ fn beyond_parameters() -> Fault {
     Fault::new(FaultKind::IllegalAddress, "beyond the kernel's parameters")
 }
 
-/// Bounds; then, where something watches, the chosen checks and the counters.
+/// Bounds; then, where something watches, the chosen checks and the counters. The lanes that read what nothing wrote.
 #[inline(always)]
 pub fn inspect(
     warp: &Warp,
@@ -173,11 +180,11 @@ pub fn inspect(
     touch: Touch,
     launch: &Launch,
     state: &mut BlockState,
-) -> Result<(), Fault> {
+) -> Result<u32, Fault> {
     match part.space {
         Space::Shared => state.shared_access(part, touch, warp.index, launch),
-        Space::Local if part.within(warp.local_stride as u64) => Ok(()),
-        Space::Param if part.within(launch.params.len() as u64) => Ok(()),
+        Space::Local if part.within(warp.local_stride as u64) => Ok(0),
+        Space::Param if part.within(launch.params.len() as u64) => Ok(0),
         Space::Local | Space::Param => Err(beyond(warp, part, launch)),
         _ => state.global_access(part, touch, warp.index, launch),
     }

@@ -5,7 +5,7 @@ use super::strand::Strand;
 use super::warp::Warp;
 use crate::launch::Launch;
 use crate::program::lanes::{LANES, Word};
-use crate::program::{Inst, LaneMaskKind, Reg, RegClass, Special};
+use crate::program::{Inst, LaneMaskKind, Reg, RegClass, Reserved, Special};
 
 impl Warp {
     pub fn special(
@@ -73,6 +73,7 @@ impl Warp {
             Special::ClockHi => state.counters.clock(&launch.program) >> 32,
             Special::DynamicShared => launch.dynamic_shared.into(),
             Special::TotalShared => launch.shared_bytes() as u64,
+            Special::Reserved(place) => reserved(place, launch),
             Special::Workspace(0) => launch.workspace >> 32,
             Special::Workspace(_) => launch.workspace,
             Special::One => 1,
@@ -97,6 +98,17 @@ impl Warp {
     pub fn active_mask(&mut self, strand: &Strand, inst: &Inst, mask: u32, launch: &Launch) {
         u32::write(&mut self.lanes(strand, launch), inst.d[0], &[mask; LANES], mask);
     }
+}
+
+fn reserved(place: Reserved, launch: &Launch) -> u64 {
+    let (begin, bytes) = (launch.reserved_shared(), launch.program.reserved_shared_bytes);
+    let value = match place {
+        Reserved::Begin => begin,
+        Reserved::End => begin + bytes,
+        Reserved::Capacity => bytes,
+        Reserved::Part(k) => begin + usize::from(k) * bytes / 2,
+    };
+    value as u64
 }
 
 fn lane_mask(kind: LaneMaskKind, lane: usize) -> u64 {

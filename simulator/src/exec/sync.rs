@@ -11,7 +11,8 @@ use crate::program::{ALIGNED, BARRIERS, Barrier, Inst, NEGATE, NONE, Op};
 
 #[derive(Clone, Default, Debug)]
 pub struct BarrierState {
-    /// Threads that came, and the same with each complete warp counted as 32: a count operand is a multiple of the warp.
+    /// Threads that came, and the same with each complete warp counted as 32: a count operand is a multiple of the
+    /// warp.
     threads: u32,
     rounded: u32,
     /// The count operand, if the arrivals had one.
@@ -69,6 +70,7 @@ impl Warp {
                 continue;
             }
             passed += executing.count_ones();
+            self.parted &= executing != self.live;
             let strand = &mut self.strands[k];
             strand.wait = Wait::Nothing;
             let inst = &launch.program.codes[strand.code].insts[strand.pc];

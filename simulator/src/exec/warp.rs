@@ -1,12 +1,13 @@
 //! A warp: its registers, strands and pending copies, and the loop that runs them.
 //!
-//! The loop does the common instructions itself (lane loops, uniform branches, memory) and leaves the rest to functions by
-//! family. A strand runs until it waits, ends, or has had its share of instructions; so a spinning strand cannot starve the
-//! one it waits for.
+//! The loop does the common instructions itself (lane loops, uniform branches, memory) and leaves the rest to functions
+//! by family. A strand runs until it waits, ends, or has had its share of instructions; so a spinning strand cannot
+//! starve the one it waits for.
 
 use super::block::BlockState;
 use super::copies::{Copies, copy_async};
 use super::memory_ops::{load, store};
+use super::poison::Poison;
 use super::strand::{Joins, Strand, Wait};
 use crate::error::{Fault, Place};
 use crate::launch::Launch;
@@ -28,6 +29,10 @@ pub struct Warp {
     pub local: Vec<u64>,
     pub local_stride: usize,
     pub copies: Copies,
+    /// Values from memory that nothing wrote, where the check of that is on.
+    pub poison: Poison,
+    /// Whether lanes have parted at a branch since something last brought all of them together.
+    pub parted: bool,
     /// The strand that runs next.
     next: usize,
 }
@@ -58,6 +63,8 @@ impl Warp {
             local: Vec::new(),
             local_stride: 0,
             copies: Copies::default(),
+            poison: Poison::default(),
+            parted: false,
             next: 0,
         }
     }
@@ -76,6 +83,8 @@ impl Warp {
         self.local.clear();
         self.local.resize(self.local_stride / 8 * LANES, 0);
         self.copies.clear();
+        self.poison.clear();
+        self.parted = false;
         self.next = 0;
         self.strands.clear();
         self.strands.push(Strand {
@@ -154,8 +163,12 @@ impl Warp {
             }
             if inst.run > 0 {
                 let run = &code.insts[strand.pc..][..inst.run as usize];
-                self.run_lanes(run, strand, launch);
-                strand.pc += run.len();
+                if self.poison.is_empty() {
+                    self.run_lanes(run, strand, launch);
+                    strand.pc += run.len();
+                } else {
+                    self.run_lanes_watched(run, strand, launch);
+                }
                 share = share.saturating_sub(run.len());
                 continue;
             }
@@ -196,6 +209,16 @@ impl Warp {
         }
     }
 
+    /// The same where some value is not known: instruction by instruction.
+    #[cold]
+    fn run_lanes_watched(&mut self, run: &[Inst], strand: &mut Strand, launch: &Launch) {
+        for inst in run {
+            self.flow(strand, inst, strand.mask, launch);
+            self.run_lanes(std::slice::from_ref(inst), strand, launch);
+            strand.pc += 1;
+        }
+    }
+
     /// The instructions that are not lane loops.
     fn step(
         &mut self,
@@ -205,6 +228,9 @@ impl Warp {
         launch: &Launch,
         state: &mut BlockState,
     ) -> Result<Step, Fault> {
+        if !self.poison.is_empty() {
+            self.watch_poison(strand, inst, mask, launch)?;
+        }
         match &inst.op {
             Op::Branch { target, reconverge } => return Ok(self.branch(strand, mask, *target, *reconverge)),
             Op::Join => return Ok(self.join(strand)),

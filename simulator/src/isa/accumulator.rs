@@ -1,4 +1,5 @@
-//! The sign of a sum of products of f64, exactly: all of it fits one fixed-point number of 4,352 bits (Kulisch's accumulator).
+//! The sign of a sum of products of f64, exactly: all of it fits one fixed-point number of 4,352 bits (Kulisch's
+//! accumulator).
 //!
 //! Only roundings other than to nearest come here, which compilers hardly emit; so it is simple rather than fast.
 

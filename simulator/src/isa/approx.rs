@@ -1,10 +1,12 @@
-//! The special function unit: `sin`, `cos`, `lg2`, `ex2`, `tanh`, `rsqrt` (PTX ISA 9.7.3.16 to 9.7.3.22, 9.7.4.9, 9.7.4.10).
+//! The special function unit: `sin`, `cos`, `lg2`, `ex2`, `tanh`, `rsqrt` (PTX ISA 9.7.3.16 to 9.7.3.22, 9.7.4.9,
+//! 9.7.4.10).
 //!
-//! Results are computed in f64 and rounded, so they are closer than the error the ISA allows; the cases it tabulates (zeros,
-//! infinities, subnormals with `.ftz`) come out as it says.
+//! Results are computed in f64 and rounded, so they are closer than the error the ISA allows; the cases it tabulates
+//! (zeros, infinities, subnormals with `.ftz`) come out as it says.
 
 use super::float::{input, options, output};
 use super::half_float::{AsBf16, AsF16, Format};
+use super::nudge::nudge;
 use super::numeric::Rounding;
 use super::{Row, row};
 use crate::error::LoadResult;
@@ -66,7 +68,8 @@ fn rsqrt(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let (ftz, ty) = head(decode)?;
     let run = match ty {
         Type::F32 => approximate!(ty, |x: f64| 1.0 / x.sqrt()),
-        // With `.ftz` a single step of the unit, which sees and gives only the upper half of a number; without it a function.
+        // With `.ftz` a single step of the unit, which sees and gives only the upper half of a number; without it a
+        // function.
         Type::F64 if ftz => Some(each1!(f64 => f64, |a| {
             let upper = |x: f64| f64::from_bits(x.to_bits() & 0xffff_ffff_0000_0000);
             let flushed = if a.abs() < f64::MIN_POSITIVE { 0.0f64.copysign(a) } else { a };
@@ -93,12 +96,22 @@ fn cos(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
 fn lg2(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let (ftz, ty) = head(decode)?;
     let run = if ty == Type::F32 { approximate!(ty, f64::log2) } else { None };
-    emit(decode, ty, ftz, run)
+    emit_inexact(decode, ty, ftz, run)
+}
+
+/// As [`emit`], for what hardware is known to give less exactly.
+fn emit_inexact(decode: &mut Decode<'_, '_, '_>, ty: Type, ftz: bool, run: Option<AluFn>) -> LoadResult<()> {
+    emit(decode, ty, ftz, run)?;
+    if ty == Type::F32 {
+        let d = decode.dst(0, ty)?;
+        nudge(decode, d);
+    }
+    Ok(())
 }
 
 fn ex2(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     let (ftz, ty) = head(decode)?;
-    emit(decode, ty, ftz, approximate!(ty, exp2))
+    emit_inexact(decode, ty, ftz, approximate!(ty, exp2))
 }
 
 /// 1 / k! for k from 0 on.
@@ -112,7 +125,8 @@ const INVERSE_FACTORIALS: [f64; 12] = {
     terms
 };
 
-/// 2^x as vectors compute it: 2^n of the nearest integer n by its bits, times the series of 2^r to the eleventh term. With
+/// 2^x as vectors compute it: 2^n of the nearest integer n by its bits, times the series of 2^r to the eleventh term.
+/// With
 /// |r| ≤ 1/2 what follows is below 2^-45, far beyond what f32 keeps.
 #[inline(always)]
 fn exp2(x: f64) -> f64 {

@@ -1,5 +1,6 @@
-//! Atomics and reductions (PTX ISA 9.7.13.5, 9.7.13.7). A `red` is an `atom` whose result is dropped. A vector is atomic
-//! element by element, and so becomes an operation for each, the first of which answers for the whole vector's place.
+//! Atomics and reductions (PTX ISA 9.7.13.5, 9.7.13.7). A `red` is an `atom` whose result is dropped. A vector is
+//! atomic element by element, and so becomes an operation for each, the first of which answers for the whole vector's
+//! place.
 
 use super::memory::{HINTS, class_for, order, space};
 use super::{Row, row};
@@ -100,9 +101,12 @@ fn atomic(decode: &mut Decode<'_, '_, '_>, result: bool) -> LoadResult<()> {
         inst.s[0] = address.reg;
         for value in 0..values {
             let element = element(decode, first + 1 + value, vector, k)?;
-            inst.s[1 + value] = decode.src_operand(element, ty)?;
+            inst.s[1 + value] = decode.src_operand(&element, ty)?;
         }
-        inst.d[0] = if result { decode.dst_register(element(decode, 0, vector, k)?)?.0 } else { NONE };
+        if result {
+            let element = element(decode, 0, vector, k)?;
+            inst.d[0] = decode.dst_register(&element)?.0;
+        }
         if vector.is_some() && inst.d[0] != NONE {
             // Held back until all elements are done: a source of the next may be the same register.
             let held = decode.new_word(false);
@@ -119,12 +123,12 @@ fn atomic(decode: &mut Decode<'_, '_, '_>, result: bool) -> LoadResult<()> {
 }
 
 /// Operand `index`, or element `k` of it where it is a vector.
-fn element<'m>(decode: &Decode<'_, '_, 'm>, index: usize, vector: Option<usize>, k: usize) -> LoadResult<&'m Operand> {
+fn element(decode: &mut Decode<'_, '_, '_>, index: usize, vector: Option<usize>, k: usize) -> LoadResult<Operand> {
     let operand = decode.operand(index)?;
-    let Some(count) = vector else { return Ok(operand) };
+    let Some(count) = vector else { return Ok(operand.clone()) };
     let elements = decode.elements(operand);
     if elements.len() != count {
         return decode.fail("the vector has another length");
     }
-    Ok(&elements[k])
+    Ok(elements[k].clone())
 }

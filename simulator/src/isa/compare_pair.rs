@@ -1,7 +1,7 @@
 //! `setp` and `set` of packed halves (PTX ISA 9.7.7): each half is compared by itself.
 //!
-//! `setp` writes the low half's answer to its first predicate and the high half's to its second; `set` writes them to the
-//! halves of a word.
+//! `setp` writes the low half's answer to its first predicate and the high half's to its second; `set` writes them to
+//! the halves of a word.
 
 use super::compare::{FTZ, HalfValue, combine, third};
 use super::half_float::Half;

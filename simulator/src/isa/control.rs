@@ -5,7 +5,7 @@
 use super::{Row, row};
 use crate::error::LoadResult;
 use crate::lower::decode::Decode;
-use crate::program::{Call, Class, Guard, Inst, NO_TARGET, Op};
+use crate::program::{Builtin, Call, Class, Guard, Inst, NO_TARGET, Op};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::Type;
 
@@ -60,6 +60,16 @@ fn places(decode: &mut Decode<'_, '_, '_>, operand: &Operand) -> LoadResult<Vec<
     Ok(places)
 }
 
+fn builtin(name: &str) -> Option<Builtin> {
+    Some(match name {
+        "__assertfail" => Builtin::AssertFail,
+        "vprintf" => Builtin::Print,
+        "malloc" => Builtin::Allocate,
+        "free" => Builtin::Free,
+        _ => return None,
+    })
+}
+
 fn call(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     use crate::lower::decode::function_named;
     decode.flag("uni");
@@ -76,12 +86,14 @@ fn call(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     }
     let mut inst = Inst::new(Op::Nothing, Class::Control);
     match function_named(decode, callee) {
-        Some(("__assertfail", _)) => {
-            inst.op = Op::AssertFail(Box::new(site));
+        Some((name, None)) => {
+            let Some(builtin) = builtin(name) else {
+                return decode.fail(format!("function {name} has no body and is not built in"));
+            };
+            inst.op = Op::Builtin(builtin, Box::new(site));
             decode.emit(inst);
             return Ok(());
         }
-        Some((name, None)) => return decode.fail(format!("function {name} has no body and is not built in")),
         Some((_, Some(function))) => {
             let callee = &decode.function.builder.module.functions[function];
             if callee.params.len() != site.args.len() || callee.returns.len() != site.returns.len() {

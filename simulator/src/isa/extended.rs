@@ -1,8 +1,9 @@
 //! Extended-precision integer arithmetic: carries between instructions (PTX ISA 9.7.2).
 //!
-//! The condition code register is a predicate of the function: `.cc` writes it, `addc`, `subc` and `madc` read it. After a
-//! subtraction it holds the carry of a + ~b + 1, the complement of the borrow that the ISA's text speaks of: in a chain of
-//! subtractions the two are alike, but the compiler's 128-bit division reads a subtraction's flag with `addc`.
+//! The condition code register is a predicate of the function: `.cc` writes it, `addc`, `subc` and `madc` read it.
+//! After a subtraction it holds the carry of a + ~b + 1, the complement of the borrow that the ISA's text speaks of: in
+//! a chain of subtractions the two are alike, but the compiler's 128-bit division reads a subtraction's flag with
+//! `addc`.
 
 use super::multiply::{PARTS, Part};
 use super::{Row, row};

@@ -1,8 +1,9 @@
 //! Floating-point arithmetic in f32 and f64 (PTX ISA 9.7.3), handing half formats on (9.7.4).
 //!
-//! Round-to-nearest is the machine's own instruction. Other roundings go through a result rounded to odd, in a loop for each
-//! mode; `.ftz` and `.sat` are options that these loops test.
+//! Round-to-nearest is the machine's own instruction. Other roundings go through a result rounded to odd, in a loop for
+//! each mode; `.ftz` and `.sat` are options that these loops test.
 
+use super::nudge::nudge;
 use super::numeric::{
     ROUNDINGS, Rounding, add_odd, canonical, div_odd, div64, flush, fma_odd, fma64, round_f32, saturate, sqrt_odd,
     sqrt64, zero_sign,
@@ -222,8 +223,8 @@ pub fn fma(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     emit(decode, ty, run, &sources, options, 2)
 }
 
-/// `div` of a floating-point type; `None` leaves the instruction to integers. The approximate forms divide exactly, which
-/// is within their documented error of 2 ulp, but for `.approx`'s zero (NaN for infinite a) where |b| > 2^126.
+/// `div` of a floating-point type; `None` leaves the instruction to integers. The approximate forms divide exactly,
+/// which is within their documented error of 2 ulp, but for `.approx`'s zero (NaN for infinite a) where |b| > 2^126.
 pub fn div(decode: &mut Decode<'_, '_, '_>) -> Option<LoadResult<()>> {
     let approximate = decode.flag("approx");
     let full = decode.flag("full");
@@ -296,7 +297,12 @@ fn rcp(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
         _ => return decode.unsupported(ty),
     };
     let sources = [decode.src(1, ty)?];
-    emit(decode, ty, run, &sources, options, 1)
+    emit(decode, ty, run, &sources, options, 1)?;
+    if approximate && ty == Type::F32 {
+        let d = decode.dst(0, ty)?;
+        nudge(decode, d);
+    }
+    Ok(())
 }
 
 fn sqrt(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {

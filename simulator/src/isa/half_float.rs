@@ -1,7 +1,7 @@
 //! f16, bf16 and their packed pairs (PTX ISA 9.7.4): every operation rounds the exact result once.
 //!
-//! A pair is two values in a word, the first in the low half; a single value is a pair whose high half is unused. Results
-//! come from f64, exact or rounded to odd, so one rounding to the format is the rounding.
+//! A pair is two values in a word, the first in the low half; a single value is a pair whose high half is unused.
+//! Results come from f64, exact or rounded to odd, so one rounding to the format is the rounding.
 
 use super::numeric::{BF16, F16, Rounding, fma_odd, round_to};
 use super::sign::{ExtremeOptions, extreme_value};

@@ -1,7 +1,7 @@
 //! Loads, stores and prefetches (PTX ISA 9.7.9.8 to 9.7.9.18), `discard` and `applypriority` as the hints they are.
 //!
-//! Cache operators and eviction priorities change no value, so they are taken and dropped; `volatile`, `relaxed`, `acquire`
-//! and `release` are kept for the race check.
+//! Cache operators and eviction priorities change no value, so they are taken and dropped; `volatile`, `relaxed`,
+//! `acquire` and `release` are kept for the race check.
 
 use super::{Row, row};
 use crate::error::LoadResult;

@@ -1,8 +1,8 @@
 //! Rounding, done exactly: the four modes of the ISA for every format, from an f64 that is exact or rounded to odd.
 //!
-//! Rounding to odd keeps a result that does not fit f64 distinguishable from its neighbours, so that a second rounding to
-//! f32, f16 or bf16 gives what one rounding of the exact result would (Boldo and Melquiond, 2008). For f64 itself the
-//! sign of what rounding to nearest dropped decides, found exactly by [`super::accumulator`].
+//! Rounding to odd keeps a result that does not fit f64 distinguishable from its neighbours, so that a second rounding
+//! to f32, f16 or bf16 gives what one rounding of the exact result would (Boldo and Melquiond, 2008). For f64 itself
+//! the sign of what rounding to nearest dropped decides, found exactly by [`super::accumulator`].
 
 use super::accumulator::sign_of_sum;
 
@@ -69,8 +69,8 @@ pub fn round_to(x: f64, format: Format, rounding: Rounding) -> f64 {
     result.copysign(x)
 }
 
-/// The value next to `rounded` towards `error`'s sign, if `rounded` is not exact and its last bit is even. Without branches,
-/// as this is part of lane loops; a zero is never inexact.
+/// The value next to `rounded` towards `error`'s sign, if `rounded` is not exact and its last bit is even. Without
+/// branches, as this is part of lane loops; a zero is never inexact.
 #[inline(always)]
 fn to_odd(rounded: f64, error: f64) -> f64 {
     let bits = rounded.to_bits();
@@ -210,7 +210,8 @@ pub fn flush(x: f32) -> f32 {
     if x.abs() < f32::MIN_POSITIVE { f32::from_bits(x.to_bits() & 0x8000_0000) } else { x }
 }
 
-/// The ISA's one NaN for f32 results. Asked and chosen among integers: a compiler may give any NaN for a float that is one.
+/// The ISA's one NaN for f32 results. Asked and chosen among integers: a compiler may give any NaN for a float that is
+/// one.
 #[inline(always)]
 pub fn canonical(x: f32) -> f32 {
     let bits = x.to_bits();

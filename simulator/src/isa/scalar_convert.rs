@@ -1,7 +1,7 @@
 //! One conversion of one value: every pair of types, rounding and saturation of `cvt`, as a plain function.
 //!
-//! Integers pass through i128 and floats through f64, both exact for all source types; the result is rounded once. Common
-//! conversions have vector loops in [`super::convert`], which tests hold against this.
+//! Integers pass through i128 and floats through f64, both exact for all source types; the result is rounded once.
+//! Common conversions have vector loops in [`super::convert`], which tests hold against this.
 
 use super::numeric::{BF16, E4M3, E5M2, F16, F32, Rounding, TF32, round_integral, round_to};
 use crate::ptx::types::Type;

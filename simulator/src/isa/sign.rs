@@ -1,5 +1,5 @@
-//! Signs, order and kinds of floating-point numbers: `abs`, `neg`, `min`, `max`, `copysign`, `testp` (PTX ISA 9.7.3.1, 9.7.3.2,
-//! 9.7.3.9 to 9.7.3.12).
+//! Signs, order and kinds of floating-point numbers: `abs`, `neg`, `min`, `max`, `copysign`, `testp` (PTX ISA 9.7.3.1,
+//! 9.7.3.2, 9.7.3.9 to 9.7.3.12).
 
 use super::float::{FTZ, emit, input, output};
 use super::numeric::{canonical, flush};

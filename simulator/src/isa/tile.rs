@@ -1,8 +1,9 @@
 //! The tiles of matrix instructions: registers to matrices, and the product.
 //!
-//! With g = lane / 4 and t = lane mod 4, register c of A's pair holds row g (the pair's second register row g + 8) and the
-//! columns `W·c + (W/4)·t ..`, where W is 8 columns of 16 bits, 16 of 8 or 4 of tf32. So a register row is eight matrix rows
-//! of W columns, in order; B's registers hold Bᵀ the same way. Products are exact in f32, sums are f32 in order of k.
+//! With g = lane / 4 and t = lane mod 4, register c of A's pair holds row g (the pair's second register row g + 8) and
+//! the columns `W·c + (W/4)·t ..`, where W is 8 columns of 16 bits, 16 of 8 or 4 of tf32. So a register row is eight
+//! matrix rows of W columns, in order; B's registers hold Bᵀ the same way. Products are exact in f32, sums are f32 in
+//! order of k.
 
 use bytemuck::Pod;
 
@@ -45,15 +46,26 @@ element!(F16, 8, u16 => f32, |x| widen_f16(x));
 element!(Tf32, 4, u32 => f32, |x| f32::from_bits(x & 0xffff_e000));
 element!(S8, 16, i8 => i32, |x| x.into());
 element!(U8, 16, u8 => i32, |x| x.into());
+element!(E4m3, 16, u8 => f32, |x| widen_e4m3(x));
+element!(E5m2, 16, u8 => f32, |x| widen_f16(u16::from(x) << 8));
 
-/// f16 to f32 in steps that vectorise: the exponent is moved by a multiplication, which subnormals survive, and infinities
-/// and NaNs get theirs afterwards.
+/// f16 to f32 in steps that vectorise: the exponent is moved by a multiplication, which subnormals survive, and
+/// infinities and NaNs get theirs afterwards.
 #[inline(always)]
 pub fn widen_f16(x: u16) -> f32 {
     let (magnitude, sign) = (u32::from(x & 0x7fff) << 13, u32::from(x & 0x8000) << 16);
     let moved = (f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23)).to_bits();
     let special = if magnitude >= 0x7c00 << 13 { 0xff << 23 } else { 0 };
     f32::from_bits(moved | special | sign)
+}
+
+/// e4m3 to f32: as the upper part of an f16 its exponent has a bias that is too large by eight. It has no infinities.
+#[inline(always)]
+fn widen_e4m3(x: u8) -> f32 {
+    const BIAS: f32 = 256.0;
+    let (magnitude, sign) = (u16::from(x & 0x7f) << 7, u32::from(x & 0x80) << 24);
+    let wide = if x & 0x7f == 0x7f { f32::NAN } else { widen_f16(magnitude) * BIAS };
+    f32::from_bits(wide.to_bits() | sign)
 }
 
 /// Eight rows of a register into `out[row][column..]`.
@@ -97,7 +109,8 @@ fn columns(words: &Words) -> [[u32; N]; 4] {
     std::array::from_fn(|t| ORDER.map(|n| words[n * 4 + t]))
 }
 
-/// `C + A·B` with f32 accumulators in four registers: columns 2t of the upper rows, 2t + 1, and the same of the lower rows.
+/// `C + A·B` with f32 accumulators in four registers: columns 2t of the upper rows, 2t + 1, and the same of the lower
+/// rows.
 #[inline(always)]
 pub fn multiply_add<const K: usize>(a: &[[f32; K]; M], b: &[[f32; N]; K], c: [&Words; 4], out: &mut [Words; 4]) {
     #[cfg(target_arch = "x86_64")]
@@ -125,8 +138,8 @@ pub fn accumulate<const K: usize>(a: &[f32; K], b: &[[f32; N]; K], sums: &mut [f
     }
 }
 
-/// The same with vector instructions where compilers shuffle instead: eight sums of a row are one vector, and eight rows at
-/// a time hide the latency of a fused multiply-add.
+/// The same with vector instructions where compilers shuffle instead: eight sums of a row are one vector, and eight
+/// rows at a time hide the latency of a fused multiply-add.
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::*;
@@ -183,7 +196,18 @@ mod avx2 {
 
 #[cfg(test)]
 mod tests {
-    use super::widen_f16;
+    use super::{E4m3, E5m2, Element, widen_f16};
+    use crate::isa::scalar_convert::from_fp8;
+
+    #[test]
+    fn every_eight_bit_float_is_widened_exactly() {
+        for bits in 0..=u8::MAX {
+            for (got, e4m3) in [(E4m3::value(bits), true), (E5m2::value(bits), false)] {
+                let want = from_fp8(bits, e4m3) as f32;
+                assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{bits:x}: {got} {want}");
+            }
+        }
+    }
 
     #[test]
     fn every_half_is_widened_exactly() {

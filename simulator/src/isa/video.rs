@@ -1,5 +1,5 @@
-//! The video instructions that compilers still emit: absolute differences of two halves or four bytes (PTX ISA 9.7.18.1 and
-//! 9.7.18.2).
+//! The video instructions that compilers still emit: absolute differences of two halves or four bytes (PTX ISA 9.7.18.1
+//! and 9.7.18.2).
 
 use super::{Row, row};
 use crate::error::LoadResult;

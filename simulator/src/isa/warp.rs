@@ -1,7 +1,7 @@
 //! Exchange between the lanes of a warp (PTX ISA 9.7.9.6, 9.7.13.8 to 9.7.13.12, 9.7.13.16).
 //!
-//! The executor brings the lanes of the member mask together before it runs one of these; the mask given here is of the lanes
-//! that take part. A lane that reads from one that does not is reported, and gets whatever that register holds.
+//! The executor brings the lanes of the member mask together before it runs one of these; the mask given here is of the
+//! lanes that take part. A lane that reads from one that does not is reported, and gets whatever that register holds.
 
 use super::{Row, row};
 use crate::error::{Fault, FaultKind, LoadResult};
@@ -55,8 +55,8 @@ pub fn source_lane(lane: u32, b: u32, c: u32, mode: u32) -> (u32, bool) {
     if valid { (j as u32 & 31, true) } else { (lane, false) }
 }
 
-/// Butterflies of whole segments by a constant, which reductions are made of: every source takes part, and what may stand
-/// in `b` and `c` is known.
+/// Butterflies of whole segments by a constant, which reductions are made of: every source takes part, and what may
+/// stand in `b` and `c` is known.
 #[inline(always)]
 fn butterfly(lanes: &mut Lanes<'_>, inst: &Inst, distance: usize) {
     let a = u32::read(lanes, inst.s[0]);

@@ -1,7 +1,7 @@
 //! Where the lanes of a warp access memory: one address a lane, in one space, and how they lie to each other.
 //!
-//! Everything that follows an access (bounds, checks, counters, the copy) has a quick way for the pattern of good kernels,
-//! lanes on consecutive elements, and asks [`Accesses`] instead of the 32 addresses.
+//! Everything that follows an access (bounds, checks, counters, the copy) has a quick way for the pattern of good
+//! kernels, lanes on consecutive elements, and asks [`Accesses`] instead of the 32 addresses.
 
 use crate::error::{Fault, FaultKind};
 use crate::memory::spaces;
@@ -51,8 +51,8 @@ pub fn effective(lanes: &Lanes<'_>, reg: Reg, offset: i64) -> [u64; LANES] {
 }
 
 impl Accesses {
-    /// The places of the lanes of `mask`, which is not empty. (Plain loops: an iterator's `fold` is a call to code without
-    /// vector instructions.)
+    /// The places of the lanes of `mask`, which is not empty. (Plain loops: an iterator's `fold` is a call to code
+    /// without vector instructions.)
     #[inline(always)]
     pub fn new(space: Space, mut addresses: [u64; LANES], mask: u32, bytes: usize) -> Self {
         if mask != FULL {

@@ -1,4 +1,5 @@
-//! What a launch is: a program, its grid, its parameters, and what to watch while it runs; and what the lanes of a warp access.
+//! What a launch is: a program, its grid, its parameters, and what to watch while it runs; and what the lanes of a warp
+//! access.
 //!
 //! The executor, the checks and the counters all speak in these terms.
 
@@ -29,6 +30,8 @@ pub struct Launch {
     pub watched: bool,
     pub deadline: Instant,
     pub multiprocessors: u32,
+    /// Blocks that a GPU would run at once.
+    pub resident_blocks: u64,
     pub grid_id: u64,
     /// All blocks run at once: cooperative launches may wait for each other.
     pub cooperative: bool,
@@ -50,6 +53,19 @@ impl Launch {
 
     pub fn shared_bytes(&self) -> usize {
         self.program.shared_bytes + self.dynamic_shared as usize
+    }
+
+    /// Where the shared memory kept for the system begins: behind the kernel's.
+    pub fn reserved_shared(&self) -> usize {
+        self.shared_bytes().next_multiple_of(16)
+    }
+
+    /// A block's shared memory with what is kept for the system.
+    pub fn all_shared_bytes(&self) -> usize {
+        match self.program.reserved_shared_bytes {
+            0 => self.shared_bytes(),
+            bytes => self.reserved_shared() + bytes,
+        }
     }
 
     pub fn block_index(&self, linear: u64) -> [u32; 3] {

@@ -10,10 +10,13 @@ pub struct Checks {
     pub init: bool,
     pub sync: bool,
     pub leak: bool,
+    /// `.aligned` instructions that lanes reach after they parted, with nothing but the compiler to bring them
+    /// together. Not among [`Self::ALL`]: programs rely on compilers for that.
+    pub aligned: bool,
 }
 
 impl Checks {
-    pub const ALL: Self = Self { mem: true, race: true, init: true, sync: true, leak: true };
+    pub const ALL: Self = Self { mem: true, race: true, init: true, sync: true, leak: true, aligned: false };
 
     /// Reads `CUDASIM_CHECK`'s list; an unknown name is returned as the error.
     pub fn parse(list: &str) -> Result<Self, String> {
@@ -25,7 +28,8 @@ impl Checks {
                 "init" => checks.init = true,
                 "sync" => checks.sync = true,
                 "leak" => checks.leak = true,
-                "all" => checks = Self::ALL,
+                "aligned" => checks.aligned = true,
+                "all" => checks = Self { aligned: checks.aligned, ..Self::ALL },
                 "none" => checks = Self::default(),
                 other => return Err(other.to_owned()),
             }

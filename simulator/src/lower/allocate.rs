@@ -1,8 +1,8 @@
 //! Virtual registers to rows: liveness over the blocks, then a linear scan.
 //!
-//! nvcc's PTX names a new register for nearly every value. With a row each, a warp's registers would not fit any cache; with
-//! rows reused as values die, they do. Registers are private to a lane, so liveness along a lane's own path is enough: a
-//! masked write leaves the lanes of other paths alone.
+//! nvcc's PTX names a new register for nearly every value. With a row each, a warp's registers would not fit any cache;
+//! with rows reused as values die, they do. Registers are private to a lane, so liveness along a lane's own path is
+//! enough: a masked write leaves the lanes of other paths alone.
 
 use super::flow::Flow;
 use crate::program::{Inst, NONE, Reg, RegClass};

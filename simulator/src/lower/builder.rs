@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::Numerics;
 use super::constants::Constants;
 use super::decode::Table;
 use super::function::FunctionLowering;
@@ -9,37 +10,46 @@ use super::pointers::pointed_to;
 use super::segment::is_clock;
 use super::symbol::Symbol;
 use crate::error::{LoadError, LoadResult};
-use crate::program::{Code, Program, Segment, function_address};
+use crate::program::{Builtin, Code, Op, Program, Segment, Special, function_address};
 use crate::ptx::tree::{Function, Module, Variable};
 use crate::ptx::types::Space;
 
-/// Lowers `entry` and what it reaches.
+/// What the system keeps of each block's shared memory from compute capability 8.0 on.
+const RESERVED_SHARED: usize = 1024;
+
+/// Lowers `entry` and what it reaches; a program without code where that fails.
 pub fn build(
     module: &Module,
     addresses: &HashMap<String, u64>,
     table: Table,
+    numerics: Numerics,
     entry: usize,
-    reached: &mut [bool],
-) -> LoadResult<Program> {
-    let mut builder = ProgramBuilder {
-        module,
-        addresses,
-        table,
-        constants: Constants::default(),
-        segments: Vec::new(),
-        shared: HashMap::new(),
-        shared_bytes: 0,
-        order: Vec::new(),
-        pointers_are_called: false,
-    };
-    builder.code_index(entry);
-    let mut codes = Vec::new();
-    while let Some(&index) = builder.order.get(codes.len()) {
-        reached[index] = true;
-        let function = &module.functions[index];
-        codes.push(FunctionLowering::lower(&mut builder, function).map_err(|e| e.within(&function.name))?);
+) -> Program {
+    let function = &module.functions[entry];
+    let outcome =
+        ProgramBuilder::new(module, addresses, table, numerics).lower(entry).map_err(|e| e.within(&function.name));
+    outcome.unwrap_or_else(|refusal| {
+        let (params, param_bytes) = place_parameters(function).unwrap_or_default();
+        let empty = ProgramBuilder::new(module, addresses, table, numerics);
+        Program { refusal: Some(refusal), ..empty.finish(function, Vec::new(), params, param_bytes) }
+    })
+}
+
+/// Offset and size of each parameter of an entry, and the bytes of them all.
+fn place_parameters(entry: &Function) -> LoadResult<(Vec<(usize, usize)>, usize)> {
+    const MOST: usize = 32764;
+    let (mut params, mut end) = (Vec::new(), 0usize);
+    for param in &entry.params {
+        let offset = end.next_multiple_of(param.align);
+        let bytes = param.bytes().filter(|&bytes| bytes <= MOST);
+        let bytes = bytes.ok_or_else(|| LoadError::new(param.line, "parameter is too large"))?;
+        params.push((offset, bytes));
+        end = offset + bytes;
     }
-    builder.finish(&module.functions[entry], codes)
+    if end > MOST {
+        return Err(LoadError::new(entry.line, format!("more than {MOST} bytes of parameters")));
+    }
+    Ok((params, end))
 }
 
 /// What the functions of one program share while they are lowered.
@@ -47,6 +57,7 @@ pub struct ProgramBuilder<'m> {
     pub module: &'m Module,
     addresses: &'m HashMap<String, u64>,
     pub table: Table,
+    pub numerics: Numerics,
     pub constants: Constants,
     pub segments: Vec<Segment>,
     /// Offsets of static shared variables, by `function::name`.
@@ -58,6 +69,33 @@ pub struct ProgramBuilder<'m> {
 }
 
 impl<'m> ProgramBuilder<'m> {
+    fn new(module: &'m Module, addresses: &'m HashMap<String, u64>, table: Table, numerics: Numerics) -> Self {
+        Self {
+            module,
+            addresses,
+            table,
+            numerics,
+            constants: Constants::default(),
+            segments: Vec::new(),
+            shared: HashMap::new(),
+            shared_bytes: 0,
+            order: Vec::new(),
+            pointers_are_called: false,
+        }
+    }
+
+    fn lower(mut self, entry: usize) -> LoadResult<Program> {
+        let (params, param_bytes) = place_parameters(&self.module.functions[entry])?;
+        self.code_index(entry);
+        let mut codes = Vec::new();
+        while let Some(&index) = self.order.get(codes.len()) {
+            let function = &self.module.functions[index];
+            codes.push(FunctionLowering::lower(&mut self, function).map_err(|e| e.within(&function.name))?);
+        }
+        let function = &self.module.functions[entry];
+        Ok(self.finish(function, codes, params, param_bytes))
+    }
+
     /// The index that `function`'s code has, or will have, in the program.
     pub fn code_index(&mut self, function: usize) -> u32 {
         match self.order.iter().position(|&f| f == function) {
@@ -113,27 +151,30 @@ impl<'m> ProgramBuilder<'m> {
         }
     }
 
-    fn finish(mut self, entry: &Function, codes: Vec<Code>) -> LoadResult<Program> {
+    fn finish(
+        mut self,
+        entry: &Function,
+        codes: Vec<Code>,
+        params: Vec<(usize, usize)>,
+        param_bytes: usize,
+    ) -> Program {
         // Dynamic shared memory starts where static ends, aligned as nvcc aligns it.
         let shared_bytes = self.shared_bytes.next_multiple_of(16);
         let has_dynamic = self.module.variables.iter().any(|v| v.space == Space::Shared && v.external);
         self.constants.place_dynamic(shared_bytes);
-        let mut params = Vec::new();
-        let mut param_bytes = 0usize;
-        for param in &entry.params {
-            let offset = param_bytes.next_multiple_of(param.align);
-            let bytes = param.bytes().ok_or_else(|| LoadError::new(param.line, "parameter is too large"))?;
-            params.push((offset, bytes));
-            param_bytes = offset + bytes;
-        }
-        if param_bytes > 32764 {
-            return Err(LoadError::new(entry.line, "more than 32764 bytes of parameters").within(&entry.name));
-        }
         let reads_clock = codes.iter().flat_map(|code| &code.insts).any(|inst| is_clock(&inst.op));
+        let reserved =
+            codes.iter().flat_map(|code| &code.insts).any(|inst| matches!(inst.op, Op::Special(Special::Reserved(_))));
+        let uses_heap = codes
+            .iter()
+            .flat_map(|code| &code.insts)
+            .any(|inst| matches!(inst.op, Op::Builtin(Builtin::Allocate | Builtin::Free, _)));
         let widest = codes.iter().map(|c| c.rows).max().unwrap_or(0);
-        Ok(Program {
+        Program {
             name: entry.name.clone(),
+            refusal: None,
             reads_clock,
+            uses_heap,
             local_bytes: codes.first().map_or(0, |c| c.frame_bytes),
             codes,
             segments: self.segments,
@@ -142,9 +183,17 @@ impl<'m> ProgramBuilder<'m> {
             params,
             param_bytes,
             shared_bytes: if has_dynamic { shared_bytes } else { self.shared_bytes },
+            reserved_shared_bytes: if reserved { RESERVED_SHARED } else { 0 },
             max_threads: entry.limits.threads,
-            registers: (widest as u32 + 2).next_multiple_of(8).clamp(16, entry.limits.registers()),
+            registers: estimate_registers(widest, entry.limits.registers()),
+            registers_are_exact: false,
             functions: self.order,
-        })
+        }
     }
+}
+
+/// Registers from the rows of the widest function. Rows are held from a value's first place to its last, which takes
+/// half as many again as ptxas needs in the median of the kernels looked at, and up to two and a half times as many.
+fn estimate_registers(rows: usize, limit: u32) -> u32 {
+    (rows as u32 * 2 / 3 + 2).next_multiple_of(8).clamp(16, limit)
 }

@@ -1,11 +1,12 @@
 //! Control flow of a function: where lanes that part at a branch meet again.
 //!
-//! That is the branch's immediate post-dominator, found on the reversed graph by the iteration of Cooper, Harvey and
-//! Kennedy. Paths that never return (`exit` in the middle, `trap`) are left out: their lanes vanish, so the others need not
-//! wait for them. Nor does anyone wait at a kernel's end: a branch there is an exit, since a thread that returns early must
-//! not be missed by a barrier of the others. A `Join` is put where some branch reconverges, and all targets are renumbered.
+//! That is the branch's immediate post-dominator (see [`super::meeting`]). Paths that never return (`exit` in the
+//! middle, `trap`) are left out: their lanes vanish, so the others need not wait for them. Nor does anyone wait at a
+//! kernel's end: a branch there is an exit, since a thread that returns early must not be missed by a barrier of the
+//! others. A `Join` is put where some branch reconverges, and all targets are renumbered.
 
-use crate::program::{Class, Info, Inst, NO_TARGET, Op, Target};
+use super::meeting::meeting_points;
+use crate::program::{Builtin, Class, Info, Inst, NO_TARGET, Op, Target};
 
 pub struct Flow {
     /// First instruction of each block, and one past the last.
@@ -29,7 +30,7 @@ impl Flow {
             }
         }
         let flow = Self::new(&mut insts);
-        let meets = flow.post_dominators();
+        let meets = meeting_points(&flow.successors, flow.successors.len() - 1);
         let mut joins = vec![false; flow.successors.len()];
         let mut reconverge = vec![NO_TARGET; insts.len()];
         for (block, &meet) in meets.iter().enumerate() {
@@ -73,35 +74,6 @@ impl Flow {
         self.starts.windows(2).zip(&self.successors).map(|(w, s)| (w[0] as usize..w[1] as usize, s.as_slice()))
     }
 
-    /// The immediate post-dominator of each block, if the function's end is reachable from it.
-    fn post_dominators(&self) -> Vec<Option<usize>> {
-        let n = self.successors.len();
-        let exit = n - 1;
-        let mut predecessors = vec![Vec::new(); n];
-        for (block, next) in self.successors.iter().enumerate() {
-            next.iter().for_each(|&s| predecessors[s].push(block));
-        }
-        let order = post_order(&predecessors, exit);
-        let mut rank = vec![usize::MAX; n];
-        order.iter().enumerate().for_each(|(i, &b)| rank[b] = i);
-        let mut meet = vec![None; n];
-        meet[exit] = Some(exit);
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for &block in order.iter().rev().filter(|&&b| b != exit) {
-                let mut new = None;
-                for &next in self.successors[block].iter().filter(|&&s| meet[s].is_some()) {
-                    new = Some(new.map_or(next, |other| intersect(&meet, &rank, other, next)));
-                }
-                changed |= meet[block] != new;
-                meet[block] = new;
-            }
-        }
-        meet[exit] = None;
-        meet
-    }
-
     fn insert_joins(
         &self,
         insts: Vec<Inst>,
@@ -141,35 +113,6 @@ impl Flow {
     }
 }
 
-fn intersect(meet: &[Option<usize>], rank: &[usize], mut a: usize, mut b: usize) -> usize {
-    while a != b {
-        let (low, high) = if rank[a] < rank[b] { (&mut a, b) } else { (&mut b, a) };
-        // Climbing stays inside the tree: every node met here has a meeting point, the exit its own.
-        *low = meet[*low].unwrap_or(high);
-    }
-    a
-}
-
-/// Blocks in post-order of a walk over `edges` from `root`, without recursion: functions can be long.
-fn post_order(edges: &[Vec<usize>], root: usize) -> Vec<usize> {
-    let mut seen = vec![false; edges.len()];
-    let mut order = Vec::new();
-    let mut stack = vec![(root, 0)];
-    seen[root] = true;
-    while let Some((block, next)) = stack.pop() {
-        match edges[block].get(next) {
-            Some(&other) => {
-                stack.push((block, next + 1));
-                if !std::mem::replace(&mut seen[other], true) {
-                    stack.push((other, 0));
-                }
-            }
-            None => order.push(block),
-        }
-    }
-    order
-}
-
 fn each_target(op: &mut Op, mut visit: impl FnMut(&mut Target)) {
     match op {
         Op::Branch { target, .. } => visit(target),
@@ -192,7 +135,15 @@ fn only_exits(insts: &[Inst], index: usize) -> bool {
 }
 
 fn ends_block(op: &Op) -> bool {
-    matches!(op, Op::Branch { .. } | Op::BranchTable { .. } | Op::Return | Op::Exit | Op::Trap | Op::AssertFail(_))
+    matches!(
+        op,
+        Op::Branch { .. }
+            | Op::BranchTable { .. }
+            | Op::Return
+            | Op::Exit
+            | Op::Trap
+            | Op::Builtin(Builtin::AssertFail, _)
+    )
 }
 
 fn falls_through(inst: &Inst) -> bool {

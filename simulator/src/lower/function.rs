@@ -210,11 +210,13 @@ impl<'b, 'm> FunctionLowering<'b, 'm> {
             }
             Statement::Variable(variable) => self.local_variable(variable)?,
             Statement::Instruction(instruction) => self.instruction(instruction)?,
+            Statement::Refused(error) => return Err(error.clone()),
         }
         Ok(())
     }
 
-    /// A call that was itself inlined stands in an earlier `.loc`; the chain of them ends in the function being lowered.
+    /// A call that was itself inlined stands in an earlier `.loc`; the chain of them ends in the function being
+    /// lowered.
     fn locate(&mut self, at: Spot, inlined_at: Option<Spot>) {
         if let Some(call) = inlined_at {
             self.inlined.insert(at, call);

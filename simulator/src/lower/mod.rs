@@ -1,9 +1,9 @@
 //! From the tree to programs: names resolved, instructions decoded by the table, reconvergence points found, registers
 //! allocated.
 //!
-//! Each entry becomes a program of its own with the functions it reaches, so that shared memory is laid out for that kernel
-//! alone, as a linker would. Functions no entry reaches are lowered too and dropped: what is not supported must be refused
-//! when the module loads, not when something calls it.
+//! Each entry becomes a program of its own with the functions it reaches, so that shared memory is laid out for that
+//! kernel alone, as a linker would. An entry with something that is not supported becomes a program without code that
+//! says why: the module's other kernels run. Functions that no entry reaches are not looked at.
 
 mod allocate;
 mod builder;
@@ -11,6 +11,7 @@ mod constants;
 pub mod decode;
 mod flow;
 mod function;
+mod meeting;
 mod operand;
 mod pointers;
 mod segment;
@@ -19,7 +20,6 @@ mod symbol;
 
 use std::collections::HashMap;
 
-use crate::error::LoadResult;
 use crate::program::Program;
 use crate::ptx::tree::Module;
 
@@ -29,18 +29,17 @@ pub fn lower_module(
     module: &Module,
     addresses: &HashMap<String, u64>,
     table: decode::Table,
-) -> LoadResult<Vec<Program>> {
-    let mut programs = Vec::new();
-    let mut reached = vec![false; module.functions.len()];
-    for (index, function) in module.functions.iter().enumerate() {
-        if function.entry {
-            programs.push(builder::build(module, addresses, table, index, &mut reached)?);
-        }
-    }
-    for index in 0..reached.len() {
-        if !reached[index] && module.functions[index].body.is_some() {
-            builder::build(module, addresses, table, index, &mut reached)?;
-        }
-    }
-    Ok(programs)
+    numerics: Numerics,
+) -> Vec<Program> {
+    let entries = module.functions.iter().enumerate().filter(|(_, function)| function.entry);
+    entries.map(|(index, _)| builder::build(module, addresses, table, numerics, index)).collect()
+}
+
+/// How instructions compute whose results hardware and the ISA leave open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numerics {
+    /// Sums of matrix products cut off bits as tensor cores do, instead of rounding each addition.
+    pub truncated_sums: bool,
+    /// Approximate functions are off by up to two units in the last place, instead of correctly rounded.
+    pub inexact_functions: bool,
 }

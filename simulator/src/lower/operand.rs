@@ -1,7 +1,9 @@
 //! Operands of an instruction to registers: names, immediates, addresses, and the width rules between them.
 //!
-//! An operand's register must have its instruction's size, except where the ISA allows a wider one (section 9.4.1: loads,
-//! stores and conversions); there a truncation or extension is emitted beside the instruction.
+//! An operand's register must have its instruction's size, except where the ISA allows a wider one (section 9.4.1:
+//! loads, stores and conversions); there a truncation or extension is emitted beside the instruction.
+
+use std::borrow::Cow;
 
 use super::decode::Decode;
 use super::symbol::Symbol;
@@ -10,6 +12,9 @@ use crate::program::loops::each1;
 use crate::program::{Class, Inst, NONE, Op, Reg, RegClass, Special};
 use crate::ptx::tree::Operand;
 use crate::ptx::types::{Space, Type};
+
+/// What the components of a vector are called.
+const COMPONENTS: [[&str; 2]; 4] = [["x", "r"], ["y", "g"], ["z", "b"], ["w", "a"]];
 
 /// A memory operand.
 pub struct Address {
@@ -23,8 +28,8 @@ pub struct Address {
 
 impl Decode<'_, '_, '_> {
     pub fn predicate_named(&mut self, name: &str) -> LoadResult<Reg> {
-        match self.function.lookup(name) {
-            Some(Symbol::Register { regs, bits: _ }) if regs[0].class() == RegClass::Predicate => Ok(regs[0]),
+        match self.single(name) {
+            Some((reg, _)) if reg.class() == RegClass::Predicate => Ok(reg),
             _ => self.fail(format!("{name} is not a predicate")),
         }
     }
@@ -57,6 +62,19 @@ impl Decode<'_, '_, '_> {
         if wide { constants.double(value) } else { constants.word(value as u32) }
     }
 
+    /// The register that a name stands for, of a predicate or not: `x`, or the component `x.y` of a vector.
+    fn single(&mut self, name: &str) -> Option<(Reg, u32)> {
+        if let Some(Symbol::Register { regs, bits }) = self.function.lookup(name) {
+            return (regs.len() == 1).then(|| (regs[0], bits));
+        }
+        let (vector, component) = name.rsplit_once('.')?;
+        let index = COMPONENTS.iter().position(|names| names.contains(&component))?;
+        match self.function.lookup(vector)? {
+            Symbol::Register { regs, bits } if regs.len() > 1 => Some((*regs.get(index)?, bits)),
+            _ => None,
+        }
+    }
+
     /// A register by name with its declared bits; special registers are read into a new one, beside the instruction.
     fn register(&mut self, name: &str) -> LoadResult<(Reg, u32)> {
         if let Some((special, bits)) = super::special::find(name) {
@@ -66,12 +84,10 @@ impl Decode<'_, '_, '_> {
             self.emit(inst);
             return Ok((reg, bits));
         }
-        match self.function.lookup(name) {
-            Some(Symbol::Register { regs, bits }) if regs.len() == 1 && regs[0].class() != RegClass::Predicate => {
-                Ok((regs[0], bits))
-            }
-            Some(_) => self.fail(format!("{name} is not a scalar register")),
-            None => self.fail(format!("{name} is not declared")),
+        match self.single(name) {
+            Some((reg, bits)) if reg.class() != RegClass::Predicate => Ok((reg, bits)),
+            None if self.function.lookup(name).is_none() => self.fail(format!("{name} is not declared")),
+            _ => self.fail(format!("{name} is not a scalar register")),
         }
     }
 
@@ -151,11 +167,18 @@ impl Decode<'_, '_, '_> {
         }
     }
 
-    /// The elements of `{a, b}`, or the one operand.
-    pub fn elements<'o>(&self, operand: &'o Operand) -> &'o [Operand] {
+    /// The elements of `{a, b}` or of a vector register, or the one operand.
+    pub fn elements<'o>(&mut self, operand: &'o Operand) -> Cow<'o, [Operand]> {
         match operand {
-            Operand::Vector(elements) => elements,
-            operand => std::slice::from_ref(operand),
+            Operand::Vector(elements) => Cow::Borrowed(elements),
+            Operand::Name(name, 0) => match self.function.lookup(name) {
+                Some(Symbol::Register { regs, .. }) if regs.len() > 1 => {
+                    let component = |k: usize| Operand::Name(format!("{name}.{}", COMPONENTS[k][0]), 0);
+                    Cow::Owned((0..regs.len()).map(component).collect())
+                }
+                _ => Cow::Borrowed(std::slice::from_ref(operand)),
+            },
+            operand => Cow::Borrowed(std::slice::from_ref(operand)),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Functions whose address a module takes: in the initializer of a variable (a table, a virtual function table) or in code.
+//! Functions whose address a module takes: in the initializer of a variable (a table, a virtual function table) or in
+//! code.
 
 use crate::ptx::tree::{Block, Initial, Module, Operand, Statement, Variable};
 

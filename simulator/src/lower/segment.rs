@@ -1,9 +1,9 @@
 //! Code to segments and runs, for the executor's loop.
 //!
-//! A segment is counted when its first instruction runs, so nothing within it may change the strand's lanes or leave early:
-//! it ends at a branch, a call, a join and the end of its block, and a guarded instruction is counted by itself. A read of
-//! the clock stands alone, since the clock is what was counted so far. A run is what the loop does without looking: lane
-//! loops of one segment, one after the other.
+//! A segment is counted when its first instruction runs, so nothing within it may change the strand's lanes or leave
+//! early: it ends at a branch, a call, a join and the end of its block, and a guarded instruction is counted by itself.
+//! A read of the clock stands alone, since the clock is what was counted so far. A run is what the loop does without
+//! looking: lane loops of one segment, one after the other.
 
 use super::flow::Flow;
 use crate::program::{Class, Inst, NO_SEGMENT, NONE, Op, Segment, Special};

@@ -1,6 +1,6 @@
 //! Special registers (PTX ISA chapter 10).
 
-use crate::program::{LaneMaskKind, Special};
+use crate::program::{LaneMaskKind, Reserved, Special};
 
 /// The special register of a name, and its bits.
 pub fn find(name: &str) -> Option<(Special, u32)> {
@@ -35,11 +35,17 @@ pub fn find(name: &str) -> Option<(Special, u32)> {
         "%clock_hi" => Special::ClockHi,
         "%cluster_ctarank" => Special::Zero,
         "%cluster_nctarank" => Special::One,
-        // The driver's own: where cooperative groups keep the barrier of a grid (cooperative_groups/details/driver_abi.h).
+        // The driver's own: where cooperative groups keep the barrier of a grid
+        // (cooperative_groups/details/driver_abi.h).
         "%envreg1" => Special::Workspace(0),
         "%envreg2" => Special::Workspace(1),
         "%globaltimer_lo" => Special::GlobalTimer,
         "%globaltimer_hi" => Special::ClockHi,
+        "%reserved_smem_offset_begin" => Special::Reserved(Reserved::Begin),
+        "%reserved_smem_offset_end" => Special::Reserved(Reserved::End),
+        "%reserved_smem_offset_cap" => Special::Reserved(Reserved::Capacity),
+        "%reserved_smem_offset_0" => Special::Reserved(Reserved::Part(0)),
+        "%reserved_smem_offset_1" => Special::Reserved(Reserved::Part(1)),
         "%dynamic_smem_size" => Special::DynamicShared,
         "%total_smem_size" => Special::TotalShared,
         "%gridid" => return Some((Special::GridId, 64)),

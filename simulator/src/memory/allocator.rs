@@ -1,5 +1,5 @@
-//! Which address ranges are free. Allocation goes on after the last one and comes back to the start only when the range is
-//! used up: an address just freed stays unused, so that a late use of it is seen.
+//! Which address ranges are free. Allocation goes on after the last one and comes back to the start only when the range
+//! is used up: an address just freed stays unused, so that a late use of it is seen.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Which block last wrote and last read each line of 64 bytes, for the check of races between blocks.
 //!
-//! One record a line and kind of access: launch, block and which words. A second block that touches other words of the line
-//! takes the record over, so a race may be missed on lines that several blocks share, but none is invented. Records are
-//! single atomics and name their launch: nothing is locked, and nothing is cleared between launches.
+//! One record a line and kind of access: launch, block and which words. A second block that touches other words of the
+//! line takes the record over, so a race may be missed on lines that several blocks share, but none is invented.
+//! Records are single atomics and name their launch: nothing is locked, and nothing is cleared between launches.
 
 use super::window::Window;
 

@@ -1,7 +1,7 @@
 //! A range of addresses and the bytes behind it. All raw access to device memory is here.
 //!
-//! Kernels run on several threads and may race, as on a GPU: every element is read and written as a relaxed atomic, so a
-//! racing program is wrong but the simulator is not.
+//! Kernels run on several threads and may race, as on a GPU: every element is read and written as a relaxed atomic, so
+//! a racing program is wrong but the simulator is not.
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -39,6 +39,11 @@ impl Window {
     pub fn shared_with_host(size: u64) -> Option<Self> {
         let backing = map(0x5000_0000_0000, size, libc::PROT_READ | libc::PROT_WRITE)?;
         Some(Self { base: backing as u64, size, backing })
+    }
+
+    /// The program's own memory, which it has registered: the device sees it at its address.
+    pub fn of_program(address: u64, size: u64) -> Self {
+        Self { base: address, size, backing: address as *mut u8 }
     }
 
     #[inline(always)]

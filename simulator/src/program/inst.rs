@@ -134,6 +134,19 @@ pub struct Call {
     pub returns: Vec<(usize, usize)>,
 }
 
+/// Functions without a body that the system provides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Builtin {
+    /// `__assertfail`: message, file, line and function are the call's arguments.
+    AssertFail,
+    /// `vprintf`
+    Print,
+    /// `malloc`
+    Allocate,
+    /// `free`
+    Free,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct CopyAsync {
     pub shared: i64,
@@ -192,11 +205,22 @@ pub enum Special {
     GlobalTimer,
     DynamicShared,
     TotalShared,
+    /// The shared memory kept for the system, of which cooperative groups use some: `%reserved_smem_offset_*`.
+    Reserved(Reserved),
     /// Halves, high then low, of the address of a cooperative launch's workspace.
     Workspace(u8),
     /// Cluster registers of a launch without clusters, where every block is a cluster of one.
     One,
     Zero,
+}
+
+/// Places in the shared memory kept for the system, and its size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Reserved {
+    Begin,
+    End,
+    Capacity,
+    Part(u8),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -227,8 +251,7 @@ pub enum Op {
     Return,
     Exit,
     Trap,
-    /// `__assertfail`: message, file, line and function are the call's arguments.
-    AssertFail(Box<Call>),
+    Builtin(Builtin, Box<Call>),
     Breakpoint,
     Load(Access),
     Store(Access),

@@ -1,9 +1,9 @@
 //! Loops over the lanes of a register.
 //!
-//! Lane loops compute all 32 lanes and then keep those of the mask: a branch for each lane would cost more than the work. Every
-//! loop is compiled three times, for AVX-512, for AVX2 + FMA + F16C and for the baseline; which one runs is chosen once,
-//! when code is lowered, so that an instruction is one indirect call. (The crate `multiversion`, which serves whole functions
-//! elsewhere, would choose at every call.)
+//! Lane loops compute all 32 lanes and then keep those of the mask: a branch for each lane would cost more than the
+//! work. Every loop is compiled three times, for AVX-512, for AVX2 + FMA + F16C and for the baseline; which one runs is
+//! chosen once, when code is lowered, so that an instruction is one indirect call. (The crate `multiversion`, which
+//! serves whole functions elsewhere, would choose at every call.)
 
 use super::inst::Inst;
 use super::lanes::{LANES, Lanes, Word};

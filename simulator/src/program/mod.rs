@@ -1,7 +1,7 @@
 //! A kernel in the form the executor runs: decoded instructions over allocated registers.
 //!
-//! One [`Program`] is one entry and every function it can reach. It is made once when its module loads and then shared by all
-//! launches. Registers are rows of 32 lanes, so that an instruction is a loop over a row.
+//! One [`Program`] is one entry and every function it can reach. It is made once when its module loads and then shared
+//! by all launches. Registers are rows of 32 lanes, so that an instruction is a loop over a row.
 
 mod inst;
 pub mod lanes;
@@ -10,13 +10,14 @@ mod reg;
 mod segment;
 
 pub use inst::{
-    ALIGNED, Access, AluFn, Atomic, AtomicOp, BARRIERS, Barrier, Call, Class, Collective, CollectiveFn, CopyAsync,
-    Guard, Inst, LaneMaskKind, MatrixMove, MbarrierOp, Members, NEGATE, NO_SEGMENT, NO_TARGET, Op, Order, Special,
-    Target,
+    ALIGNED, Access, AluFn, Atomic, AtomicOp, BARRIERS, Barrier, Builtin, Call, Class, Collective, CollectiveFn,
+    CopyAsync, Guard, Inst, LaneMaskKind, MatrixMove, MbarrierOp, Members, NEGATE, NO_SEGMENT, NO_TARGET, Op, Order,
+    Reserved, Special, Target,
 };
 pub use reg::{NONE, Reg, RegClass};
 pub use segment::{Segment, Tally};
 
+use crate::error::LoadError;
 use lanes::Row;
 
 /// File index and line of a statement and, where its function was inlined, of the call in the function that was not.
@@ -65,18 +66,26 @@ pub struct Program {
     pub params: Vec<(usize, usize)>,
     pub param_bytes: usize,
     pub shared_bytes: usize,
+    /// Shared memory kept for the system, behind the kernel's own, if the kernel looks at it.
+    pub reserved_shared_bytes: usize,
     pub max_threads: Option<u32>,
-    /// Registers a thread would need on a GPU, estimated from the rows that are live at once.
+    /// Registers a thread needs on a GPU: those of machine code where there is some, or an estimate.
     pub registers: u32,
+    /// Whether machine code for the device says so: then a launch can ask for too many.
+    pub registers_are_exact: bool,
     pub local_bytes: usize,
     /// The module's number of each function that has a code here.
     pub functions: Vec<usize>,
+    /// Why the kernel cannot run: it has an instruction that is not supported. It then has no code.
+    pub refusal: Option<LoadError>,
+    /// Whether some instruction calls `malloc` or `free`.
+    pub uses_heap: bool,
     /// Whether some instruction reads a clock, for which the executor counts on the way.
     pub reads_clock: bool,
 }
 
-/// Function pointers are `FUNCTION_BASE + 16·n` for the n-th function of the module: a range no memory has, and the same in
-/// every kernel, so that a pointer may lie in a table or be left by one kernel for another.
+/// Function pointers are `FUNCTION_BASE + 16·n` for the n-th function of the module: a range no memory has, and the
+/// same in every kernel, so that a pointer may lie in a table or be left by one kernel for another.
 const FUNCTION_BASE: u64 = 0x00ff_0000_0000_0000;
 
 pub fn function_address(number: usize) -> u64 {

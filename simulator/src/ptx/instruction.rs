@@ -2,7 +2,7 @@
 
 use super::lexer::Token;
 use super::parser::Parser;
-use super::tree::{Guard, Instruction, Operand};
+use super::tree::{Guard, Instruction, Operand, Statement};
 use crate::error::LoadResult;
 
 /// Operands nest at most call list > vector > name.
@@ -10,7 +10,7 @@ const MAX_NESTING: usize = 4;
 
 impl Parser {
     /// `@!%p1 bra.uni LABEL;`
-    pub(super) fn instruction(&mut self) -> LoadResult<Instruction> {
+    pub(super) fn instruction(&mut self) -> LoadResult<Statement> {
         let line = self.line();
         let guard = if self.accept('@') {
             let negated = self.accept('!');
@@ -22,19 +22,31 @@ impl Parser {
         let mut parts = word.split('.').map(str::to_owned);
         let opcode = parts.next().unwrap_or_default();
         let modifiers = parts.collect();
+        let instruction = Instruction { guard, opcode, modifiers, operands: Vec::new(), line };
+        match self.operands() {
+            Ok(operands) => Ok(Statement::Instruction(Instruction { operands, ..instruction })),
+            // What the operand is of says what is not supported: a texture's coordinates, say. Its kernel may never be
+            // used.
+            Err(e) => {
+                self.skip_statement();
+                Ok(Statement::Refused(e.in_instruction(&word)))
+            }
+        }
+    }
+
+    /// What follows an opcode, with the semicolon.
+    fn operands(&mut self) -> LoadResult<Vec<Operand>> {
         let mut operands = Vec::new();
         if !self.accept(';') {
             loop {
-                // What the operand is of says what is not supported: a texture's coordinates, say.
-                let operand = self.operand(0).map_err(|e| e.in_instruction(&word))?;
-                operands.push(operand);
+                operands.push(self.operand(0)?);
                 if self.accept(';') {
                     break;
                 }
                 self.expect(',')?;
             }
         }
-        Ok(Instruction { guard, opcode, modifiers, operands, line })
+        Ok(operands)
     }
 
     fn operand(&mut self, nesting: usize) -> LoadResult<Operand> {
@@ -75,6 +87,8 @@ impl Parser {
             Some(Token::F32(bits)) => Ok(Operand::F32(if negative { bits ^ 0x8000_0000 } else { bits })),
             Some(Token::F64(bits)) => Ok(Operand::F64(if negative { bits ^ (1 << 63) } else { bits })),
             Some(Token::Word(name)) if !negative && name == "_" => Ok(Operand::Sink),
+            // The one predefined constant (PTX ISA section 4.5.6).
+            Some(Token::Word(name)) if name == "WARP_SZ" => Ok(Operand::Integer(if negative { !31 } else { 32 })),
             Some(Token::Word(name)) if !negative => {
                 let offset = self.trailing_offset()?;
                 Ok(Operand::Name(name, offset))

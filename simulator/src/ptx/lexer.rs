@@ -1,7 +1,8 @@
 //! Bytes to tokens (PTX ISA section 4).
 //!
-//! An identifier takes its leading `%`, `$` or `_`; an opcode with modifiers (`add.rn.f32`) comes out as one word and is split
-//! by the parser, while directives end at the next dot (`.reg.b16` is two). Integers keep 64 bits whatever their sign; `0f`/`0d` literals keep their bits.
+//! An identifier takes its leading `%`, `$` or `_`; an opcode with modifiers (`add.rn.f32`) comes out as one word and
+//! is split by the parser, while directives end at the next dot (`.reg.b16` is two). Integers keep 64 bits whatever
+//! their sign; `0f`/`0d` literals keep their bits.
 
 use crate::error::{LoadError, LoadResult};
 

@@ -1,7 +1,7 @@
 //! Tokens to a [`Module`]: the top level, functions and blocks. Instructions and variables have files of their own.
 //!
-//! Directives that only inform a linker or debugger are skipped by name; any other unknown directive is refused, because
-//! a directive can change what a kernel means.
+//! Directives that only inform a linker or debugger are skipped by name; any other unknown directive is refused,
+//! because a directive can change what a kernel means.
 
 use super::lexer::{Spanned, Token, tokenize};
 use super::tree::{Block, Function, Limits, Module, Spot, Statement};
@@ -192,7 +192,7 @@ impl Parser {
         self.fail("section has no body")
     }
 
-    fn skip_statement(&mut self) {
+    pub(super) fn skip_statement(&mut self) {
         while let Some(token) = self.advance() {
             if token == Token::Punct(';') {
                 return;
@@ -302,7 +302,7 @@ impl Parser {
             }
             _ => {
                 let instruction = self.instruction()?;
-                into.push(Statement::Instruction(instruction));
+                into.push(instruction);
             }
         }
         Ok(())

@@ -1,9 +1,10 @@
 //! The tree that the parser makes: modules, functions, nested blocks, statements.
 //!
-//! Names are kept as written; scopes are resolved when a function is lowered, since PTX lets inline assembly reuse names
-//! inside braces and jump forward to labels that come later in the same block.
+//! Names are kept as written; scopes are resolved when a function is lowered, since PTX lets inline assembly reuse
+//! names inside braces and jump forward to labels that come later in the same block.
 
 use super::types::{Space, Type};
+use crate::error::LoadError;
 
 #[derive(Debug, Default)]
 pub struct Module {
@@ -100,12 +101,26 @@ pub struct Block {
 #[derive(Debug)]
 pub enum Statement {
     Label(String),
-    Registers { ty: Type, vector: usize, name: String, count: Option<u32>, line: u32 },
+    Registers {
+        ty: Type,
+        vector: usize,
+        name: String,
+        count: Option<u32>,
+        line: u32,
+    },
     Variable(Variable),
     Instruction(Instruction),
+    /// An instruction whose operands are not understood.
+    Refused(LoadError),
     Block(Block),
-    BranchTargets { name: String, labels: Vec<String> },
-    Location { at: Spot, inlined_at: Option<Spot> },
+    BranchTargets {
+        name: String,
+        labels: Vec<String>,
+    },
+    Location {
+        at: Spot,
+        inlined_at: Option<Spot>,
+    },
 }
 
 /// File index, line and column.

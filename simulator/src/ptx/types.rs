@@ -25,6 +25,8 @@ pub enum Type {
     F32,
     F32x2,
     F64,
+    E4m3,
+    E5m2,
     E4m3x2,
     E5m2x2,
     U16x2,
@@ -56,6 +58,8 @@ impl Type {
             "f32" => Self::F32,
             "f32x2" => Self::F32x2,
             "f64" => Self::F64,
+            "e4m3" => Self::E4m3,
+            "e5m2" => Self::E5m2,
             "e4m3x2" => Self::E4m3x2,
             "e5m2x2" => Self::E5m2x2,
             "u16x2" => Self::U16x2,
@@ -67,7 +71,7 @@ impl Type {
     /// Size in memory; a predicate has none, and counts as one byte.
     pub fn bytes(self) -> usize {
         match self {
-            Self::Pred | Self::B8 | Self::U8 | Self::S8 => 1,
+            Self::Pred | Self::B8 | Self::U8 | Self::S8 | Self::E4m3 | Self::E5m2 => 1,
             Self::B16 | Self::U16 | Self::S16 | Self::F16 | Self::Bf16 | Self::E4m3x2 | Self::E5m2x2 => 2,
             Self::B32 | Self::U32 | Self::S32 | Self::F32 | Self::Tf32 => 4,
             Self::F16x2 | Self::Bf16x2 | Self::U16x2 | Self::S16x2 => 4,

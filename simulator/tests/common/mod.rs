@@ -39,8 +39,8 @@ pub fn compile(name: &str, arch: &str, more: &[&str]) -> String {
     String::from_utf8(nvcc_output(name, &[&options, more].concat())).expect("PTX is text")
 }
 
-/// What nvcc makes of `tests/cuda/<name>.cu` at -O3. Kept under target/tmp by its source and options, since nvcc takes longer
-/// than most tests.
+/// What nvcc makes of `tests/cuda/<name>.cu` at -O3. Kept under target/tmp by its source and options, since nvcc takes
+/// longer than most tests.
 pub fn nvcc_output(name: &str, options: &[&str]) -> Vec<u8> {
     let sources = folder_with("tests/cuda").join("tests/cuda");
     let source = sources.join(format!("{name}.cu"));
@@ -94,6 +94,13 @@ impl Gpu {
         gpu
     }
 
+    /// A context with a fat binary's module.
+    pub fn of_image(image: &[u8], settings: Settings) -> Self {
+        let mut gpu = Self::empty(settings);
+        ok(unsafe { module::cuModuleLoadData(&mut gpu.module, image.as_ptr().cast()) });
+        gpu
+    }
+
     /// A context without a module.
     pub fn empty(settings: Settings) -> Self {
         let lock = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -104,9 +111,9 @@ impl Gpu {
         Self { module: 0, _lock: lock }
     }
 
-    /// The log of a text that must not load.
+    /// The log of a text that must not load, or of a kernel in it that must not be launched.
     pub fn refusal(ptx: &str) -> String {
-        let _gpu = Self::empty(checked());
+        let mut gpu = Self::empty(checked());
         let text = CString::new(ptx).expect("PTX has no NUL");
         let (mut module, mut log) = (0, vec![0u8; 1024]);
         // CU_JIT_ERROR_LOG_BUFFER and its size, which becomes that of the log.
@@ -115,9 +122,30 @@ impl Gpu {
         let code = unsafe {
             module::cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 2, options.as_ptr(), values.as_mut_ptr())
         };
+        if code == 0 {
+            gpu.module = module;
+            return gpu.refusal_at_launch();
+        }
         assert_eq!(code, 218, "CUDA_ERROR_INVALID_PTX");
         log.truncate(values[1] as usize);
         String::from_utf8(log).expect("the log is text")
+    }
+
+    /// Why the first kernel that is refused is.
+    fn refusal_at_launch(&self) -> String {
+        let mut count = 0;
+        ok(unsafe { module::cuModuleGetFunctionCount(&mut count, self.module) });
+        let mut functions = vec![0u64; count as usize];
+        ok(unsafe { module::cuModuleEnumerateFunctions(functions.as_mut_ptr(), count, self.module) });
+        for function in functions {
+            let (zeros, none) = ([0u64; 64], std::ptr::null());
+            let params: Vec<*const c_void> = (0..64).map(|_| zeros.as_ptr().cast()).collect();
+            let code = unsafe { launch::cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, 0, params.as_ptr(), none) };
+            if code == 218 {
+                return self.report().refusal.expect("a refusal is reported");
+            }
+        }
+        panic!("no kernel is refused");
     }
 
     pub fn module(&self) -> u64 {

@@ -1,5 +1,5 @@
-// What C++ compiles to beside arithmetic: tables of functions, virtual functions, switches, unions, structures by value,
-// arrays indexed at run time, recursion, constants and globals, assertions.
+// What C++ compiles to beside arithmetic: tables of functions, virtual functions, switches, unions, structures by
+// value, arrays indexed at run time, recursion, constants and globals, assertions.
 #include <cassert>
 #include <cstdint>
 #include <cuda_bf16.h>

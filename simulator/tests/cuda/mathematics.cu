@@ -1,4 +1,5 @@
-// The functions of the CUDA math library that a network uses, and more: out[i * 40 + k], in the order of the test's table.
+// The functions of the CUDA math library that a network uses, and more: out[i * 40 + k], in the order of the test's
+// table.
 extern "C" __global__ void singles(float* out, const float* a, const float* b, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;

@@ -1,5 +1,5 @@
-// C[M,N] = A[M,K] · B[N,K]ᵀ as gemm_bf16 has it, for any M and N and any K that is a multiple of 8: copies beyond the edges
-// bring zeros, stores beyond them are left out.
+// C[M,N] = A[M,K] · B[N,K]ᵀ as gemm_bf16 has it, for any M and N and any K that is a multiple of 8: copies beyond the
+// edges bring zeros, stores beyond them are left out.
 #include "tensor.cu"
 
 __device__ void copy_tile_tail(uint32_t to, const __nv_bfloat16* from, int first, int rows, int k, int K) {

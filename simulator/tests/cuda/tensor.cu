@@ -1,5 +1,5 @@
-// C[M,N] = A[M,K] · B[N,K]ᵀ in bf16 with f32 sums: cp.async double buffering, swizzled shared memory, ldmatrix, mma.sync.
-// M, N multiples of 64, K of 32; 128 threads, each warp 32x32 of the 64x64 tile.
+// C[M,N] = A[M,K] · B[N,K]ᵀ in bf16 with f32 sums: cp.async double buffering, swizzled shared memory, ldmatrix,
+// mma.sync. M, N multiples of 64, K of 32; 128 threads, each warp 32x32 of the 64x64 tile.
 #include <cuda_bf16.h>
 #include <cstdint>
 

@@ -1,7 +1,7 @@
 //! Loads and stores: every element and vector, in every space, however the lanes lie and whichever take part.
 //!
-//! A lane copies a vector from the offset it is given to the offset it is given: straight through global memory, by generic
-//! addresses, by shared memory and by local memory.
+//! A lane copies a vector from the offset it is given to the offset it is given: straight through global memory, by
+//! generic addresses, by shared memory and by local memory.
 
 use crate::args;
 use crate::common::{Gpu, checked, compile, floats, numbers};

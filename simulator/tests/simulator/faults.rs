@@ -96,8 +96,8 @@ fn launches_in_graphs_count_and_other_kernels_do_not() {
     assert_eq!(gpu.sync(), ILLEGAL_ADDRESS);
 }
 
-/// The host's view of pinned memory, by its host address, under each check and all of them: after a sync, and after a fault in
-/// a later part of the launch that wrote it.
+/// The host's view of pinned memory, by its host address, under each check and all of them: after a sync, and after a
+/// fault in a later part of the launch that wrote it.
 #[test]
 fn pinned_memory_keeps_what_a_launch_wrote_before_it_faulted() {
     let each = ["mem", "race", "init", "sync", "leak", "all", "mem,race,init,sync,leak"];

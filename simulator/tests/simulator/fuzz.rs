@@ -211,7 +211,11 @@ fn the_unknown_is_refused_by_name_line_and_kernel() {
     // Blocks of a cluster would share memory.
     let cluster = body("").replace("k()", "k() .reqnctapercluster 2, 1, 1");
     assert_eq!(Gpu::refusal(&cluster), "ptx line 4 in k: clusters of more than one block are not supported");
-    // What is wrong in a function that no kernel calls is found too.
-    let unused = ".version 8.0\n.target sm_80\n.address_size 64\n.func f() {\nfrobnicate;\nret;\n}\n";
-    assert_eq!(Gpu::refusal(unused), "ptx line 5 in f: `frobnicate`: instruction is not supported");
+    // What is wrong in a function is found in the kernel that calls it, and in no other.
+    const HEAD: &str = ".version 8.0\n.target sm_80\n.address_size 64\n.func f() {\nfrobnicate;\nret;\n}\n";
+    let calling = format!("{HEAD}.visible .entry k() {{ call f; ret; }}\n.visible .entry other() {{ ret; }}\n");
+    assert_eq!(Gpu::refusal(&calling), "ptx line 5 in f: `frobnicate`: instruction is not supported");
+    let gpu = Gpu::new(&calling, checked());
+    gpu.launch("other", 1, 1, &[]);
+    assert_eq!(gpu.sync(), 0);
 }

@@ -15,7 +15,8 @@ fn bugs(seed: u64) -> Gpu {
 const NOT_READY: u32 = 600;
 const NOT_PERMITTED: u32 = 800;
 
-/// Pageable memory is read when a copy is queued; pinned memory when it runs, which may be any time before it is waited for.
+/// Pageable memory is read when a copy is queued; pinned memory when it runs, which may be any time before it is waited
+/// for.
 #[test]
 fn copies_are_as_asynchronous_as_on_hardware() {
     let gpu = bugs(3);

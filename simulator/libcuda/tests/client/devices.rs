@@ -72,8 +72,8 @@ fn functions_their_limits_and_occupancy() {
         assert_eq!(launch(512, 1025), invalid);
         assert_eq!(launch(512, 0), invalid);
         stream.synchronize()?;
-        // A multiprocessor of 228 KB holds two blocks of 100 KB and one of 200, of which it keeps 1 KB each; 64 of 32 threads
-        // and no shared memory to speak of are more than its 32 blocks.
+        // A multiprocessor of 228 KB holds two blocks of 100 KB and one of 200, of which it keeps 1 KB each; 64 of 32
+        // threads and no shared memory to speak of are more than its 32 blocks.
         assert_eq!(big.occupancy_max_active_blocks_per_multiprocessor(64, 100 << 10, None)?, 2);
         assert_eq!(big.occupancy_max_active_blocks_per_multiprocessor(64, 200 << 10, None)?, 1);
         assert_eq!(big.occupancy_max_active_blocks_per_multiprocessor(32, 128, None)?, 32);

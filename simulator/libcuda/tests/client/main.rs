@@ -1,6 +1,7 @@
 //! Programs that are not ours, on the shared library: a ctypes script, and cudarc as the product uses it.
 //!
-//! Settings are read from the environment when the driver starts, so each test runs itself again in a process of its own.
+//! Settings are read from the environment when the driver starts, so each test runs itself again in a process of its
+//! own.
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;
@@ -27,8 +28,8 @@ fn library() -> PathBuf {
 
 const INNER: &str = "CUDASIM_TEST_INNER";
 
-/// Runs a test's body in a process with these variables, the library loaded by its path as a program with `CUDASIM=1` does.
-/// What it printed, for the process that started it.
+/// Runs a test's body in a process with these variables, the library loaded by its path as a program with `CUDASIM=1`
+/// does. What it printed, for the process that started it.
 fn in_process(
     test: &str,
     variables: &[(&str, &str)],
@@ -211,8 +212,8 @@ const CALLED_TOO: [&str; 6] = [
     "cuGetProcAddress_v2",
 ];
 
-/// The library by its path is the one that a name finds afterwards, and it has every function that cudarc calls, both as a
-/// symbol and through `cuGetProcAddress`.
+/// The library by its path is the one that a name finds afterwards, and it has every function that cudarc calls, both
+/// as a symbol and through `cuGetProcAddress`.
 #[test]
 fn the_library_opened_by_path_is_found_by_name_and_complete() {
     let handle = open_by_path();

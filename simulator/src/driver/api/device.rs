@@ -67,9 +67,9 @@ fn attribute(p: &Profile, attribute: c_int) -> Outcome<i32> {
         12 | 82 => Profile::REGISTERS_PER_SM as i32,
         13 => (p.clock_ghz * 1e6) as i32,
         14 | 30 => 512,
-        // Overlap, host mapping, concurrent kernels, unified addressing, priorities, caches in L1, managed memory, preemption,
-        // cooperative launches, pools.
-        15 | 19 | 31 | 41 | 78..=80 | 83 | 89 | 90 | 95 | 115 => 1,
+        // Overlap, host mapping, concurrent kernels, unified addressing, priorities, caches in L1, managed memory,
+        // preemption, registered host memory, cooperative launches, pools.
+        15 | 19 | 31 | 41 | 78..=80 | 83 | 89..=91 | 95 | 99 | 113 | 115 => 1,
         16 => p.multiprocessors as i32,
         33 => 0x0a,
         36 => p.memory_clock_khz as i32,
@@ -92,7 +92,16 @@ fn attribute(p: &Profile, attribute: c_int) -> Outcome<i32> {
 /// `CUlimit`s up to the size of the persisting L2 cache.
 const LIMITS: c_uint = 7;
 
+/// `CU_LIMIT_MALLOC_HEAP_SIZE`.
+pub(super) const HEAP_LIMIT: c_uint = 2;
+
 impl Driver {
+    /// The value of a `CUlimit`, as it was set or as it is by itself.
+    pub(super) fn limit(&self, limit: c_uint) -> u64 {
+        const STACK: u64 = 1024;
+        self.limits.get(&limit).copied().unwrap_or(if limit == 0 { STACK } else { 8 << 20 })
+    }
+
     fn create_context(&mut self) -> u64 {
         let handle = self.handle();
         self.contexts.insert(handle);
@@ -197,8 +206,12 @@ api! {
     }
     call_anyway fn cuDevicePrimaryCtxSetFlags_v2(ordinal: c_int, _flags: c_uint) |_s| { device(ordinal) }
 
-    call_anyway fn cuCtxCreate_v2(context: *mut u64, _flags: c_uint, ordinal: c_int) |s| { enter_new_context(s, context, ordinal) }
-    call_anyway fn cuCtxCreate_v3(context: *mut u64, _params: *const c_void, _count: c_int, _flags: c_uint, ordinal: c_int) |s| {
+    call_anyway fn cuCtxCreate_v2(context: *mut u64, _flags: c_uint, ordinal: c_int) |s| {
+        enter_new_context(s, context, ordinal)
+    }
+    call_anyway fn cuCtxCreate_v3(
+        context: *mut u64, _params: *const c_void, _count: c_int, _flags: c_uint, ordinal: c_int,
+    ) |s| {
         enter_new_context(s, context, ordinal)
     }
     call_anyway fn cuCtxCreate_v4(context: *mut u64, _params: *const c_void, _flags: c_uint, ordinal: c_int) |s| {
@@ -232,7 +245,9 @@ api! {
         current::check(&s.driver()?.contexts)?;
         put(ordinal, 0)
     }
-    call_anyway fn cuCtxGetApiVersion(_context: u64, version: *mut c_uint) |s| { put(version, s.driver()?.settings.api_version()) }
+    call_anyway fn cuCtxGetApiVersion(_context: u64, version: *mut c_uint) |s| {
+        put(version, s.driver()?.settings.api_version())
+    }
     call fn cuCtxSynchronize() |s| {
         s.driver()?.refuse_in_capture()?;
         s.wait(None)
@@ -253,10 +268,8 @@ api! {
         Ok(())
     }
     call fn cuCtxGetLimit(value: *mut usize, limit: c_uint) |s| {
-        const STACK: u64 = 1024;
         if limit >= LIMITS { return Err(Code::CUDA_ERROR_UNSUPPORTED_LIMIT); }
-        let known = s.driver()?.limits.get(&limit).copied();
-        put(value, known.unwrap_or(if limit == 0 { STACK } else { 8 << 20 }) as usize)
+        put(value, s.driver()?.limit(limit) as usize)
     }
     call fn cuProfilerStart() |_s| { Ok(()) }
     call fn cuProfilerStop() |_s| { Ok(()) }

@@ -80,7 +80,7 @@ pub struct UpdateInfo {
 pub(super) fn node_type(work: &Work) -> c_uint {
     match work {
         Work::Kernel(_) => 0,
-        Work::Copy { .. } => 1,
+        Work::Copy { .. } | Work::Rows(_) => 1,
         Work::Set { .. } => 2,
         Work::Host(_) => 3,
         Work::Marker => 5,

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_uint, c_void};
 
+use super::device::HEAP_LIMIT;
 use super::{api, get, put, put_optional};
 use crate::driver::result::{Code, Outcome};
 use crate::driver::state::{Driver, Function, stream_key};
@@ -58,6 +59,8 @@ fn blocks_per_sm(p: &Profile, function: &Function, threads: u32, dynamic_shared:
     let shared = (program.shared_bytes as u32).saturating_add(dynamic_shared).saturating_add(p.reserved_shared);
     let shared = shared.checked_next_multiple_of(128).unwrap_or(u32::MAX);
     let by_registers = Profile::REGISTERS_PER_SM / (program.registers.next_multiple_of(8) * 32 * warps);
+    // An estimate may be too high, and must not keep out what a GPU runs.
+    let by_registers = by_registers.max(u32::from(!program.registers_are_exact));
     let by_threads = p.threads_per_sm / (warps * 32);
     (p.shared_per_sm / shared).min(by_registers).min(by_threads).min(p.blocks_per_sm)
 }
@@ -85,11 +88,16 @@ impl Driver {
         cooperative: bool,
     ) -> Outcome<Kernel> {
         let profile = self.settings.profile;
+        let heap_bytes = self.limit(HEAP_LIMIT);
         let function = self.function(function)?;
         let within =
             |sizes: [u32; 3], limits: [u32; 3]| sizes.iter().zip(limits).all(|(&n, limit)| n > 0 && n <= limit);
         let threads = block.iter().try_fold(1u32, |all, &n| all.checked_mul(n)).unwrap_or(u32::MAX);
         let program = &function.program;
+        if let Some(refusal) = &program.refusal {
+            let log = refusal.to_string();
+            return Err(self.refuse_kernel(log));
+        }
         if !within(grid, Profile::GRID_LIMITS)
             || !within(block, Profile::BLOCK_LIMITS)
             || threads > Profile::MAX_THREADS
@@ -99,7 +107,8 @@ impl Driver {
         if threads > program.max_threads.unwrap_or(u32::MAX) {
             return Err(Code::CUDA_ERROR_INVALID_VALUE);
         }
-        if threads.next_multiple_of(32) * program.registers > Profile::REGISTERS_PER_SM {
+        let registers = threads.next_multiple_of(32) * program.registers;
+        if program.registers_are_exact && registers > Profile::REGISTERS_PER_SM {
             return Err(Code::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
         }
         let default_room = Profile::DEFAULT_SHARED.saturating_sub(program.shared_bytes as u32);
@@ -108,12 +117,10 @@ impl Driver {
         {
             return Err(Code::CUDA_ERROR_INVALID_VALUE);
         }
-        if cooperative {
-            let fit = u64::from(blocks_per_sm(&profile, function, threads, dynamic_shared))
-                * u64::from(profile.multiprocessors);
-            if grid.iter().map(|&n| u64::from(n)).product::<u64>() > fit {
-                return Err(Code::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
-            }
+        let fit =
+            u64::from(blocks_per_sm(&profile, function, threads, dynamic_shared)) * u64::from(profile.multiprocessors);
+        if cooperative && grid.iter().map(|&n| u64::from(n)).product::<u64>() > fit {
+            return Err(Code::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
         }
         let (pointers, extra) = params;
         let params = match (pointers.is_null(), extra.is_null()) {
@@ -122,7 +129,16 @@ impl Driver {
             (true, true) if program.params.is_empty() => Vec::new(),
             _ => return Err(Code::CUDA_ERROR_INVALID_VALUE),
         };
-        Ok(Kernel { program: program.clone(), grid, block, dynamic_shared, params, cooperative })
+        Ok(Kernel {
+            program: program.clone(),
+            grid,
+            block,
+            dynamic_shared,
+            params,
+            cooperative,
+            resident_blocks: fit,
+            heap_bytes,
+        })
     }
 }
 
@@ -172,21 +188,30 @@ impl LaunchConfig {
 type HostFn = Option<extern "C" fn(*mut c_void)>;
 
 api! {
-    call fn cuLaunchKernel(function: u64, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared: c_uint, stream: u64, params: *const *const c_void, extra: *const *const c_void) |s| {
+    call fn cuLaunchKernel(
+        function: u64, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared: c_uint, stream:
+        u64, params: *const *const c_void, extra: *const *const c_void,
+    ) |s| {
         let driver = s.driver()?;
         driver.load_at_first_launch(function, stream)?;
         let kernel = driver.kernel(function, [gx, gy, gz], [bx, by, bz], shared, (params, extra), false)?;
         driver.enqueue(stream, Work::Kernel(kernel), None).map(|_| ())
     }
-    call fn cuLaunchKernelEx(config: *const LaunchConfig, function: u64, params: *const *const c_void, extra: *const *const c_void) |s| {
+    call fn cuLaunchKernelEx(
+        config: *const LaunchConfig, function: u64, params: *const *const c_void, extra: *const *const c_void,
+    ) |s| {
         let config = get(config)?;
         let driver = s.driver()?;
         let cooperative = config.is_cooperative()?;
         driver.load_at_first_launch(function, config.stream)?;
-        let kernel = driver.kernel(function, config.grid, config.block, config.shared_bytes, (params, extra), cooperative)?;
+        let LaunchConfig { grid, block, shared_bytes, .. } = config;
+        let kernel = driver.kernel(function, grid, block, shared_bytes, (params, extra), cooperative)?;
         driver.enqueue(config.stream, Work::Kernel(kernel), None).map(|_| ())
     }
-    call fn cuLaunchCooperativeKernel(function: u64, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared: c_uint, stream: u64, params: *const *const c_void) |s| {
+    call fn cuLaunchCooperativeKernel(
+        function: u64, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared: c_uint, stream:
+        u64, params: *const *const c_void,
+    ) |s| {
         let driver = s.driver()?;
         driver.load_at_first_launch(function, stream)?;
         let kernel = driver.kernel(function, [gx, gy, gz], [bx, by, bz], shared, (params, std::ptr::null()), true)?;
@@ -197,26 +222,40 @@ api! {
         let work = Work::Host(HostFunction { function, data: data as usize });
         s.driver()?.enqueue(stream, work, None).map(|_| ())
     }
-    call fn cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks: *mut c_int, function: u64, threads: c_int, shared: usize) |s| {
+    call fn cuOccupancyMaxActiveBlocksPerMultiprocessor(
+        blocks: *mut c_int, function: u64, threads: c_int, shared: usize,
+    ) |s| {
         put(blocks, active_blocks(s.driver()?, function, threads, shared)?)
     }
-    call fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks: *mut c_int, function: u64, threads: c_int, shared: usize, _flags: c_uint) |s| {
+    call fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+        blocks: *mut c_int, function: u64, threads: c_int, shared: usize, _flags: c_uint,
+    ) |s| {
         put(blocks, active_blocks(s.driver()?, function, threads, shared)?)
     }
-    call fn cuOccupancyAvailableDynamicSMemPerBlock(bytes: *mut usize, function: u64, blocks: c_int, _threads: c_int) |s| {
+    call fn cuOccupancyAvailableDynamicSMemPerBlock(
+        bytes: *mut usize, function: u64, blocks: c_int, _threads: c_int,
+    ) |s| {
         let driver = s.driver()?;
         let profile = driver.settings.profile;
         let used = driver.function(function)?.program.shared_bytes as u32 + profile.reserved_shared;
         let each = profile.shared_per_sm / blocks.max(1) as u32;
         put(bytes, each.saturating_sub(used).min(profile.shared_per_block) as usize)
     }
-    call fn cuOccupancyMaxPotentialBlockSize(grid: *mut c_int, block: *mut c_int, function: u64, size: Option<extern "C" fn(c_int) -> usize>, shared: usize, limit: c_int) |s| {
+    call fn cuOccupancyMaxPotentialBlockSize(
+        grid: *mut c_int, block: *mut c_int, function: u64, size: Option<extern "C" fn(c_int) -> usize>, shared: usize,
+        limit: c_int,
+    ) |s| {
         potential(s.driver()?, (grid, block), function, size, shared, limit)
     }
-    call fn cuOccupancyMaxPotentialBlockSizeWithFlags(grid: *mut c_int, block: *mut c_int, function: u64, size: Option<extern "C" fn(c_int) -> usize>, shared: usize, limit: c_int, _flags: c_uint) |s| {
+    call fn cuOccupancyMaxPotentialBlockSizeWithFlags(
+        grid: *mut c_int, block: *mut c_int, function: u64, size: Option<extern "C" fn(c_int) -> usize>, shared: usize,
+        limit: c_int, _flags: c_uint,
+    ) |s| {
         potential(s.driver()?, (grid, block), function, size, shared, limit)
     }
-    call fn cuOccupancyMaxPotentialClusterSize(size: *mut c_int, _function: u64, _config: *const LaunchConfig) |_s| { put(size, 1) }
+    call fn cuOccupancyMaxPotentialClusterSize(size: *mut c_int, _function: u64, _config: *const LaunchConfig) |_s| {
+        put(size, 1)
+    }
     call fn cuOccupancyMaxActiveClusters(count: *mut c_int, function: u64, config: *const LaunchConfig) |s| {
         let config = get(config)?;
         let driver = s.driver()?;

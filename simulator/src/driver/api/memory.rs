@@ -1,8 +1,8 @@
 //! Memory: allocation, copies, sets, pointers.
 //!
 //! A host address is pageable unless it lies in pinned memory. Copies from pageable memory take its bytes when they are
-//! queued, as a driver stages them; copies to it return when they are done (the API's "synchronization behavior"). Copies
-//! with pinned memory happen when the work runs, and so do captured ones, at every launch of their graph.
+//! queued, as a driver stages them; copies to it return when they are done (the API's "synchronization behavior").
+//! Copies with pinned memory happen when the work runs, and so do captured ones, at every launch of their graph.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::driver::result::{Code, Outcome};
 use crate::driver::session::Session;
 use crate::driver::state::Driver;
 use crate::driver::work::{End, Work};
-use crate::memory::Kind;
+use crate::memory::{Allocation, Kind};
 
 impl Driver {
     pub(super) fn device_end(&self, address: u64, bytes: usize) -> Outcome<End> {
@@ -83,6 +83,8 @@ impl Driver {
 
 /// Portable, mapped and write-combined.
 const HOST_FLAGS: c_uint = 7;
+/// Portable, mapped, of a device, read-only.
+const REGISTER_FLAGS: c_uint = 15;
 
 /// Freeing waits for all work, as the driver does: something may still use the memory.
 fn free(s: &mut Session, address: u64, pinned: bool) -> Outcome {
@@ -93,7 +95,11 @@ fn free(s: &mut Session, address: u64, pinned: bool) -> Outcome {
     s.wait(None)?;
     let driver = s.driver()?;
     match driver.memory.find(address) {
-        Some(a) if a.base == address && (a.kind == Kind::Pinned) == pinned && a.kind != Kind::Module => {
+        Some(a)
+            if a.base == address
+                && (a.kind == Kind::Pinned) == pinned
+                && !matches!(a.kind, Kind::Module | Kind::Registered) =>
+        {
             driver.memory.free(address);
             driver.host_flags.remove(&address);
             Ok(())
@@ -133,10 +139,11 @@ const NARROW_ATTRIBUTES: [c_int; 3] = [2, 8, 9];
 
 fn pointer_attribute(driver: &Driver, which: c_int, address: u64, to: *mut c_void) -> Outcome {
     let found = driver.memory.find(address).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
-    let host = matches!(found.kind, Kind::Pinned | Kind::Managed);
+    let pinned = matches!(found.kind, Kind::Pinned | Kind::Registered);
+    let host = pinned || found.kind == Kind::Managed;
     match which {
         1 => put(to.cast::<u64>(), current::get()),
-        2 => put(to.cast::<c_uint>(), if found.kind == Kind::Pinned { 1 } else { 2 }),
+        2 => put(to.cast::<c_uint>(), if pinned { 1 } else { 2 }),
         3 => put(to.cast::<u64>(), address),
         4 if host => put(to.cast::<u64>(), address),
         8 => put(to.cast::<c_uint>(), c_uint::from(found.kind == Kind::Managed)),
@@ -155,13 +162,17 @@ api! {
         put(total, capacity as usize)
     }
     call fn cuMemAlloc_v2(address: *mut u64, bytes: usize) |s| { allocate_now(s, address, bytes, Kind::Device) }
-    call fn cuMemAllocPitch_v2(address: *mut u64, pitch: *mut usize, width: usize, height: usize, _element: c_uint) |s| {
+    call fn cuMemAllocPitch_v2(
+        address: *mut u64, pitch: *mut usize, width: usize, height: usize, _element: c_uint,
+    ) |s| {
         let row = width.checked_next_multiple_of(512).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
         let bytes = row.checked_mul(height).ok_or(Code::CUDA_ERROR_OUT_OF_MEMORY)?;
         put(pitch, row)?;
         allocate_now(s, address, bytes, Kind::Device)
     }
-    call fn cuMemAllocManaged(address: *mut u64, bytes: usize, _flags: c_uint) |s| { allocate_now(s, address, bytes, Kind::Managed) }
+    call fn cuMemAllocManaged(address: *mut u64, bytes: usize, _flags: c_uint) |s| {
+        allocate_now(s, address, bytes, Kind::Managed)
+    }
     call fn cuMemAllocHost_v2(address: *mut u64, bytes: usize) |s| { allocate_now(s, address, bytes, Kind::Pinned) }
     call fn cuMemHostAlloc(address: *mut u64, bytes: usize, flags: c_uint) |s| {
         if flags & !HOST_FLAGS != 0 { return Err(Code::CUDA_ERROR_INVALID_VALUE); }
@@ -179,18 +190,36 @@ api! {
     }
     call fn cuMemHostGetFlags(flags: *mut c_uint, host: u64) |s| {
         let driver = s.driver()?;
-        let found = driver.memory.find(host).filter(|a| a.kind == Kind::Pinned).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
+        let of_host = |a: &Allocation| matches!(a.kind, Kind::Pinned | Kind::Registered);
+        let found = driver.memory.find(host).filter(of_host).ok_or(Code::CUDA_ERROR_INVALID_VALUE)?;
         put(flags, driver.host_flags.get(&found.base).copied().unwrap_or(0))
     }
-    call fn cuMemHostRegister_v2(_address: u64, _bytes: usize, _flags: c_uint) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
-    call fn cuMemHostUnregister(_address: u64) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
+    call fn cuMemHostRegister_v2(address: u64, bytes: usize, flags: c_uint) |s| {
+        if address == 0 || bytes == 0 || flags & !REGISTER_FLAGS != 0 { return Err(Code::CUDA_ERROR_INVALID_VALUE); }
+        let driver = s.driver()?;
+        driver.refuse_in_capture()?;
+        if !driver.memory.register(address, bytes as u64) {
+            return Err(Code::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
+        }
+        driver.host_flags.insert(address, flags);
+        Ok(())
+    }
+    call fn cuMemHostUnregister(address: u64) |s| {
+        // Something may still use it.
+        s.wait(None)?;
+        let driver = s.driver()?;
+        driver.host_flags.remove(&address);
+        if driver.memory.unregister(address) { Ok(()) } else { Err(Code::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED) }
+    }
     call fn cuMemGetAddressRange_v2(base: *mut u64, bytes: *mut usize, address: u64) |s| {
         let found = s.driver()?.memory.find(address).ok_or(Code::CUDA_ERROR_NOT_FOUND)?;
         put_optional(base, found.base);
         put_optional(bytes, found.bytes as usize);
         Ok(())
     }
-    call fn cuPointerGetAttribute(to: *mut c_void, which: c_int, address: u64) |s| { pointer_attribute(s.driver()?, which, address, to) }
+    call fn cuPointerGetAttribute(to: *mut c_void, which: c_int, address: u64) |s| {
+        pointer_attribute(s.driver()?, which, address, to)
+    }
 
     call fn cuPointerGetAttributes(count: c_uint, which: *const c_int, to: *const *mut c_void, address: u64) |s| {
         let driver = s.driver()?;
@@ -207,7 +236,8 @@ api! {
     }
 
     call fn cuMemcpy(to: u64, from: u64, bytes: usize) |s| {
-        copy_now(s, |d| Ok((d.host_target(to as *mut c_void, bytes)?, d.host_source(from as *const c_void, bytes, 0)?)), bytes)
+        let (to, from) = (to as *mut c_void, from as *const c_void);
+        copy_now(s, |d| Ok((d.host_target(to, bytes)?, d.host_source(from, bytes, 0)?)), bytes)
     }
     call fn cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: u64) |s| {
         let d = s.driver()?;
@@ -247,16 +277,34 @@ api! {
         d.copy(ends.0, ends.1, bytes, stream).map(|_| ())
     }
 
-    call fn cuMemsetD8_v2(to: u64, value: u8, count: usize) |s| { s.driver()?.set(to, value.into(), 1, (count, 1, 0), 0).map(|_| ()) }
-    call fn cuMemsetD16_v2(to: u64, value: u16, count: usize) |s| { s.driver()?.set(to, value.into(), 2, (count, 1, 0), 0).map(|_| ()) }
-    call fn cuMemsetD32_v2(to: u64, value: c_uint, count: usize) |s| { s.driver()?.set(to, value, 4, (count, 1, 0), 0).map(|_| ()) }
-    call fn cuMemsetD8Async(to: u64, value: u8, count: usize, stream: u64) |s| { s.driver()?.set(to, value.into(), 1, (count, 1, 0), stream).map(|_| ()) }
-    call fn cuMemsetD16Async(to: u64, value: u16, count: usize, stream: u64) |s| { s.driver()?.set(to, value.into(), 2, (count, 1, 0), stream).map(|_| ()) }
-    call fn cuMemsetD32Async(to: u64, value: c_uint, count: usize, stream: u64) |s| { s.driver()?.set(to, value, 4, (count, 1, 0), stream).map(|_| ()) }
+    call fn cuMemsetD8_v2(to: u64, value: u8, count: usize) |s| {
+        s.driver()?.set(to, value.into(), 1, (count, 1, 0), 0).map(|_| ())
+    }
+    call fn cuMemsetD16_v2(to: u64, value: u16, count: usize) |s| {
+        s.driver()?.set(to, value.into(), 2, (count, 1, 0), 0).map(|_| ())
+    }
+    call fn cuMemsetD32_v2(to: u64, value: c_uint, count: usize) |s| {
+        s.driver()?.set(to, value, 4, (count, 1, 0), 0).map(|_| ())
+    }
+    call fn cuMemsetD8Async(to: u64, value: u8, count: usize, stream: u64) |s| {
+        s.driver()?.set(to, value.into(), 1, (count, 1, 0), stream).map(|_| ())
+    }
+    call fn cuMemsetD16Async(to: u64, value: u16, count: usize, stream: u64) |s| {
+        s.driver()?.set(to, value.into(), 2, (count, 1, 0), stream).map(|_| ())
+    }
+    call fn cuMemsetD32Async(to: u64, value: c_uint, count: usize, stream: u64) |s| {
+        s.driver()?.set(to, value, 4, (count, 1, 0), stream).map(|_| ())
+    }
     // Memory of other programs and devices: there are none.
-    call fn cuImportExternalMemory(_memory: *mut u64, _description: *const c_void) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
-    call fn cuExternalMemoryGetMappedBuffer(_address: *mut u64, _memory: u64, _description: *const c_void) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
+    call fn cuImportExternalMemory(_memory: *mut u64, _description: *const c_void) |_s| {
+        Err(Code::CUDA_ERROR_NOT_SUPPORTED)
+    }
+    call fn cuExternalMemoryGetMappedBuffer(_address: *mut u64, _memory: u64, _description: *const c_void) |_s| {
+        Err(Code::CUDA_ERROR_NOT_SUPPORTED)
+    }
     call fn cuDestroyExternalMemory(_memory: u64) |_s| { Err(Code::CUDA_ERROR_NOT_SUPPORTED) }
-    call fn cuMemPrefetchAsync_v2(_address: u64, _bytes: usize, _location: u64, _flags: c_uint, _stream: u64) |_s| { Ok(()) }
+    call fn cuMemPrefetchAsync_v2(_address: u64, _bytes: usize, _location: u64, _flags: c_uint, _stream: u64) |_s| {
+        Ok(())
+    }
     call fn cuMemAdvise_v2(_address: u64, _bytes: usize, _advice: c_uint, _location: u64) |_s| { Ok(()) }
 }

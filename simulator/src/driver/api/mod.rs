@@ -6,6 +6,7 @@ pub mod device;
 pub mod event;
 pub mod graph;
 pub mod launch;
+pub mod library;
 pub mod memory;
 pub mod module;
 pub mod node;

@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_uint, c_void};
 use std::fmt::Write;
 
 use super::graph::{node_handle, node_type, split_handle};
+use super::rectangle::Copy3d;
 use super::{api, get, put, text};
 use crate::driver::graph::{Graph, Node};
 use crate::driver::result::{Code, Outcome};
@@ -95,7 +96,7 @@ impl Driver {
 }
 
 fn replace(old: &mut Work, new: Work) -> Outcome {
-    if std::mem::discriminant(old) != std::mem::discriminant(&new) {
+    if !old.is_like(&new) {
         return Err(Code::CUDA_ERROR_INVALID_VALUE);
     }
     *old = new;
@@ -138,17 +139,35 @@ fn list(handles: &[u64], to: *mut u64, count: *mut usize) -> Outcome {
 }
 
 api! {
-    call fn cuGraphAddKernelNode_v2(node: *mut u64, graph: u64, after: *const u64, count: usize, params: *const KernelParams) |s| {
+    call fn cuGraphAddKernelNode_v2(
+        node: *mut u64, graph: u64, after: *const u64, count: usize, params: *const KernelParams,
+    ) |s| {
         let driver = s.driver()?;
         let work = driver.kernel_work(params)?;
         driver.add_node(node, graph, (after, count), work)
     }
-    call fn cuGraphAddMemsetNode(node: *mut u64, graph: u64, after: *const u64, count: usize, params: *const SetParams, _context: u64) |s| {
+    call fn cuGraphAddMemsetNode(
+        node: *mut u64, graph: u64, after: *const u64, count: usize, params: *const SetParams, _context: u64,
+    ) |s| {
         let driver = s.driver()?;
         let work = driver.set_work(params)?;
         driver.add_node(node, graph, (after, count), work)
     }
-    call fn cuGraphAddHostNode(node: *mut u64, graph: u64, after: *const u64, count: usize, params: *const HostParams) |s| {
+    call fn cuGraphAddMemcpyNode(
+        node: *mut u64, graph: u64, after: *const u64, count: usize, params: *const Copy3d, _context: u64,
+    ) |s| {
+        let driver = s.driver()?;
+        let work = driver.copy_work(&get(params)?)?;
+        driver.add_node(node, graph, (after, count), work)
+    }
+    call fn cuGraphExecMemcpyNodeSetParams(exec: u64, node: u64, params: *const Copy3d, _context: u64) |s| {
+        let driver = s.driver()?;
+        let work = driver.copy_work(&get(params)?)?;
+        driver.set_in_instance(exec, node, work)
+    }
+    call fn cuGraphAddHostNode(
+        node: *mut u64, graph: u64, after: *const u64, count: usize, params: *const HostParams,
+    ) |s| {
         s.driver()?.add_node(node, graph, (after, count), host_work(params)?)
     }
     call fn cuGraphAddEmptyNode(node: *mut u64, graph: u64, after: *const u64, count: usize) |s| {

@@ -2,16 +2,19 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use super::{device, event, graph, launch, memory, module, node, pool, put, put_optional, rectangle, stream, text};
+use super::{
+    device, event, graph, launch, library, memory, module, node, pool, put, put_optional, rectangle, stream, text,
+};
 use crate::driver::result::Code;
 
 type Find = fn(&str) -> Option<*const c_void>;
 
-const CHAPTERS: [Find; 10] = [
+const CHAPTERS: [Find; 11] = [
     device::find,
     event::find,
     graph::find,
     launch::find,
+    library::find,
     memory::find,
     module::find,
     node::find,
@@ -38,7 +41,7 @@ const NOT_FOUND: c_int = 1;
 const VERSION_NOT_SUFFICIENT: c_int = 2;
 
 /// The first release of functions that came after CUDA 10, by the start of their names; the longest match counts.
-const SINCE: [(&str, c_int); 35] = [
+const SINCE: [(&str, c_int); 44] = [
     ("cuCtxCreate_v3", 11040),
     ("cuCtxCreate_v4", 12050),
     ("cuCtxGetId", 12000),
@@ -54,6 +57,7 @@ const SINCE: [(&str, c_int); 35] = [
     ("cuEventRecordWithFlags", 11010),
     ("cuFuncGetModule", 11000),
     ("cuFuncGetName", 12030),
+    ("cuFuncGetParamInfo", 12040),
     ("cuGetProcAddress", 11030),
     ("cuGetProcAddress_v2", 12000),
     ("cuGraphAddKernelNode_v2", 12000),
@@ -64,7 +68,13 @@ const SINCE: [(&str, c_int); 35] = [
     ("cuGraphInstantiate_v2", 11000),
     ("cuGraphKernelNodeSetParams_v2", 12000),
     ("cuGraphUpload", 11010),
+    ("cuKernel", 12000),
+    ("cuKernelGetName", 12030),
+    ("cuKernelGetParamInfo", 12040),
     ("cuLaunchKernelEx", 11060),
+    ("cuLibrary", 12000),
+    ("cuLibraryEnumerateKernels", 12040),
+    ("cuLibraryGetKernelCount", 12040),
     ("cuMemAdvise_v2", 12020),
     ("cuMemAllocAsync", 11020),
     ("cuMemAllocFromPoolAsync", 11020),
@@ -74,6 +84,8 @@ const SINCE: [(&str, c_int); 35] = [
     ("cuModuleEnumerateFunctions", 12040),
     ("cuModuleGetFunctionCount", 12040),
     ("cuModuleGetLoadingMode", 11070),
+    ("cuStreamGetCaptureInfo_v2", 11030),
+    ("cuStreamGetCaptureInfo_v3", 12030),
 ];
 
 fn since(name: &str) -> c_int {

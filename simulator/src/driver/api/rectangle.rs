@@ -6,7 +6,7 @@ use super::{api, get};
 use crate::driver::result::{Code, Outcome};
 use crate::driver::session::Session;
 use crate::driver::state::Driver;
-use crate::driver::work::End;
+use crate::driver::work::{End, Row, Work};
 
 /// `CUmemorytype`.
 const HOST: c_uint = 1;
@@ -77,6 +77,27 @@ impl From<Copy2d> for Copy3d {
     }
 }
 
+impl Copy3d {
+    /// A box of bytes, rows and slices between two addresses, each with its pitch; an address says what it is.
+    pub fn between(from: usize, from_pitch: usize, to: usize, to_pitch: usize, size: (usize, usize, usize)) -> Self {
+        let (width, height, depth) = size;
+        let end = |address: usize, pitch| BoxEnd {
+            x: 0,
+            y: 0,
+            z: 0,
+            level: 0,
+            kind: UNIFIED,
+            host: 0,
+            device: address as u64,
+            array: 0,
+            reserved: 0,
+            pitch,
+            height,
+        };
+        Self { source: end(from, from_pitch), target: end(to, to_pitch), width, height, depth }
+    }
+}
+
 impl BoxEnd {
     /// A pitch of zero is that of rows without gaps.
     fn check(&self, width: usize, depth: usize) -> Outcome {
@@ -100,17 +121,34 @@ impl BoxEnd {
 }
 
 impl Driver {
-    fn box_ends(&mut self, c: &Copy3d, y: usize, z: usize, stream: u64) -> Outcome<(End, End)> {
+    /// Target and source of a row. Pageable memory is read when the copy is queued on a stream, and when it runs
+    /// without one.
+    fn box_ends(&mut self, c: &Copy3d, y: usize, z: usize, stream: Option<u64>) -> Outcome<(End, End)> {
         let (from, to) = (c.source.row(y, z, c.width)?, c.target.row(y, z, c.width)?);
-        let source = match c.source.kind {
-            DEVICE => self.device_end(from as u64, c.width)?,
-            _ => self.host_source(from as *const c_void, c.width, stream)?,
+        let source = match (c.source.kind, stream) {
+            (DEVICE, _) => self.device_end(from as u64, c.width)?,
+            (_, Some(stream)) => self.host_source(from as *const c_void, c.width, stream)?,
+            (_, None) => self.host_target(from as *mut c_void, c.width)?,
         };
         let target = match c.target.kind {
             DEVICE => self.device_end(to as u64, c.width)?,
             _ => self.host_target(to as *mut c_void, c.width)?,
         };
         Ok((target, source))
+    }
+
+    /// A box's copy as a node of a graph.
+    pub(super) fn copy_work(&mut self, c: &Copy3d) -> Outcome<Work> {
+        c.source.check(c.width, c.depth)?;
+        c.target.check(c.width, c.depth)?;
+        let mut rows = Vec::new();
+        for z in 0..c.depth {
+            for y in 0..c.height {
+                let (to, from) = self.box_ends(c, y, z, None)?;
+                rows.push(Row { to, from, bytes: c.width as u64 });
+            }
+        }
+        Ok(Work::Rows(rows.into()))
     }
 
     /// Queues a box's rows; the last one's operation, and whether a row goes to pageable memory.
@@ -121,7 +159,7 @@ impl Driver {
         let mut ends = Vec::new();
         for z in 0..c.depth {
             for y in 0..c.height {
-                ends.push(self.box_ends(c, y, z, stream)?);
+                ends.push(self.box_ends(c, y, z, Some(stream))?);
             }
         }
         for (target, source) in ends {
@@ -167,10 +205,22 @@ api! {
     call fn cuMemcpy2DAsync_v2(copy: *const Copy2d, stream: u64) |s| { copy_on(s, &get(copy)?.into(), stream) }
     call fn cuMemcpy3D_v2(copy: *const Copy3d) |s| { copy_now(s, &get(copy)?) }
     call fn cuMemcpy3DAsync_v2(copy: *const Copy3d, stream: u64) |s| { copy_on(s, &get(copy)?, stream) }
-    call fn cuMemsetD2D8_v2(to: u64, pitch: usize, value: u8, width: usize, height: usize) |s| { set(s, (to, pitch), value.into(), 1, (width, height), 0) }
-    call fn cuMemsetD2D16_v2(to: u64, pitch: usize, value: c_ushort, width: usize, height: usize) |s| { set(s, (to, pitch), value.into(), 2, (width, height), 0) }
-    call fn cuMemsetD2D32_v2(to: u64, pitch: usize, value: c_uint, width: usize, height: usize) |s| { set(s, (to, pitch), value, 4, (width, height), 0) }
-    call fn cuMemsetD2D8Async(to: u64, pitch: usize, value: u8, width: usize, height: usize, stream: u64) |s| { set(s, (to, pitch), value.into(), 1, (width, height), stream) }
-    call fn cuMemsetD2D16Async(to: u64, pitch: usize, value: c_ushort, width: usize, height: usize, stream: u64) |s| { set(s, (to, pitch), value.into(), 2, (width, height), stream) }
-    call fn cuMemsetD2D32Async(to: u64, pitch: usize, value: c_uint, width: usize, height: usize, stream: u64) |s| { set(s, (to, pitch), value, 4, (width, height), stream) }
+    call fn cuMemsetD2D8_v2(to: u64, pitch: usize, value: u8, width: usize, height: usize) |s| {
+        set(s, (to, pitch), value.into(), 1, (width, height), 0)
+    }
+    call fn cuMemsetD2D16_v2(to: u64, pitch: usize, value: c_ushort, width: usize, height: usize) |s| {
+        set(s, (to, pitch), value.into(), 2, (width, height), 0)
+    }
+    call fn cuMemsetD2D32_v2(to: u64, pitch: usize, value: c_uint, width: usize, height: usize) |s| {
+        set(s, (to, pitch), value, 4, (width, height), 0)
+    }
+    call fn cuMemsetD2D8Async(to: u64, pitch: usize, value: u8, width: usize, height: usize, stream: u64) |s| {
+        set(s, (to, pitch), value.into(), 1, (width, height), stream)
+    }
+    call fn cuMemsetD2D16Async(to: u64, pitch: usize, value: c_ushort, width: usize, height: usize, stream: u64) |s| {
+        set(s, (to, pitch), value.into(), 2, (width, height), stream)
+    }
+    call fn cuMemsetD2D32Async(to: u64, pitch: usize, value: c_uint, width: usize, height: usize, stream: u64) |s| {
+        set(s, (to, pitch), value, 4, (width, height), stream)
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::ffi::{c_int, c_uint, c_void};
 
-use super::{api, put};
-use crate::driver::capture::Mode;
+use super::{api, get, put, put_optional};
+use crate::driver::capture::{self, Mode};
 use crate::driver::current;
 use crate::driver::result::{Code, Outcome};
-use crate::driver::state::{Driver, Stream, stream_key};
+use crate::driver::state::{Attribute, Driver, Stream, stream_key};
 use crate::driver::work::{HostFunction, Work};
 
 const NON_BLOCKING: c_uint = 1;
@@ -33,7 +33,7 @@ impl Driver {
         }
         let handle = self.handle();
         let blocking = flags & NON_BLOCKING == 0;
-        self.streams.insert(handle, Stream { last: None, blocking, priority: priority.clamp(-5, 0), capture: None });
+        self.streams.insert(handle, Stream::new(blocking, priority.clamp(-5, 0)));
         Ok(handle)
     }
 
@@ -64,6 +64,13 @@ impl Driver {
         Ok(())
     }
 
+    /// A `CUstreamCaptureStatus` and the capture's number.
+    fn capture_status(&mut self, stream: u64) -> Outcome<(c_uint, u64)> {
+        let capture = self.stream(stream)?.capture;
+        let invalid = capture.and_then(|c| self.captures.get(&c)).is_some_and(|c| c.invalid);
+        Ok((if invalid { 2 } else { c_uint::from(capture.is_some()) }, capture.unwrap_or(0)))
+    }
+
     /// The operation that a wait for a stream waits for.
     fn stream_end(&mut self, stream: u64) -> Outcome<Option<u64>> {
         self.refuse_captured(stream)?;
@@ -73,6 +80,22 @@ impl Driver {
         }
         Ok(self.stream(stream)?.last)
     }
+}
+
+/// The answers of `cuStreamGetCaptureInfo`. The graph itself is the capture's until it ends, so neither it nor its
+/// nodes have handles yet.
+fn capture_info(
+    driver: &mut Driver,
+    stream: u64,
+    (status, id): (*mut c_uint, *mut u64),
+    (graph, nodes, count): (*mut u64, *mut *const u64, *mut usize),
+) -> Outcome {
+    let (found, capture) = driver.capture_status(stream)?;
+    put_optional(id, capture);
+    put_optional(graph, 0);
+    put_optional(nodes, std::ptr::null());
+    put_optional(count, 0);
+    put(status, found)
 }
 
 api! {
@@ -106,7 +129,9 @@ api! {
         }
         s.driver()?.wait_event(stream, event)
     }
-    call fn cuStreamGetPriority(stream: u64, priority: *mut c_int) |s| { put(priority, s.driver()?.stream(stream)?.priority) }
+    call fn cuStreamGetPriority(stream: u64, priority: *mut c_int) |s| {
+        put(priority, s.driver()?.stream(stream)?.priority)
+    }
     call fn cuStreamGetFlags(stream: u64, flags: *mut c_uint) |s| {
         put(flags, c_uint::from(!s.driver()?.stream(stream)?.blocking))
     }
@@ -128,15 +153,50 @@ api! {
         driver.enqueue(stream, Work::Host(HostFunction { function: call_back, data: data as usize }), None).map(|_| ())
     }
     call fn cuStreamAttachMemAsync(_stream: u64, _address: u64, _bytes: usize, _flags: c_uint) |_s| { Ok(()) }
-    call fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) |s| { s.driver()?.begin_capture(stream, Mode::from_number(mode)?) }
+    call fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) |s| {
+        s.driver()?.begin_capture(stream, Mode::from_number(mode)?)
+    }
     call fn cuStreamEndCapture(stream: u64, graph: *mut u64) |s| {
         super::put_optional(graph, 0);
         put(graph, s.driver()?.end_capture(stream)?)
     }
     call fn cuStreamIsCapturing(stream: u64, status: *mut c_uint) |s| {
+        put(status, s.driver()?.capture_status(stream)?.0)
+    }
+    call fn cuStreamGetCaptureInfo(stream: u64, status: *mut c_uint, id: *mut u64) |s| {
+        let (found, capture) = s.driver()?.capture_status(stream)?;
+        put_optional(id, capture);
+        put(status, found)
+    }
+    call fn cuStreamGetCaptureInfo_v2(
+        stream: u64, status: *mut c_uint, id: *mut u64, graph: *mut u64, nodes: *mut *const u64, count: *mut usize,
+    ) |s| {
+        capture_info(s.driver()?, stream, (status, id), (graph, nodes, count))
+    }
+    call fn cuStreamGetCaptureInfo_v3(
+        stream: u64, status: *mut c_uint, id: *mut u64, graph: *mut u64, nodes: *mut *const u64, edges: *mut *const
+        c_void, count: *mut usize,
+    ) |s| {
+        put_optional(edges, std::ptr::null());
+        capture_info(s.driver()?, stream, (status, id), (graph, nodes, count))
+    }
+    call_anyway fn cuThreadExchangeStreamCaptureMode(mode: *mut c_uint) |_s| {
+        let new = Mode::from_number(get(mode)?)?;
+        put(mode, capture::exchange_thread_mode(new) as c_uint)
+    }
+    call fn cuStreamSetAttribute(stream: u64, which: c_uint, value: *const Attribute) |s| {
+        let value = get(value)?;
+        s.driver()?.stream(stream)?.attributes.insert(which, value);
+        Ok(())
+    }
+    call fn cuStreamGetAttribute(stream: u64, which: c_uint, value: *mut Attribute) |s| {
+        let known = s.driver()?.stream(stream)?.attributes.get(&which).copied();
+        put(value, known.unwrap_or_default())
+    }
+    call fn cuStreamCopyAttributes(to: u64, from: u64) |s| {
         let driver = s.driver()?;
-        let capture = driver.stream(stream)?.capture;
-        let invalid = capture.and_then(|c| driver.captures.get(&c)).is_some_and(|c| c.invalid);
-        put(status, if invalid { 2 } else { c_uint::from(capture.is_some()) })
+        let attributes = driver.stream(from)?.attributes.clone();
+        driver.stream(to)?.attributes = attributes;
+        Ok(())
     }
 }

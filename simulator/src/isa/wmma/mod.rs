@@ -1,9 +1,9 @@
 //! Matrices in fragments that only the instruction set knows (PTX ISA 9.7.14.4): `wmma.load`, `wmma.mma`, `wmma.store`.
 //!
-//! The ISA leaves open which lane holds which element, so a fragment here is its matrix in the order of memory: of R·C elements
-//! lane l holds those from l·R·C/32 on, along the rows of a row-major matrix or the columns of another. So a lane's part of A or
-//! B is one stretch of memory. Accumulators are held row after row, whatever they were loaded from. Where the ISA gives f16
-//! fragments more registers than the elements need, the others repeat them.
+//! The ISA leaves open which lane holds which element, so a fragment here is its matrix in the order of memory: of R·C
+//! elements lane l holds those from l·R·C/32 on, along the rows of a row-major matrix or the columns of another. So a
+//! lane's part of A or B is one stretch of memory. Accumulators are held row after row, whatever they were loaded from.
+//! Where the ISA gives f16 fragments more registers than the elements need, the others repeat them.
 
 mod product;
 mod transfer;

@@ -5,6 +5,7 @@ use crate::error::{Fault, LoadResult};
 use crate::isa::numeric::canonical;
 use crate::isa::tensor::aligned;
 use crate::isa::tile::{Bf16, Element, F16, S8, Tf32, U8, widen_f16};
+use crate::isa::truncated;
 use crate::lower::decode::Decode;
 use crate::program::lanes::{LANES, Lanes, Word};
 use crate::program::{Class, Collective, CollectiveFn, Inst, Members, Op, Reg, RegClass};
@@ -16,13 +17,15 @@ struct Product {
     a_row_major: bool,
     b_row_major: bool,
     saturate: bool,
+    /// Sums cut off bits as tensor cores do.
+    truncated: bool,
     /// The accumulator register that is computed.
     index: usize,
 }
 
 impl Product {
     fn pack(&self) -> u32 {
-        let flags = [self.a_row_major, self.b_row_major, self.saturate];
+        let flags = [self.truncated, self.a_row_major, self.b_row_major, self.saturate];
         let flags = flags.iter().fold(0, |word, &flag| word << 1 | u32::from(flag));
         self.shape as u32 | flags << 8 | (self.index as u32) << 16
     }
@@ -30,6 +33,7 @@ impl Product {
     fn unpack(word: u32) -> Self {
         Self {
             shape: (word & 0xff) as usize,
+            truncated: word >> 11 & 1 == 1,
             a_row_major: word >> 10 & 1 == 1,
             b_row_major: word >> 9 & 1 == 1,
             saturate: word >> 8 & 1 == 1,
@@ -74,6 +78,7 @@ pub fn multiply(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
     decode.hints(&["row", "col", "rn"]);
     let shape = decode.require("shape", &SHAPE_NAMES)?;
     let saturate = decode.flag("satfinite");
+    let truncated = decode.function.builder.numerics.truncated_sums;
     let types: Vec<Type> = std::iter::from_fn(|| decode.optional_ty()).collect();
     let (d, a, b, c) = match *types.as_slice() {
         [d, c] => (d, Type::F16, Type::F16, c),
@@ -112,7 +117,7 @@ pub fn multiply(decode: &mut Decode<'_, '_, '_>) -> LoadResult<()> {
         };
         inst.s[sources.len()..sources.len() + taken.len()].copy_from_slice(taken);
         inst.d[0] = product;
-        inst.imm = Product { shape, a_row_major, b_row_major, saturate, index }.pack();
+        inst.imm = Product { shape, a_row_major, b_row_major, saturate, truncated, index }.pack();
         inst.flops = if index == 0 { (2 * m * n * k) as u16 } else { 0 };
         decode.emit(inst);
     }
@@ -164,7 +169,7 @@ impl<V: Copy> Factors<V> {
     }
 
     /// The pairs of factors of a lane's accumulator element, in order of k.
-    fn pairs(&self, lane: usize, element: usize) -> impl Iterator<Item = (V, V)> {
+    fn pairs(&self, lane: usize, element: usize) -> impl Iterator<Item = (V, V)> + Clone {
         let [m, n, k] = self.shape;
         let at = lane * (m * n / LANES) + element;
         let (row, column) = (at / n, at % n);
@@ -174,6 +179,9 @@ impl<V: Copy> Factors<V> {
 
 impl Factors<f32> {
     fn sum(&self, lane: usize, element: usize, initial: f32) -> f32 {
+        if self.product.truncated {
+            return truncated::sum(self.pairs(lane, element), initial);
+        }
         self.pairs(lane, element).fold(initial, |sum, (a, b)| a.mul_add(b, sum))
     }
 

@@ -17,7 +17,8 @@ const NINF: u64 = 0xff80_0000;
 const NZERO: u64 = 0x8000_0000;
 const DENORMAL: u64 = 1;
 
-/// An instruction on one f32, the function it approximates, where, and the error allowed for an argument and exact result.
+/// An instruction on one f32, the function it approximates, where, and the error allowed for an argument and exact
+/// result.
 struct Function {
     text: &'static str,
     exact: fn(f64) -> f64,

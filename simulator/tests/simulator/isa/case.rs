@@ -1,7 +1,8 @@
 //! One instruction over many lanes: operands from memory, the result back to it.
 //!
-//! Operands are `%d`, `%a`, `%b`, `%c`, `%e`; kinds are `h` 16, `w` 32, `d` 64 bits and `p` predicate, the result's first. A case
-//! has its rows written out, or made by [`sweep`] from interesting values and a function that knows the answers.
+//! Operands are `%d`, `%a`, `%b`, `%c`, `%e`; kinds are `h` 16, `w` 32, `d` 64 bits and `p` predicate, the result's
+//! first. A case has its rows written out, or made by [`sweep`] from interesting values and a function that knows the
+//! answers.
 
 use cudasim::driver::settings::Settings;
 
@@ -170,8 +171,8 @@ pub fn kernel(index: usize, case: &Case) -> String {
 
 pub const HEAD: &str = ".version 8.6\n.target sm_90\n.address_size 64\n";
 
-/// Runs every case and reports all results that are wrong, a few of each. The rows are so small a work that one thread is
-/// quickest.
+/// Runs every case and reports all results that are wrong, a few of each. The rows are so small a work that one thread
+/// is quickest.
 pub fn run(cases: &[Case]) {
     let text: String = cases.iter().enumerate().map(|(i, case)| kernel(i, case)).collect();
     let gpu = Gpu::new(&format!("{HEAD}{text}"), Settings { threads: 1, ..checked() });

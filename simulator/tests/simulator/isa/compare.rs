@@ -1,4 +1,5 @@
-//! `setp` and `set` (ISA 9.7.6, 9.7.7): every relation of every type, against the order of 128-bit integers or exact numbers.
+//! `setp` and `set` (ISA 9.7.6, 9.7.7): every relation of every type, against the order of 128-bit integers or exact
+//! numbers.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,5 @@
-//! `cvt` (ISA 9.7.9.21, 9.7.9.22): every pair of types and rounding mode against exact arithmetic; 8-bit floats by search.
+//! `cvt` (ISA 9.7.9.21, 9.7.9.22): every pair of types and rounding mode against exact arithmetic; 8-bit floats by
+//! search.
 
 use num_bigint::BigInt;
 

@@ -1,6 +1,7 @@
 //! An oracle for floating-point instructions: exact rational arithmetic, rounded once to a format.
 //!
-//! Nothing here uses the machine's floating point but to take operands apart, so it shares no mistake with code that does.
+//! Nothing here uses the machine's floating point but to take operands apart, so it shares no mistake with code that
+//! does.
 
 use num_bigint::BigInt;
 
@@ -293,7 +294,8 @@ pub fn square_root(a: &Number) -> Number {
     }
 }
 
-/// Interesting bits of a format: zeros, subnormals, neighbours of 1, halves, large and largest numbers, infinities, NaNs.
+/// Interesting bits of a format: zeros, subnormals, neighbours of 1, halves, large and largest numbers, infinities,
+/// NaNs.
 pub fn edges(format: Format) -> Vec<u64> {
     let hidden = 1u64 << (format.precision - 1);
     let one = ((1 - format.min_exponent) as u64) << (format.precision - 1);

@@ -1,4 +1,5 @@
-//! f32 and f64 arithmetic (ISA 9.7.3) in every rounding mode, with and without `.ftz` and `.sat`, against exact arithmetic.
+//! f32 and f64 arithmetic (ISA 9.7.3) in every rounding mode, with and without `.ftz` and `.sat`, against exact
+//! arithmetic.
 
 use super::case::{Case, Want, case, run, sweep_over};
 use super::exact::{F32, F64, Format, MODES, Mode, Number, edges, product, quotient, square_root, sum};

@@ -1,5 +1,5 @@
-//! `wmma` (ISA 9.7.14.4): what lanes hold is the instruction's secret, so a product is loaded, multiplied and stored, in every
-//! shape, layout and type, and compared with sums of small integers, which are exact.
+//! `wmma` (ISA 9.7.14.4): what lanes hold is the instruction's secret, so a product is loaded, multiplied and stored,
+//! in every shape, layout and type, and compared with sums of small integers, which are exact.
 
 use super::program::HEAD;
 use crate::args;

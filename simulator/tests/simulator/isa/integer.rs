@@ -215,7 +215,8 @@ fn extended() -> Vec<Case> {
             ((if subtract { a.wrapping_sub(b) } else { a.wrapping_add(b) }) >> 64) as u64
         }));
     }
-    // A subtraction leaves the carry of a + ~b + 1, which an addition may read, and an addition's may be read by `subc`.
+    // A subtraction leaves the carry of a + ~b + 1, which an addition may read, and an addition's may be read by
+    // `subc`.
     cases.push(sweep("{ .reg .b32 t; sub.cc.u32 t, %a, %b; addc.u32 %d, 0, 0; }", "www", |v| u64::from(v[0] >= v[1])));
     cases.push(sweep("{ .reg .b64 t; sub.cc.u64 t, %a, %b; addc.u64 %d, 0, 0; }", "ddd", |v| u64::from(v[0] >= v[1])));
     cases.push(sweep("{ .reg .b32 t; add.cc.u32 t, %a, %b; subc.u32 %d, 7, 3; }", "www", |v| {

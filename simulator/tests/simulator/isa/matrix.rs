@@ -1,4 +1,7 @@
-//! Matrix instructions (ISA 9.7.14): fragment layouts as in the ISA's figures, lane by lane; products against exact sums.
+//! Matrix instructions (ISA 9.7.14): fragment layouts as in the ISA's figures, lane by lane; products against exact
+//! sums.
+
+use cudasim::driver::settings::Settings;
 
 use super::program::{HEAD, lanes, run, run_threads};
 use crate::args;
@@ -68,7 +71,7 @@ fn ldmatrix_and_stmatrix_lane_by_lane() {
 }
 
 /// One mma over 32 lanes: registers of A, B and C from memory, all of D back.
-fn mma(shape: &str, counts: [usize; 4], words: &[u32]) -> Vec<[u32; 4]> {
+fn mma(shape: &str, counts: [usize; 4], words: &[u32], settings: Settings) -> Vec<[u32; 4]> {
     let [d, a, b, c] = counts;
     let list = |base: usize, n: usize| (0..n).map(|k| format!("%v{}", base + k)).collect::<Vec<_>>().join(", ");
     let total = a + b + c;
@@ -85,7 +88,7 @@ fn mma(shape: &str, counts: [usize; 4], words: &[u32]) -> Vec<[u32; 4]> {
         list(a + b, c)
     );
     (0..d).for_each(|k| text += &format!("st.global.u32 [%o+{}], %v{};\n", 4 * k, 12 + k));
-    let gpu = Gpu::new(&(text + "ret; }\n"), checked());
+    let gpu = Gpu::new(&(text + "ret; }\n"), settings);
     let (input, out) = (gpu.upload(words), gpu.upload(&[[0u32; 4]; 32]));
     gpu.launch("k", 1, 32, args![out, input]);
     gpu.download(out, 32)
@@ -143,7 +146,48 @@ const fn bytes(shape: &'static str, k: usize, decode: fn(u32) -> f64, decode_b: 
     Kind { shape, k, packed: 4, encode: to_8, decode, encode_b: to_8, decode_b, integer: true }
 }
 
-const KINDS: [Kind; 14] = [
+/// The value of an 8-bit float with so many bits of fraction and an exponent's bias; the largest codes are not used
+/// here.
+fn of_float8(bits: u32, fraction: u32, bias: i32) -> f64 {
+    let (exponent, low) = ((bits & 0x7f) >> fraction, bits & ((1 << fraction) - 1));
+    let unit = 2f64.powi(exponent.max(1) as i32 - bias - fraction as i32);
+    let magnitude = f64::from(low + if exponent > 0 { 1 << fraction } else { 0 }) * unit;
+    if bits >> 7 & 1 == 1 { -magnitude } else { magnitude }
+}
+fn of_e4m3(bits: u32) -> f64 {
+    of_float8(bits, 3, 7)
+}
+fn of_e5m2(bits: u32) -> f64 {
+    of_float8(bits, 2, 15)
+}
+/// The nearest of a format's finite codes.
+fn nearest(x: f64, decode: fn(u32) -> f64, largest: u32) -> u32 {
+    let codes = (0..=largest).chain(0x80..=0x80 | largest);
+    let far = |code: u32| (decode(code) - x).abs();
+    codes.fold(0, |best, code| if far(code) < far(best) { code } else { best })
+}
+fn to_e4m3(x: f64) -> u32 {
+    nearest(x, of_e4m3, 0x7e)
+}
+fn to_e5m2(x: f64) -> u32 {
+    nearest(x, of_e5m2, 0x7b)
+}
+
+const KINDS: [Kind; 20] = [
+    float("m16n8k32.row.col.f32.e4m3.e4m3.f32", 32, 4, to_e4m3, of_e4m3),
+    float("m16n8k32.row.col.f32.e5m2.e5m2.f32", 32, 4, to_e5m2, of_e5m2),
+    float("m16n8k16.row.col.f32.e4m3.e4m3.f32", 16, 4, to_e4m3, of_e4m3),
+    float("m16n8k16.row.col.f32.e5m2.e5m2.f32", 16, 4, to_e5m2, of_e5m2),
+    Kind {
+        encode_b: to_e5m2,
+        decode_b: of_e5m2,
+        ..float("m16n8k32.row.col.f32.e4m3.e5m2.f32", 32, 4, to_e4m3, of_e4m3)
+    },
+    Kind {
+        encode_b: to_e4m3,
+        decode_b: of_e4m3,
+        ..float("m16n8k32.row.col.f32.e5m2.e4m3.f32", 32, 4, to_e5m2, of_e5m2)
+    },
     float("m16n8k16.row.col.f32.bf16.bf16.f32", 16, 2, to_bf16, of_bf16),
     float("m16n8k8.row.col.f32.bf16.bf16.f32", 8, 2, to_bf16, of_bf16),
     float("m16n8k16.row.col.f32.f16.f16.f32", 16, 2, to_f16, of_f16),
@@ -171,8 +215,9 @@ fn matrix(rows: usize, columns: usize, mut element: impl FnMut() -> u32) -> Vec<
     (0..rows).map(|_| (0..columns).map(|_| element()).collect()).collect()
 }
 
-/// Every lane's registers of A, B and C: with g = lane / 4 and t = lane mod 4, register r of A holds row g (odd r: g + 8) and
-/// the columns from t of the (r / 2)-th group, B's likewise with rows and columns exchanged, C's two columns from 2t.
+/// Every lane's registers of A, B and C: with g = lane / 4 and t = lane mod 4, register r of A holds row g (odd r: g +
+/// 8) and the columns from t of the (r / 2)-th group, B's likewise with rows and columns exchanged, C's two columns
+/// from 2t.
 fn fragments(kind: Kind, m: &Matrices) -> Vec<u32> {
     let (p, bits) = (kind.packed, 32 / kind.packed);
     let (registers_a, registers_b) = (kind.k * 16 / 32 / p, kind.k * 8 / 32 / p);
@@ -189,8 +234,12 @@ fn fragments(kind: Kind, m: &Matrices) -> Vec<u32> {
 
 /// D by the instruction, row by row.
 fn multiply(kind: Kind, m: &Matrices) -> Vec<Vec<u32>> {
+    multiply_on(kind, m, checked())
+}
+
+fn multiply_on(kind: Kind, m: &Matrices, settings: Settings) -> Vec<Vec<u32>> {
     let counts = [4, kind.k * 16 / 32 / kind.packed, kind.k * 8 / 32 / kind.packed, 4];
-    let got = mma(kind.shape, counts, &fragments(kind, m));
+    let got = mma(kind.shape, counts, &fragments(kind, m), settings);
     let mut d = matrix(16, 8, || 0);
     for (lane, registers) in got.iter().enumerate() {
         for (r, &word) in registers.iter().enumerate() {
@@ -224,8 +273,8 @@ fn mma_of_small_numbers_is_exact_lane_by_lane() {
     }
 }
 
-/// Products are exact in f32 for these formats, so k + 1 terms summed in any order are off by at most k roundings of the sum
-/// of magnitudes.
+/// Products are exact in f32 for these formats, so k + 1 terms summed in any order are off by at most k roundings of
+/// the sum of magnitudes.
 #[test]
 fn mma_agrees_with_exact_products_summed_in_f64() {
     for kind in KINDS.into_iter().filter(|kind| !kind.integer) {
@@ -237,12 +286,12 @@ fn mma_agrees_with_exact_products_summed_in_f64() {
             };
             let m = Matrices {
                 a: matrix(16, kind.k, || (kind.encode)(any().clamp(-6e4, 6e4))),
-                b: matrix(kind.k, 8, || (kind.encode)(any().clamp(-6e4, 6e4))),
+                b: matrix(kind.k, 8, || (kind.encode_b)(any().clamp(-6e4, 6e4))),
                 c: matrix(16, 8, || (any() as f32).to_bits()),
             };
             for (row, got) in multiply(kind, &m).iter().enumerate() {
                 for (column, &got) in got.iter().enumerate() {
-                    let terms = (0..kind.k).map(|k| (kind.decode)(m.a[row][k]) * (kind.decode)(m.b[k][column]));
+                    let terms = (0..kind.k).map(|k| (kind.decode)(m.a[row][k]) * (kind.decode_b)(m.b[k][column]));
                     let terms: Vec<f64> = terms.chain([f64::from(f32::from_bits(m.c[row][column]))]).collect();
                     let (sum, size) = terms.iter().fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
                     let allowed = size * kind.k as f64 * 2f64.powi(-24);
@@ -256,7 +305,7 @@ fn mma_agrees_with_exact_products_summed_in_f64() {
 
 #[test]
 fn mma_keeps_infinities_nans_and_subnormals() {
-    let kind = KINDS[0];
+    let kind = float("m16n8k16.row.col.f32.bf16.bf16.f32", 16, 2, to_bf16, of_bf16);
     let mut m = Matrices { a: matrix(16, 16, || 0), b: matrix(16, 8, || 0), c: matrix(16, 8, || 0) };
     (m.a[0][0], m.b[0][0]) = (0x7f80, 0x3f80); // ∞ · 1
     (m.a[1][1], m.b[1][1]) = (0x7f80, 0x0000); // ∞ · 0
@@ -270,7 +319,7 @@ fn mma_keeps_infinities_nans_and_subnormals() {
 
 #[test]
 fn integer_mma_saturates_when_asked_and_wraps_otherwise() {
-    let base = KINDS[6];
+    let base = bytes("m16n8k32.row.col.s32.s8.s8.s32", 32, of_s8, of_s8);
     let m = Matrices { a: matrix(16, 32, || 127), b: matrix(32, 8, || 127), c: matrix(16, 8, || i32::MAX as u32) };
     assert_eq!(multiply(base, &m)[5][5], (i32::MAX.wrapping_add(32 * 127 * 127)) as u32);
     let saturated = Kind { shape: "m16n8k32.row.col.satfinite.s32.s8.s8.s32", ..base };
@@ -279,7 +328,8 @@ fn integer_mma_saturates_when_asked_and_wraps_otherwise() {
     assert_eq!(multiply(saturated, &low)[0][0], i32::MIN as u32);
 }
 
-/// Sums of 16 or 8 products of halves and c, each half exactly one rounding (in f32) and one (to f16) from the exact sum.
+/// Sums of 16 or 8 products of halves and c, each half exactly one rounding (in f32) and one (to f16) from the exact
+/// sum.
 #[test]
 fn mma_with_f16_accumulators() {
     for (shape, k, a_registers) in [("m16n8k16", 16usize, 4usize), ("m16n8k8", 8, 2)] {
@@ -299,7 +349,8 @@ fn mma_with_f16_accumulators() {
             words.extend((0..a_registers / 2).map(|r| word(b[r * 8 + 2 * t][g], b[r * 8 + 2 * t + 1][g])));
             words.extend((0..2).map(|r| word(c[g + 8 * r][2 * t], c[g + 8 * r][2 * t + 1])));
         }
-        let got = mma(&format!("{shape}.row.col.f16.f16.f16.f16"), [2, a_registers, a_registers / 2, 2], &words);
+        let got =
+            mma(&format!("{shape}.row.col.f16.f16.f16.f16"), [2, a_registers, a_registers / 2, 2], &words, checked());
         let value = |bits: u16| half::f16::from_bits(bits).to_f64();
         for (lane, got) in got.iter().enumerate() {
             for (r, &got) in got.iter().take(2).enumerate() {
@@ -315,4 +366,21 @@ fn mma_with_f16_accumulators() {
             }
         }
     }
+}
+
+/// Sums cut off what lies two bits below f32's last, where that is asked for.
+#[test]
+fn truncated_sums() {
+    let kind = float("m16n8k16.row.col.f32.bf16.bf16.f32", 16, 2, to_bf16, of_bf16);
+    let mut m = Matrices { a: matrix(16, 16, || 0), b: matrix(16, 8, || 0), c: matrix(16, 8, || 0x3f80_0000) };
+    // Row 0: four products of 2^-25, which together are the last bit of 1. Row 1: sixteen of 2^-26, each cut off.
+    m.a[0][..4].fill(to_bf16(2f64.powi(-25)));
+    m.a[1].fill(to_bf16(2f64.powi(-26)));
+    m.b.iter_mut().for_each(|row| row.fill(0x3f80));
+    let mut settings = checked();
+    let exact = multiply_on(kind, &m, settings.clone());
+    settings.numerics.truncated_sums = true;
+    let cut = multiply_on(kind, &m, settings);
+    assert_eq!((exact[0][0], exact[1][0]), (0x3f80_0000, 0x3f80_0000), "each addition rounds to even");
+    assert_eq!((cut[0][0], cut[1][0]), (0x3f80_0001, 0x3f80_0000));
 }

@@ -1,5 +1,6 @@
 //! Instruction by instruction. Elementwise ones are cases (`case`), whose answers come from 128-bit integers and exact
-//! rationals (`exact`); what needs a warp, a block or memory is a `program`. `table` holds the table against all of them.
+//! rationals (`exact`); what needs a warp, a block or memory is a `program`. `table` holds the table against all of
+//! them.
 
 mod approximate;
 mod bit_field;
@@ -18,4 +19,5 @@ mod logic;
 mod matrix;
 mod memory;
 mod program;
+mod small_matrix;
 mod table;

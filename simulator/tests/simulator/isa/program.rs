@@ -1,7 +1,7 @@
 //! A body of PTX over the threads of one block, for instructions that need a warp, a block or memory.
 //!
-//! The body leaves a word in `%r` for each thread. It may use `%lane` (the thread's number), the pointer `%in` to words of
-//! its own, a kilobyte of shared memory `box`, the constant `table`, the function `twice`, and scratch registers.
+//! The body leaves a word in `%r` for each thread. It may use `%lane` (the thread's number), the pointer `%in` to words
+//! of its own, a kilobyte of shared memory `box`, the constant `table`, the function `twice`, and scratch registers.
 
 use crate::args;
 use crate::common::{Gpu, checked};
