@@ -308,7 +308,7 @@ fn a_full_disk_is_named_and_costs_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let old = directory.path().join("step-00000001.ckpt");
     write_sample(&old);
-    let name = "a_full_disk_is_named_and_costs_nothing";
+    let name = "checkpoint::files::a_full_disk_is_named_and_costs_nothing";
     let output = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 512; exec \"$0\" --exact \"$1\""])
         .args([std::env::current_exe().unwrap().as_os_str(), name.as_ref()])

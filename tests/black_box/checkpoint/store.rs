@@ -124,7 +124,7 @@ fn killed_at_any_moment_the_newest_checkpoint_is_whole() {
     let mut newest = 0;
     for round in 0..10 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "killed_at_any_moment_the_newest_checkpoint_is_whole", "--nocapture"])
+            .args(["--exact", "checkpoint::store::killed_at_any_moment_the_newest_checkpoint_is_whole", "--nocapture"])
             .env(CHILD, run.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -175,7 +175,7 @@ fn a_killed_process_leaves_no_lock() {
     }
     let run = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_killed_process_leaves_no_lock", "--nocapture"])
+        .args(["--exact", "checkpoint::store::a_killed_process_leaves_no_lock", "--nocapture"])
         .env(CHILD, run.path())
         .stdout(Stdio::piped())
         .spawn()
