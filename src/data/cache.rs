@@ -88,7 +88,9 @@ impl TokenFile {
     pub fn open(path: &Path, key: u128) -> Result<Option<Self>, String> {
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(fault) if matches!(fault.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             Err(fault) => return Err(fault.to_string()),
         };
         let map = map(&file).map_err(|fault| fault.to_string())?;

@@ -128,7 +128,8 @@ fn data_that_cannot_be_used_is_named_with_its_place() {
     let data = write(home.path(), "data.csv", "text,label\nw1,LABEL_0\n");
     let args = ["eval", "--model", &model, "--data", &data, "--predictions", &data];
     fail(2, &["data.csv", "what is read"], &args, "");
-    fail(3, &["Is a directory"], &["eval", "--model", &model, "--data", str(home.path()), "--format", "csv"], "");
+    // A directory is the files in it, in the order of their names.
+    fail(3, &["bytes.csv", "UTF-8"], &["eval", "--model", &model, "--data", str(home.path()), "--format", "csv"], "");
     let gone = home.path().join("gone.csv");
     fail(3, &["gone.csv"], &["eval", "--model", &model, "--data", str(&gone)], "");
     let good = write(home.path(), "good.csv", "text,label\nw1,LABEL_0\n");

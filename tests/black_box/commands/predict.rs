@@ -159,6 +159,7 @@ fn columns_of_any_type_are_kept_as_they_are() {
 fn several_files_compressed_ones_and_bad_rows_are_read_as_in_training() {
     let home = TempDir::new().unwrap();
     let model = str(&head32()).to_owned();
+    fs::create_dir(home.path().join("in")).unwrap();
     let one = write(home.path(), "in/1.csv", "id;text\na;w1\nb\nc;w2\n");
     let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     writer.write_all(b"text,id\nw3,d\n").unwrap();

@@ -149,7 +149,7 @@ fn whatever_changes_the_tokens_changes_the_key() {
     tables[0].columns.text.push(ColumnRef::from("other"));
     fresh(&Source::Tables(tables), &tokenizer, SETTINGS, Labels::Learn);
     let mut json = tokenizer_json(&vocabulary());
-    json["normalizer"]["lowercase"] = false.into();
+    json["model"]["max_input_chars_per_word"] = 3.into();
     let other = BertTokenizer::from_dir(json_directory(&json).path(), 8192).unwrap();
     fresh(&plain, &other, SETTINGS, Labels::Learn);
     let folder = directory.path().join("folders");
