@@ -184,7 +184,9 @@ def record(files, vocab, texts):
         write(directory, files, vocab)
         tokenizer = AutoTokenizer.from_pretrained(directory)
         single = [tokenizer(text)["input_ids"] for text in texts]
-        pairs = [tokenizer(a, b) for a, b in zip(texts[:PAIRS], texts[1:])]
+        # As lists: alone, an empty second text counts as none.
+        pairs = [tokenizer([a], [b]) for a, b in zip(texts[:PAIRS], texts[1:])]
+        pairs = [{key: value[0] for key, value in pair.items()} for pair in pairs]
         limited = tokenizer.model_max_length < 1e20
         cut = [tokenizer(text, truncation=True)["input_ids"] for text in texts[:CUT]] if limited else []
     types = [p.get("token_type_ids", [0] * len(p["input_ids"])) for p in pairs]

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::{AddedToken, ModelWrapper, NormalizerWrapper};
+use tokenizers::{ModelWrapper, NormalizerWrapper};
 
 use super::{
     BertTokenizer,
@@ -14,9 +14,12 @@ use super::{
 };
 use crate::data::{EncodeSettings, Truncation};
 
-/// Files whose content has gone into `tokenizer_config.json`, and fields that say nothing of the tokens.
+/// Files whose content has gone into the others.
 const SUPERSEDED: [&str; 2] = ["special_tokens_map.json", "added_tokens.json"];
-const PRIVATE: [&str; 5] = ["name_or_path", "special_tokens_map_file", "tokenizer_file", "max_len", "max_length"];
+/// Fields that say nothing of the tokens, or again what tokenizer.json says: its list of added tokens is enough, and a second
+/// one would overrule files that somebody adds later.
+const PRIVATE: [&str; 6] =
+    ["name_or_path", "special_tokens_map_file", "tokenizer_file", "max_len", "max_length", "added_tokens_decoder"];
 
 impl BertTokenizer {
     /// The tokenizer's files for a model that was trained with sequences cut as `cut` says: each name with its content, or
@@ -60,9 +63,6 @@ impl BertTokenizer {
         for (key, content) in &self.named {
             set(key, content.as_str().into());
         }
-        let mut added: Vec<(u32, AddedToken)> = self.tokenizer.get_added_tokens_decoder().into_iter().collect();
-        added.sort_unstable_by_key(|(id, _)| *id);
-        set("added_tokens_decoder", added.iter().map(|(id, token)| (id.to_string(), flags(token))).collect());
         set("split_special_tokens", self.tokenizer.get_encode_special_tokens().into());
         let types = if self.types { &["token_type_ids"][..] } else { &[] };
         set("model_input_names", [&["input_ids"], types, &["attention_mask"]].concat().into());
@@ -80,12 +80,4 @@ impl BertTokenizer {
         let lines = WordPiece::read_bytes(bytes);
         lines.is_ok_and(|lines| lines.len() == used.len() && lines.iter().all(|(line, id)| used.get(line) == Some(id)))
     }
-}
-
-fn flags(token: &AddedToken) -> Value {
-    let AddedToken { content, single_word, lstrip, rstrip, normalized, special } = token;
-    json!({
-        "content": content, "lstrip": lstrip, "normalized": normalized, "rstrip": rstrip, "single_word": single_word,
-        "special": special,
-    })
 }

@@ -31,6 +31,8 @@ const ADDED: &str = "added_tokens.json";
 
 /// The settings that name one token each, in the order in which transformers adds what is not there yet.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// Lists of further special tokens: today's name, and what it was.
+const EXTRA: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
 /// What BERT's class takes where nothing is said.
 const BERT_DEFAULTS: [(&str, &str); 5] = [
     ("unk_token", "[UNK]"),
@@ -172,7 +174,7 @@ impl Settings {
         let further = self.values.iter().filter(|(key, _)| key.ends_with("_token") && !NAMED.contains(&key.as_str()));
         let further = further.filter_map(|(_, value)| value.as_str());
         let mut extra: Vec<AddedToken> = further.map(|content| AddedToken::from(content, true)).collect();
-        if let Some((key, list)) = given("extra_special_tokens").or_else(|| given("additional_special_tokens")) {
+        if let Some((key, list)) = EXTRA.iter().find_map(|key| given(key)) {
             let tokens: Vec<&Value> = match list {
                 Value::Array(list) => list.iter().collect(),
                 Value::Object(map) => map.values().collect(),
@@ -228,14 +230,30 @@ fn added_tokens(
         }
         return Ok(added);
     }
-    if let Some(map) = object(&directory.join(SPECIAL))? {
-        settings.extend(map);
+    // Lists of further special tokens that special_tokens_map.json has under the older name say nothing of these tokens, and
+    // nothing at all where the settings have one.
+    let mut listed = EXTRA.iter().filter_map(|key| settings.get(*key)).find(|list| !is_empty(list)).cloned();
+    for (key, value) in object(&directory.join(SPECIAL))?.unwrap_or_default() {
+        match (key.as_str(), &mut listed, value) {
+            ("additional_special_tokens", Some(_), _) => {}
+            ("extra_special_tokens", Some(Value::Array(own)), Value::Array(more)) => {
+                own.extend(more);
+                settings.insert(key, own.as_slice().into());
+            }
+            ("extra_special_tokens", _, value) => {
+                listed = Some(value.clone());
+                settings.insert(key, value);
+            }
+            (_, _, value) => {
+                settings.insert(key, value);
+            }
+        }
     }
     let path = directory.join(ADDED);
     for (content, id) in object(&path)?.unwrap_or_default() {
         let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
         let id = id.ok_or_else(|| Error::model(&path, format!("'{content}' has no id that is a whole number")))?;
-        let special = is_named(settings, &content);
+        let special = is_named(settings, listed.as_ref(), &content);
         added.insert(id, AddedToken::from(content, special));
     }
     for value in json.and_then(|json| json["added_tokens"].as_array()).into_iter().flatten() {
@@ -250,12 +268,10 @@ fn added_tokens(
 }
 
 /// Whether one of the settings says that this is a special token.
-fn is_named(settings: &Map<String, Value>, content: &str) -> bool {
+fn is_named(settings: &Map<String, Value>, listed: Option<&Value>, content: &str) -> bool {
     let is = |value: &Value| token(value, true).is_some_and(|token| token.content == content);
-    let listed = |key: &str| settings.get(key).and_then(Value::as_array).is_some_and(|list| list.iter().any(is));
     NAMED.iter().any(|key| settings.get(*key).is_some_and(is))
-        || listed("extra_special_tokens")
-        || listed("additional_special_tokens")
+        || listed.and_then(Value::as_array).is_some_and(|list| list.iter().any(is))
 }
 
 /// A token as the files write one: its text, or an object with its content and flags. A text is special if `special`.
