@@ -89,11 +89,6 @@ impl Fixture {
             let mut encoder = SequenceEncoder::new(tokenizer, cut);
             for i in 0..hashes.len() / DIGITS {
                 let pair = pairs.then(|| self.texts[i + 1].as_str());
-                // An empty second text is none to a tokenizer that is called with one pair, as it was for the record, and a
-                // text where it is called with a list of pairs, as data sets are tokenized and as here.
-                if pair == Some("") {
-                    continue;
-                }
                 let mut ids = Vec::new();
                 let second = encoder.encode(&self.texts[i], pair, &mut ids).unwrap();
                 let types: Vec<u32> = SequenceEncoder::types(ids.len(), second).collect();
