@@ -149,7 +149,9 @@ fn whatever_changes_the_tokens_changes_the_key() {
     tables[0].columns.text.push(ColumnRef::from("other"));
     fresh(&Source::Tables(tables), &tokenizer, SETTINGS, Labels::Learn);
     let mut json = tokenizer_json(&vocabulary());
-    json["model"]["max_input_chars_per_word"] = 3.into();
+    let pieces = json["model"]["vocab"].as_object_mut().unwrap();
+    let (good, bad) = (pieces["good"].clone(), pieces["bad"].clone());
+    pieces.extend([("good".to_owned(), bad), ("bad".to_owned(), good)]);
     let other = BertTokenizer::from_dir(json_directory(&json).path(), 8192).unwrap();
     fresh(&plain, &other, SETTINGS, Labels::Learn);
     let folder = directory.path().join("folders");
