@@ -76,7 +76,7 @@ impl<D: Memory> Mean<D> {
 /// How far the mean is off, to first order, where u = 2⁻²⁴ and no iterate of the window is larger than M: a sum of K numbers rounds
 /// partial sums of up to 2 M … K M, and a division by K makes (K + 1) / 2 · u M of that; 1 / K and the product round once each.
 /// That is (K + 5) / 2 · u M on the CPU. On CUDA up to K − 1 moves come on top, each of which rounds a number of up to M once, and an
-/// increment of up to 2 M / K twice: (3 K + 11) / 2 · u M in all.
+/// increment of up to 2 M / K twice: (3 K + 11) / 2 · u M in all, M being of the iterates since the slots were last added up.
 pub struct Window<D: Buffers> {
     pub mean: D::Parameters,
     ring: Vec<D::Arena>,

@@ -40,10 +40,12 @@ fn drifting(t: u64) -> f32 {
     1.0 + units as f32 * f32::EPSILON
 }
 
-/// Error of a mean of 64 iterates in units of u · M, the largest over the parameters.
+/// Error of the mean of the last 64 iterates in units of u · M, the largest over the parameters. M is of the iterates since the
+/// slots were last added up, which are up to two windows: a mean that has shrunk since then still has the roundings of a larger one.
 fn worst(found: &[f32], iterates: &VecDeque<Vec<f64>>) -> f64 {
+    let window = WINDOW.min(iterates.len());
     let error = |i: usize| {
-        let mean = iterates.iter().map(|theta| theta[i]).sum::<f64>() / iterates.len() as f64;
+        let mean = iterates.iter().rev().take(window).map(|theta| theta[i]).sum::<f64>() / window as f64;
         let largest = iterates.iter().map(|theta| theta[i].abs()).fold(0.0, f64::max);
         if largest == 0.0 {
             f64::from(found[i]).abs()
@@ -79,7 +81,7 @@ fn check<E: Element>() {
         step(&mut gpu, &mut gpu_state, &gpu_gradients, &layout, t, 1.0);
         step(&mut cpu, &mut cpu_state, &cpu_gradients, &layout, t, 1.0);
         iterates.push_back(double(&theta));
-        if iterates.len() > WINDOW {
+        if iterates.len() > 2 * WINDOW {
             iterates.pop_front();
         }
         let on_gpu = gpu.read_parameters(gpu_state.teacher.weights().unwrap()).unwrap();
