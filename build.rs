@@ -1,10 +1,11 @@
 //! Compiles kernels/*.cu with nvcc and embeds what comes out.
 //!
-//! Each file becomes one fat binary: machine code for the architectures of `BERTSD_CUDA_ARCH` (default: all of `SASS`) and PTX
-//! for compute_80 in the version of the oldest driver, which newer GPUs and the simulator take. ptxas's report is read back: a
-//! kernel that spills registers or needs a stack frame fails the build unless `ALLOWED_SPILLS` names it with a reason. Written
-//! to OUT_DIR: `kernels.rs`, the images and the names of their kernels, and `geometry.rs`, the constants of
-//! kernels/geometry.cuh. Without nvcc the list is empty and the program runs on the processor only.
+//! Each file becomes PTX for compute_80, in the version that the oldest driver takes, and from that very text machine
+//! code for the architectures of `BERTSD_CUDA_ARCH` (default: all of `SASS`); both go into one fat binary. Newer GPUs
+//! and the simulator take the PTX. ptxas's report is read back: a kernel that spills registers or needs a stack frame
+//! fails the build unless `ALLOWED_SPILLS` names it with a reason. Written to OUT_DIR: `kernels.rs`, the images and the
+//! names of their kernels, and `geometry.rs`, the constants of kernels/geometry.cuh. Without nvcc the list is empty and
+//! the program runs on the processor only.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -15,6 +16,7 @@ use std::{
     hash::{Hash, Hasher},
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::SystemTime,
 };
@@ -23,9 +25,9 @@ use std::{
 const SASS: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 /// The virtual architecture of the PTX: the baseline of every kernel.
 const PTX: &str = "80";
-/// Its version: that of CUDA 12.0, whose driver is the oldest that the program's binding to the driver knows. nvcc writes the
-/// newest, which only a driver as new as nvcc would take. Machine code for compute_80 is made from it, so that ptxas refuses
-/// what is not in this version.
+/// Its version: that of CUDA 12.0, whose driver is the oldest that the program's binding to the driver knows. nvcc
+/// writes the newest, which only a driver as new as nvcc would take. Machine code for compute_80 is made from it, so
+/// that ptxas refuses what is not in this version.
 const PTX_VERSION: &str = "8.0";
 /// Kernels that may spill, and why.
 const ALLOWED_SPILLS: [(&str, &str); 2] = [
@@ -59,9 +61,9 @@ fn required(name: &str) -> OsString {
     env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"))
 }
 
-/// Cargo takes two checkouts that share a target directory for one package, and what is older than the last build for built:
-/// the second would get the kernels of the first. A file of a name that only this checkout has, in its own target directory,
-/// is missing in any other, where cargo then runs this program again.
+/// Cargo takes two checkouts that share a target directory for one package, and what is older than the last build for
+/// built: the second would get the kernels of the first. A file of a name that only this checkout has, in its own
+/// target directory, is missing in any other, where cargo then runs this program again.
 fn rerun_in_another_checkout(root: &Path) {
     let mut hash = DefaultHasher::new();
     root.hash(&mut hash);
@@ -113,28 +115,48 @@ struct Image {
     kernels: Vec<String>,
 }
 
+/// Compiles every kernels/*.cu whose text, headers or compiler changed since the last time. PTX is made once, for
+/// `PTX`: the machine code of every architecture comes from the very text that the simulator's tests run.
 fn compile_all(nvcc: &Path, kernels: &Path, out: &Path) -> Vec<Image> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(kernels).expect("kernels/ is there").map(|e| e.unwrap().path()).collect();
     files.sort();
-    let headers: Vec<_> = files.iter().filter(|path| path.extension().is_some_and(|e| e == "cuh")).collect();
+    let of_kind = |kind: &'static str| files.iter().filter(move |path| path.extension().is_some_and(|e| e == kind));
     let mut shared = DefaultHasher::new();
     let version = Command::new(nvcc).arg("--version").output().ok().map(|output| output.stdout);
     (nvcc, version, architectures(), env!("CARGO_PKG_VERSION")).hash(&mut shared);
     fs::read(Path::new(&required("CARGO_MANIFEST_DIR")).join("build.rs")).ok().hash(&mut shared);
-    headers.iter().for_each(|path| fs::read(path).ok().hash(&mut shared));
-    let sources: Vec<_> = files.iter().filter(|path| path.extension().is_some_and(|e| e == "cu")).collect();
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let mut images = Vec::new();
-    for batch in sources.chunks(workers) {
-        let shared = &shared;
-        images.extend(thread::scope(|scope| {
-            let running: Vec<_> =
-                batch.iter().map(|source| scope.spawn(move || compile(nvcc, source, out, shared.clone()))).collect();
-            running.into_iter().map(|thread| thread.join().expect("see the message above")).collect::<Vec<_>>()
-        }));
+    of_kind("cuh").for_each(|path| fs::read(path).ok().hash(&mut shared));
+    let sources: Vec<_> = of_kind("cu").map(|path| Source::new(path, out, shared.clone())).collect();
+
+    let mut stale: Vec<_> = sources.iter().filter(|source| !source.is_compiled()).collect();
+    // The longest first, so that no worker ends long after the others.
+    stale.sort_by_key(|source| std::cmp::Reverse(fs::metadata(&source.path).map_or(0, |file| file.len())));
+    in_parallel(&stale, |source| source.compile(nvcc));
+    let mut wanted = architectures();
+    if !wanted.iter().any(|arch| arch == PTX) {
+        // For its check of the PTX alone.
+        wanted.push(PTX.to_owned());
     }
-    images
+    let codes: Vec<_> = stale.iter().flat_map(|source| wanted.iter().map(move |arch| (source, arch))).collect();
+    in_parallel(&codes, |(source, arch)| source.assemble(nvcc, arch));
+    stale.iter().for_each(|source| source.link(nvcc));
+    sources.into_iter().map(Source::into_image).collect()
+}
+
+/// Calls `work` with every job, as many at a time as there are processors.
+fn in_parallel<T: Sync>(jobs: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(job);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(worker);
+        }
+    });
 }
 
 fn architectures() -> Vec<String> {
@@ -144,50 +166,63 @@ fn architectures() -> Vec<String> {
     }
 }
 
-/// Compiles one file, unless this very text has been compiled before.
-fn compile(nvcc: &Path, source: &Path, out: &Path, mut hash: DefaultHasher) -> Image {
-    let stem = source.file_stem().expect("a .cu has a stem").to_string_lossy().into_owned();
-    fs::read(source).expect("a kernel file can be read").hash(&mut hash);
-    let key = format!("{:016x}", hash.finish());
-    let (fatbin, ptx, stamp) =
-        (out.join(format!("{stem}.fatbin")), out.join(format!("{stem}.ptx")), out.join(format!("{stem}.key")));
-    if fs::read_to_string(&stamp).is_ok_and(|old| old == key) {
-        return Image { kernels: entries(&ptx), stem, path: fatbin };
+/// A kernel file, and where in OUT_DIR its products lie.
+struct Source {
+    path: PathBuf,
+    stem: String,
+    out: PathBuf,
+    /// Hash of all that its products come from; stands in its stamp once they are there.
+    key: String,
+}
+
+impl Source {
+    fn new(path: &Path, out: &Path, mut hash: DefaultHasher) -> Self {
+        fs::read(path).expect("a kernel file can be read").hash(&mut hash);
+        let stem = path.file_stem().expect("a .cu has a stem").to_string_lossy().into_owned();
+        Self { path: path.to_owned(), stem, out: out.to_owned(), key: format!("{:016x}", hash.finish()) }
     }
-    let _ = fs::remove_file(&stamp);
-    let tool = |name: &str| Command::new(nvcc.with_file_name(name));
-    let to_ptx = |arch: &str, ptx: &Path| {
+
+    fn product(&self, suffix: &str) -> PathBuf {
+        self.out.join(format!("{}.{suffix}", self.stem))
+    }
+
+    fn is_compiled(&self) -> bool {
+        fs::read_to_string(self.product("key")).is_ok_and(|old| old == self.key)
+    }
+
+    fn compile(&self, nvcc: &Path) {
+        let _ = fs::remove_file(self.product("key"));
+        let ptx = self.product("ptx");
         let mut command = Command::new(nvcc);
-        command.args(["-O3", "-std=c++17", "-lineinfo", "-ptx", &format!("-arch=compute_{arch}"), "-o"]);
-        run(command.arg(ptx).arg(source), source);
-    };
-    let assemble = |arch: &str, ptx: &Path, code: &Path| {
-        let mut command = tool("ptxas");
-        command.args(["-m64", "--generate-line-info", "-v", &format!("-arch=sm_{arch}"), "-o"]).arg(code).arg(ptx);
-        check_spills(&run(&mut command, source), source);
-    };
-    to_ptx(PTX, &ptx);
-    let text = fs::read_to_string(&ptx).expect("nvcc has written it");
-    fs::write(&ptx, in_version(&text, PTX_VERSION)).expect("OUT_DIR can be written");
-    let wanted = architectures();
-    let mut link = tool("fatbinary");
-    link.args(["-64", "--cmdline=--generate-line-info", "--compress-mode=none", &image("create", &fatbin)]);
-    link.arg(image(&format!("image3=kind=ptx,sm={PTX},file"), &ptx));
-    for arch in &wanted {
-        let (own_ptx, code) = (out.join(format!("{stem}.{arch}.ptx")), out.join(format!("{stem}.{arch}.cubin")));
-        if arch != PTX {
-            to_ptx(arch, &own_ptx);
+        command.args(["-O3", "-std=c++17", "-lineinfo", "-ptx", &format!("-arch=compute_{PTX}"), "-o"]);
+        run(command.arg(&ptx).arg(&self.path), &self.path);
+        let text = fs::read_to_string(&ptx).expect("nvcc has written it");
+        fs::write(&ptx, in_version(&text, PTX_VERSION)).expect("OUT_DIR can be written");
+    }
+
+    fn assemble(&self, nvcc: &Path, arch: &str) {
+        let mut command = Command::new(nvcc.with_file_name("ptxas"));
+        command.args(["-m64", "--generate-line-info", "-v", &format!("-arch=sm_{arch}"), "-o"]);
+        command.arg(self.product(&format!("{arch}.cubin"))).arg(self.product("ptx"));
+        check_spills(&run(&mut command, &self.path), &self.path);
+    }
+
+    fn link(&self, nvcc: &Path) {
+        let mut command = Command::new(nvcc.with_file_name("fatbinary"));
+        command.args(["-64", "--cmdline=--generate-line-info", "--compress-mode=none"]);
+        command.arg(image("create", &self.product("fatbin")));
+        command.arg(image(&format!("image3=kind=ptx,sm={PTX},file"), &self.product("ptx")));
+        for arch in architectures() {
+            let code = self.product(&format!("{arch}.cubin"));
+            command.arg(image(&format!("image3=kind=elf,sm={arch},file"), &code));
         }
-        assemble(arch, if arch == PTX { &ptx } else { &own_ptx }, &code);
-        link.arg(image(&format!("image3=kind=elf,sm={arch},file"), &code));
+        run(&mut command, &self.path);
+        fs::write(self.product("key"), &self.key).expect("OUT_DIR can be written");
     }
-    if !wanted.iter().any(|arch| arch == PTX) {
-        // For its check of the PTX alone.
-        assemble(PTX, &ptx, &out.join(format!("{stem}.cubin")));
+
+    fn into_image(self) -> Image {
+        Image { kernels: entries(&self.product("ptx")), path: self.product("fatbin"), stem: self.stem }
     }
-    run(&mut link, source);
-    fs::write(&stamp, key).expect("OUT_DIR can be written");
-    Image { kernels: entries(&ptx), stem, path: fatbin }
 }
 
 fn image(option: &str, path: &Path) -> String {
