@@ -1,6 +1,8 @@
-//! Attention of one layer, forward and backward, with dropout on its probabilities; for all rows, and for first rows only.
+//! Attention of one layer, forward and backward, with dropout on its probabilities; for all rows, and for first rows
+//! only.
 //!
-//! Throughput is multiply-adds: forward 2 · Σ S² · C (scores, context), backward 5 · Σ S² · C (scores again, d_p, d_q, d_k, d_v).
+//! Throughput is multiply-adds: forward 2 · Σ S² · C (scores, context), backward 5 · Σ S² · C (scores again, d_p, d_q,
+//! d_k, d_v).
 
 mod shapes;
 

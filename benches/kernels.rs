@@ -1,8 +1,9 @@
 //! The kernels of every family at the shapes of all-MiniLM-L6, bf16, dropout on; linear layers in tf32 beside it.
 //!
-//! On a GPU criterion times each operation (launches of one operation back to back, then a wait). Without one the operations run
-//! once on the simulator, and what it counted is printed: instructions, bytes, bank conflicts, and the floor in time that a GPU's
-//! peak rates allow. Times of the simulator itself say nothing about a GPU and are not taken.
+//! On a GPU criterion times each operation (launches of one operation back to back, then a wait). Without one the
+//! operations run once on the simulator, and what it counted is printed: instructions, bytes, bank conflicts, and the
+//! floor in time that a GPU's peak rates allow. Times of the simulator itself say nothing about a GPU and are not
+//! taken.
 
 #[path = "../tests/common/gpu.rs"]
 mod gpu;

@@ -1,6 +1,7 @@
 //! LayerNorm, forward and backward, and the dropout that rides on the backward.
 //!
-//! Bound by memory: forward reads r and writes y, 8 bytes an element; backward reads d_y and r and writes d_r and d_branch, 16.
+//! Bound by memory: forward reads r and writes y, 8 bytes an element; backward reads d_y and r and writes d_r and
+//! d_branch, 16.
 
 mod shapes;
 

@@ -1,11 +1,12 @@
-//! The three products of a linear layer through the seam, against what the `gemm` crate alone reaches on the same shapes.
+//! The three products of a linear layer through the seam, against what the `gemm` crate alone reaches on the same
+//! shapes.
 //!
 //! ```text
 //! y = x · Wᵀ + b     d_x = d_y · W     d_W = d_yᵀ · x, d_b = column sums of d_y        x [T, I], W [O, I], T = 1280
 //! ```
 //!
-//! First a table of ratios, each from rounds that time both in turn: the seam's operation does more than the product (bias,
-//! bias gradient), and still must reach 80 % of it. Then the same operations as criterion keeps them.
+//! First a table of ratios, each from rounds that time both in turn: the seam's operation does more than the product
+//! (bias, bias gradient), and still must reach 80 % of it. Then the same operations as criterion keeps them.
 
 mod shapes;
 

@@ -1,8 +1,8 @@
 //! The optimizer pass: clip, AdamW and the teacher in one sweep over the arenas, and the gradient norm before it.
 //!
-//! Bound by memory. A pass for `ft` reads θ, g and both moments and writes θ and both moments: 28 bytes a parameter. A window
-//! of K adds reading the K − 1 other slots and writing one slot and the mean: 4 · (K + 1) more. Moments of word embeddings that
-//! no batch has touched are skipped, so a pass may beat that floor.
+//! Bound by memory. A pass for `ft` reads θ, g and both moments and writes θ and both moments: 28 bytes a parameter. A
+//! window of K adds reading the K − 1 other slots and writing one slot and the mean: 4 · (K + 1) more. Moments of word
+//! embeddings that no batch has touched are skipped, so a pass may beat that floor.
 
 mod shapes;
 
@@ -35,7 +35,8 @@ fn optimizer(c: &mut Criterion) {
     let mut device = CpuDevice::new(encoder.shape, capacity(&source));
     let weights = noise(layout.len, 1);
 
-    // Gradients that touch the word embeddings of one batch; the other rows and parameters hold zeros, which cost the same.
+    // Gradients that touch the word embeddings of one batch; the other rows and parameters hold zeros, which cost the
+    // same.
     let mut batch = device.batch(capacity(&source)).expect("memory for the bench");
     device.upload(&mut batch, &source, &StepScalars::default()).expect("a batch that fits");
     let mut gradients = device.gradients(layout.len, &layout.embeddings).expect("memory for the bench");

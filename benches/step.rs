@@ -1,7 +1,8 @@
-//! Whole optimizer steps on the CPU device: the all-MiniLM-L6 shape, dropout on, batch 32, lengths 16 to 64 (and batch 8, 512 full).
+//! Whole optimizer steps on the CPU device: the all-MiniLM-L6 shape, dropout on, batch 32, lengths 16 to 64 (and batch
+//! 8, 512 full).
 //!
-//! Throughput is real tokens. The floor of a step is its multiply-adds, `3 · 2 · T · parameters of the encoder's matrices`, over what
-//! `gemm` reaches alone (bench `matmul`).
+//! Throughput is real tokens. The floor of a step is its multiply-adds, `3 · 2 · T · parameters of the encoder's
+//! matrices`, over what `gemm` reaches alone (bench `matmul`).
 
 mod shapes;
 

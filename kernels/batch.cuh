@@ -16,7 +16,8 @@ struct BatchHeader {
     float distill_factor; // λ · distill_scale: factor of the distillation term's gradient
     unsigned unused;
 };
-static_assert(sizeof(BatchHeader) == 32 && __builtin_offsetof(BatchHeader, distill_factor) == 24, "eight words of the host");
+static_assert(sizeof(BatchHeader) == 32 && __builtin_offsetof(BatchHeader, distill_factor) == 24,
+              "eight words of the host");
 
 // The rows of a matrix, and where each lies in the dropout masks.
 struct Rows {

@@ -19,7 +19,8 @@ struct Dropout {
     unsigned threshold; // 0 keeps everything
     float scale;
 };
-static_assert(sizeof(Dropout) == 20 && __builtin_offsetof(Dropout, site) == 8 && __builtin_offsetof(Dropout, scale) == 16,
+static_assert(sizeof(Dropout) == 20 && __builtin_offsetof(Dropout, site) == 8 &&
+                  __builtin_offsetof(Dropout, scale) == 16,
               "DropoutArgs of the host");
 
 // Philox4x32-10 (Salmon et al. 2011).

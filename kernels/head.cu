@@ -5,7 +5,8 @@
 //   logits [B, N]   a warp owns (HEAD_ROWS rows, one class), its lanes share the columns; overwrites
 //   d_pre [B, C]    = (d_logits · W) ∘ dropout ∘ (1 − pooled²), the gradient before the pooler's tanh; a block owns
 //                   (HEAD_BACKWARD_ROWS rows, WARP packs of columns), its warps share the classes; overwrites
-//   d_W [N, C], d_b [N]  = d_logitsᵀ · dropped, column sums of d_logits; a warp owns (HEAD_CLASSES classes, WARP packs of
+//   d_W [N, C], d_b [N]  = d_logitsᵀ · dropped, column sums of d_logits; a warp owns (HEAD_CLASSES classes, WARP packs
+//   of
 //                   columns) and adds the rows in order; overwrites or accumulates
 #include "batch.cuh"
 #include "dropout.cuh"

@@ -1,12 +1,13 @@
 // Linear layers, forward: y = x · Wᵀ + b and what BERT does with it before it is stored.
 //
 //   linear                   y = x · Wᵀ + b                        x [rows, I], W [O, I], b [O], y [rows, O]
-//   linear_gelu              u = x · Wᵀ + b, h = GELU(u)           u is stored where it is wanted; h is that of u as stored
-//   linear_gelu_tanh         the same with the tanh form of GELU
+//   linear_gelu              u = x · Wᵀ + b, h = GELU(u)           u is stored where it is wanted; h is that of u as
+//   stored linear_gelu_tanh         the same with the tanh form of GELU
 //   linear_residual          r = residual + x · Wᵀ + b
 //   linear_dropout_residual  r = residual + dropout(x · Wᵀ + b)
 //   pooler                   pooled = tanh(x · Wᵀ + b), dropped = dropout(pooled)
-//   project_first            kv = x · [Wk; Wv]ᵀ + b of all tokens; q = first · Wqᵀ + b of first tokens, read through the
+//   project_first            kv = x · [Wk; Wv]ᵀ + b of all tokens; q = first · Wqᵀ + b of first tokens, read through
+//   the
 //                            offsets; first = those rows
 //
 // A block owns a tile of the output and overwrites it; blocks beyond the true number of rows return. Sums, bias and

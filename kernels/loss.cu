@@ -26,7 +26,8 @@ struct LossArgs {
     double temperature;         // τ of the divergence; 0: mean squared error
     double inverse_temperature; // 1 / τ
 };
-static_assert(sizeof(LossArgs) == 32 && __builtin_offsetof(LossArgs, inverse_temperature) == 24, "LossArgs of the host");
+static_assert(sizeof(LossArgs) == 32 && __builtin_offsetof(LossArgs, inverse_temperature) == 24,
+              "LossArgs of the host");
 
 // Largest over the block, the same in every thread.
 __device__ __forceinline__ float block_max(float x) {

@@ -3,10 +3,12 @@
 //   g ← min(1, clip / (‖g‖ + 1e-6)) · g                              m, v and θ stay if ‖g‖ is not finite
 //   m ← β₁ m + (1 − β₁) g        v ← β₂ v + (1 − β₂) g²
 //   θ ← θ (1 − lr · decay) − lr / (1 − β₁ⁿ) · m / (√(v / (1 − β₂ⁿ)) + ε)
-//   teacher and average follow θ before or after (see src/device/optimizer.rs); copies in the working precision with them
+//   teacher and average follow θ before or after (see src/device/optimizer.rs); copies in the working precision with
+//   them
 //
-// A block owns a chunk of UPDATE_THREADS · PACK neighbouring elements inside one range, so that learning rate and decay are the
-// block's. Every arena is read and written once: with a window teacher and bf16, 24 bytes are read and 24 written a parameter.
+// A block owns a chunk of UPDATE_THREADS · PACK neighbouring elements inside one range, so that learning rate and decay
+// are the block's. Every arena is read and written once: with a window teacher and bf16, 24 bytes are read and 24
+// written a parameter.
 #include <cstddef>
 
 #include "geometry.cuh"
@@ -14,7 +16,8 @@
 #include "reduce.cuh"
 #include "mark.cuh"
 
-// First stage of Σ g²: block i adds every gridDim.x-th pack from its own on; the sums of the blocks are added in the update.
+// First stage of Σ g²: block i adds every gridDim.x-th pack from its own on; the sums of the blocks are added in the
+// update.
 extern "C" __global__ void __launch_bounds__(NORM_THREADS)
     gradient_norm(double* __restrict__ partials,   // [NORM_BLOCKS]
                   const float* __restrict__ d_theta, // [len]
@@ -57,7 +60,8 @@ struct AdamW {
     float beta1, beta2, eps, clip;
     unsigned step_number; // from 1; n is smaller by the steps that were skipped
 };
-static_assert(sizeof(AdamW) == 20 && offsetof(AdamW, clip) == 12 && offsetof(AdamW, step_number) == 16, "as on the host");
+static_assert(sizeof(AdamW) == 20 && offsetof(AdamW, clip) == 12 && offsetof(AdamW, step_number) == 16,
+              "as on the host");
 
 // What the device remembers and the host reads later.
 struct Outcome {
@@ -112,8 +116,8 @@ __device__ __forceinline__ void follow_mean(const Follower& f, size_t at, const 
     store_pack(f.rest + at, rest);
 }
 
-// θ before the update takes its slot in the ring. The mean is that of the slots in use: added up, θ first and then in the order
-// of the slots, or moved by what came and went. Both round; the host says which, and how far off that is.
+// θ before the update takes its slot in the ring. The mean is that of the slots in use: added up, θ first and then in
+// the order of the slots, or moved by what came and went. Both round; the host says which, and how far off that is.
 template <class T>
 __device__ __forceinline__ void follow_window(const Follower& f, size_t at, const Pack& theta) {
     Pack mean;
@@ -148,7 +152,8 @@ __device__ __forceinline__ void follow_before(const Follower& f, size_t at, cons
 template <class T>
 __device__ __forceinline__ void update(float* student, void* working, float* first, float* second, Outcome* outcome,
                                        const Follower& teacher, const Follower& average, const float* d_theta,
-                                       const double* partials, const Chunk* chunks, const Rate* rates, const AdamW& adamw) {
+                                       const double* partials, const Chunk* chunks, const Rate* rates,
+                                       const AdamW& adamw) {
     __shared__ double warps[UPDATE_THREADS / WARP];
     __shared__ float2 corrections; // 1 / (1 − β₁ⁿ), 1 / √(1 − β₂ⁿ)
     static_assert(NORM_BLOCKS == UPDATE_THREADS, "a thread reads one partial sum");
@@ -157,7 +162,8 @@ __device__ __forceinline__ void update(float* student, void* working, float* fir
     if (threadIdx.x == 0) {
         if (finite) {
             const unsigned n = adamw.step_number - (unsigned)outcome->skips;
-            corrections = make_float2((float)(1 / (1 - power(adamw.beta1, n))), (float)rsqrt(1 - power(adamw.beta2, n)));
+            corrections.x = (float)(1 / (1 - power(adamw.beta1, n)));
+            corrections.y = (float)rsqrt(1 - power(adamw.beta2, n));
         } else {
             corrections = make_float2(0.0f, 0.0f); // nothing uses it, but all threads read it
         }
@@ -197,13 +203,14 @@ __device__ __forceinline__ void update(float* student, void* working, float* fir
 
 // Overwrites student, its working copy, both moments, teacher, average and outcome.
 // Without a least number of blocks ptxas holds itself to 64 registers and spills.
-#define UPDATE(NAME, T)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 3)                                                     \
-        NAME(float* student, void* working, float* first, float* second, Outcome* outcome, Follower teacher,            \
-             Follower average, const float* d_theta, const double* partials, const Chunk* chunks, const Rate* rates,    \
-             AdamW adamw, Mark mark) {                                                                                  \
-        leave_mark(mark);                                                                                              \
-        update<T>(student, working, first, second, outcome, teacher, average, d_theta, partials, chunks, rates, adamw); \
+#define UPDATE(NAME, T)                                                                                               \
+    extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 3)                                                   \
+        NAME(float* student, void* working, float* first, float* second, Outcome* outcome, Follower teacher,          \
+             Follower average, const float* d_theta, const double* partials, const Chunk* chunks, const Rate* rates,  \
+             AdamW adamw, Mark mark) {                                                                                \
+        leave_mark(mark);                                                                                             \
+        update<T>(student, working, first, second, outcome, teacher, average, d_theta, partials, chunks, rates,       \
+                  adamw);                                                                                             \
     }
 UPDATE(update_f32, float)
 UPDATE(update_bf16, bf16)

@@ -1,4 +1,5 @@
-//! Every device against values that Hugging Face transformers computed: forward pass, gradients, and eight steps of each method.
+//! Every device against values that Hugging Face transformers computed: forward pass, gradients, and eight steps of
+//! each method.
 
 mod common;
 #[path = "common/gpu.rs"]
@@ -37,8 +38,9 @@ const CUDA_FLOAT32: Tolerance = Tolerance { activation: 5e-5, gradient: 1e-4, tr
 /// Four units in the last place of a logit between 1 and 2.
 const LOGIT_ROUNDING: f64 = 1.0 / (1 << 21) as f64;
 
-/// What the rounding of logits makes of a mean `d` of squared differences of them: (√d + δ)² − d. Below d = 2·10⁻³ it exceeds
-/// 2·10⁻⁵ of d, in torch too: its float32 differs from its float64 by 2.3·10⁻⁵ of a d of 5·10⁻⁵, and 5.6·10⁻⁵ of 2·10⁻⁶.
+/// What the rounding of logits makes of a mean `d` of squared differences of them: (√d + δ)² − d. Below d = 2·10⁻³ it
+/// exceeds 2·10⁻⁵ of d, in torch too: its float32 differs from its float64 by 2.3·10⁻⁵ of a d of 5·10⁻⁵, and 5.6·10⁻⁵
+/// of 2·10⁻⁶.
 fn rounding_of_distillation(d: f64) -> f64 {
     (2.0 * d.sqrt() + LOGIT_ROUNDING) * LOGIT_ROUNDING
 }
@@ -294,8 +296,8 @@ fn check_traces<D: Device>(golden: &Golden, make: Make<D>, tolerance: &Tolerance
                     let error = if value == expected { 0.0 } else { error };
                     let rounding = if name == "distill" { rounding_of_distillation(value.max(expected)) } else { 0.0 };
                     let error = if (value - expected).abs() <= rounding { 0.0 } else { error };
-                    // With θ_1 = θ_0 (lr is 0 at step 0) the distillation term is 0; what is stored may be the square of
-                    // the rounding of a logit, which is at most (3e-6)².
+                    // With θ_1 = θ_0 (lr is 0 at step 0) the distillation term is 0; what is stored may be the square
+                    // of the rounding of a logit, which is at most (3e-6)².
                     let is_rounding = name == "distill" && expected.max(value) < 1e-11;
                     assert!(error <= tolerance.trace || is_rounding, "{method} step {t} {name}: {value} {expected}");
                     worst = worst.max(if is_rounding { 0.0 } else { error });

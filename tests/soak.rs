@@ -141,7 +141,8 @@ fn means_do_not_drift_in_thousands_of_steps() {
             worst = worst.max(tiny::distance(&learner.device.read_parameters(teacher).unwrap(), &mean));
         }
         eprintln!("{kind}: at most {worst:.1e} off in {STEPS} steps");
-        // Weights stay below 8, of which half a unit in the last place is 2.4·10⁻⁷; a window adds K of them and divides by K.
+        // Weights stay below 8, of which half a unit in the last place is 2.4·10⁻⁷; a window adds K of them and divides
+        // by K.
         assert!(worst < 1e-6, "{kind}: {worst:e}");
     }
 }

@@ -1,7 +1,8 @@
 //! Does the program work on this machine's GPU, and how fast is it there?
 //!
-//! `make gpu-check` packs this program, the others that it runs, golden values and PyTorch's side of the timings into target/gpu-check, and
-//! runs it if there is a GPU. The folder can be carried to a machine that has a driver and nothing else:
+//! `make gpu-check` packs this program, the others that it runs, golden values and PyTorch's side of the timings into
+//! target/gpu-check, and runs it if there is a GPU. The folder can be carried to a machine that has a driver and
+//! nothing else:
 //!
 //! ```text
 //! target/gpu-check/bin/gpu_check            every step, in order, within --budget seconds
@@ -9,9 +10,10 @@
 //! target/gpu-check/bin/gpu_check --rehearse on the simulator: small shapes, no PyTorch, no profilers
 //! ```
 //!
-//! Every step runs under its own time limit, and what it finds is in the results folder at once: `results.jsonl`, one object a step, and
-//! `log.txt`, all that was printed. A step that has passed is not run again, so that a second call goes on where the first ended; `--again` runs it.
-//! Last come `report.md` and `report.json`, which are printed too. The exit status is 1 if a step failed.
+//! Every step runs under its own time limit, and what it finds is in the results folder at once: `results.jsonl`, one
+//! object a step, and `log.txt`, all that was printed. A step that has passed is not run again, so that a second call
+//! goes on where the first ended; `--again` runs it. Last come `report.md` and `report.json`, which are printed too.
+//! The exit status is 1 if a step failed.
 
 mod attempt;
 mod kit;

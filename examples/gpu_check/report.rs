@@ -114,7 +114,10 @@ pub fn text(kit: &Kit, results: &Results) -> String {
     if results.rows("speed").is_empty() {
         return text;
     }
-    text.push_str("\n| shape | method | ms a step | tokens/s | share of peak | PyTorch, ms | ours / PyTorch | compiled, ms | ours / compiled |\n");
+    text.push_str(
+        "\n| shape | method | ms a step | tokens/s | share of peak | PyTorch, ms | ours / PyTorch | compiled, ms \
+         | ours / compiled |\n",
+    );
     text.push_str("|---|---|---|---|---|---|---|---|---|\n");
     for row in results.rows("speed") {
         let peer = |compiled: bool| {

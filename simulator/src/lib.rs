@@ -22,8 +22,8 @@
 //! - *From within the program*, before its first driver call: `dlopen` the library by its path with `RTLD_NOW |
 //!   RTLD_GLOBAL`.
 //!   The library's soname is `libcuda.so`, so the loader gives the same library to whoever opens `libcuda.so` by name
-//!   afterwards, as cudarc does with `dynamic-loading`. A program that offers `CUDASIM=1` needs just this, with the path of the
-//!   `libcuda.so` beside its own executable.
+//!   afterwards, as cudarc does with `dynamic-loading`. A program that offers `CUDASIM=1` needs just this, with the
+//!   path of the `libcuda.so` beside its own executable.
 //!
 //! Either way the device's name ends in `(simulated)`, so that no log can be mistaken for that of a GPU. Settings are
 //! environment variables, read at `cuInit`: see [`driver::settings`].

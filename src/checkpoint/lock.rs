@@ -126,8 +126,8 @@ fn refusal(directory: &Path) -> &'static str {
     match directory.join("run.toml").exists() {
         true => "already holds a run; continue it with --resume, give another --out, or add --overwrite to delete it",
         false => {
-            "already holds files of a run or a model, which the new run would replace; give another --out, or add --overwrite \
-             to delete them"
+            "already holds files of a run or a model, which the new run would replace; give another --out, or add \
+             --overwrite to delete them"
         }
     }
 }

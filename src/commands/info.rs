@@ -154,8 +154,8 @@ fn describe_devices(text: &mut String, object: &mut Map<String, Value>) {
             let unusable = device.unusable().map_or_else(String::new, |reason| format!("; not usable: {reason}"));
             let ((major, minor), driver) = (device.capability, device.driver_version);
             text.push_str(&format!(
-                "cuda:{}  {}, {}, compute capability {major}.{minor}, {} multiprocessors, {} KiB of shared memory a block, \
-                 {} MiB of L2 cache; the driver knows CUDA {}.{}{unusable}\n",
+                "cuda:{}  {}, {}, compute capability {major}.{minor}, {} multiprocessors, {} KiB of shared memory a \
+                 block, {} MiB of L2 cache; the driver knows CUDA {}.{}{unusable}\n",
                 device.ordinal,
                 device.name,
                 gib(device.memory_bytes),

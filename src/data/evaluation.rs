@@ -46,7 +46,8 @@ impl EvaluationPlan {
         (0..self.ends.len()).map(|i| &self.order[i.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[i]])
     }
 
-    /// Packs one batch after another and hands each to `visit`, with the numbers of its examples, until that breaks off.
+    /// Packs one batch after another and hands each to `visit`, with the numbers of its examples, until that breaks
+    /// off.
     ///
     /// # Errors
     /// Those of `visit`.
@@ -93,7 +94,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_example_is_in_one_batch(lengths in prop::collection::vec(1u32..50, 0..200), most in 1usize..20, tokens in 1usize..200) {
+        fn every_example_is_in_one_batch(
+            lengths in prop::collection::vec(1u32..50, 0..200),
+            most in 1usize..20,
+            tokens in 1usize..200,
+        ) {
             let plan = EvaluationPlan::new(&lengths, most, tokens);
             let mut seen: Vec<u32> = plan.batches().flatten().copied().collect();
             seen.sort_unstable();

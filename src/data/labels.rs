@@ -51,8 +51,8 @@ impl LabelMap {
         Ok(Self { names, numbers, alike: HashMap::new(), taken: OnceLock::new() })
     }
 
-    /// [`LabelMap::from_names`] for the classes of a finished model, whose names may be written otherwise in the data: case
-    /// and white space aside, where that is enough to tell the classes apart.
+    /// [`LabelMap::from_names`] for the classes of a finished model, whose names may be written otherwise in the data:
+    /// case and white space aside, where that is enough to tell the classes apart.
     ///
     /// # Errors
     /// [`Error::Setting`] when a name is listed twice.

@@ -26,8 +26,8 @@ impl<'t> SequenceEncoder<'t> {
         Self { tokenizer, settings, words: WordCache::default(), first: vec![], second: vec![] }
     }
 
-    /// Appends the sequence to `ids` and returns where its second text starts, counted from its own first token; without
-    /// a second text, or for a model without token types, that is its length.
+    /// Appends the sequence to `ids` and returns where its second text starts, counted from its own first token;
+    /// without a second text, or for a model without token types, that is its length.
     pub fn encode(&mut self, text: &str, pair: Option<&str>, ids: &mut Vec<u32>) -> Result<u32> {
         let start = ids.len();
         let Self { tokenizer, settings, words, first, second } = self;

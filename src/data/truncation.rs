@@ -126,7 +126,11 @@ mod tests {
         }
 
         #[test]
-        fn longest_first_removes_one_token_after_another(first in 0usize..80, second in 0usize..80, budget in 2usize..90) {
+        fn longest_first_removes_one_token_after_another(
+            first in 0usize..80,
+            second in 0usize..80,
+            budget in 2usize..90,
+        ) {
             let (mut a, mut b) = (first, second);
             while a + b > budget {
                 // Of equals the one that was shorter gives, and of texts that always were equal the first.

@@ -24,7 +24,8 @@ pub struct AttendedFirst<'a, D: Buffers> {
 /// # Panics
 /// Where a buffer is too small for the batch.
 pub trait AttentionOps: Buffers {
-    /// ctx = dropout(softmax(q kᵀ / √D)) v, sequence by sequence, head by head; keeps the log-sum-exp of each row \[H, T\].
+    /// ctx = dropout(softmax(q kᵀ / √D)) v, sequence by sequence, head by head; keeps the log-sum-exp of each row \[H,
+    /// T\].
     fn attention(
         &mut self,
         ctx: &mut Matrix<Self>,

@@ -51,8 +51,8 @@ impl DeviceChoice {
     /// What to run on. `auto` is the first GPU that the kernels run on, else the processor.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device asked for cannot be used, saying what can; [`Error::Setting`] for another precision than
-    /// float32 on the processor.
+    /// [`Error::Device`] when the device asked for cannot be used, saying what can; [`Error::Setting`] for another
+    /// precision than float32 on the processor.
     pub fn resolve(self, precision: Precision) -> Result<Backend> {
         let ordinal = match self {
             Self::Cpu => None,

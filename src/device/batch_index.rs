@@ -1,5 +1,5 @@
-//! What is derived from a batch once, for every device: where each token lies in its sequence and in the dropout masks, and in which
-//! order tokens of one word are summed.
+//! What is derived from a batch once, for every device: where each token lies in its sequence and in the dropout masks,
+//! and in which order tokens of one word are summed.
 
 use super::{Capacity, Rows, Shape, check::Check};
 use crate::{Error, Result, data::PackedBatch};
@@ -35,7 +35,8 @@ impl Limits {
         let longest = offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0) as usize;
         if tokens > capacity.tokens || sequences > capacity.sequences || longest > capacity.length {
             let message = format!(
-                "{tokens} tokens in {sequences} sequences of up to {longest} are more than was planned: {} in {} of up to {}",
+                "{tokens} tokens in {sequences} sequences of up to {longest} are more than was planned: {} in {} of up \
+                to {}",
                 capacity.tokens, capacity.sequences, capacity.length
             );
             return Err(Error::misuse("upload", message));

@@ -1,7 +1,8 @@
-//! Lengths, checked before anything is launched or looped over: a kernel would write beyond the end of a buffer that is too short.
+//! Lengths, checked before anything is launched or looped over: a kernel would write beyond the end of a buffer that is
+//! too short.
 //!
-//! Each family says beside its trait what it needs; both devices ask it first. A buffer that does not fit is a mistake of the
-//! program, so it ends in a panic that names the operation and the buffer.
+//! Each family says beside its trait what it needs; both devices ask it first. A buffer that does not fit is a mistake
+//! of the program, so it ends in a panic that names the operation and the buffer.
 
 use super::{Buffers, Extent, Matrix, On, RowStats, Rows, batch_index::Limits};
 

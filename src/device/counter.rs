@@ -1,5 +1,5 @@
-//! A device that allocates nothing and counts what it is asked for: how much memory a run takes is known from the constructors that
-//! will take it.
+//! A device that allocates nothing and counts what it is asked for: how much memory a run takes is known from the
+//! constructors that will take it.
 
 use std::cell::Cell;
 

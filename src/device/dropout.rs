@@ -1,8 +1,9 @@
 //! Where dropout happens and which random bits each element gets: one definition for every device.
 //!
-//! Mask bits are addressed by what an element *is*, not by where it lies in memory: (place of the sequence in its optimizer
-//! step, position in the sequence, column, site, step, pass). So they do not change with packing, micro-batching, or the
-//! number of rows an operation skips. One Philox block serves 8 neighbouring elements, 16 bits each:
+//! Mask bits are addressed by what an element *is*, not by where it lies in memory: (place of the sequence in its
+//! optimizer step, position in the sequence, column, site, step, pass). So they do not change with packing,
+//! micro-batching, or the number of rows an operation skips. One Philox block serves 8 neighbouring elements, 16 bits
+//! each:
 //!
 //! ```text
 //! counter = (element / 8, slot, step, pass << 16 | site)      element e takes bits 16·(e % 2).. of word (e % 8) / 2

@@ -30,7 +30,8 @@ pub trait EmbeddingOps: Buffers {
         on: On<'_, Self>,
     ) -> Result<()>;
 
-    /// Before the first backward pass of an optimizer step: clears the gradients that [`EmbeddingOps::embed_backward`] adds to.
+    /// Before the first backward pass of an optimizer step: clears the gradients that [`EmbeddingOps::embed_backward`]
+    /// adds to.
     fn begin_step(&mut self, gradients: &mut Self::Gradients, table: &Embeddings) -> Result<()>;
 }
 

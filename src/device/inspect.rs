@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::{Buffers, Matrix};
 use crate::Result;
 
-/// Matrices in float32, from and to the host; what is read waits for the device. Not of the seam: a pass leaves its matrices where
-/// they are.
+/// Matrices in float32, from and to the host; what is read waits for the device. Not of the seam: a pass leaves its
+/// matrices where they are.
 ///
 /// # Errors
 /// All of it: [`Error::Device`](crate::Error::Device) where the device has failed.

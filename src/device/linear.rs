@@ -45,7 +45,8 @@ pub trait LinearOps: Buffers {
         on: On<'_, Self>,
     ) -> Result<()>;
 
-    /// d_u = (d_y · W) ∘ GELU'(u), and where it is wanted h = GELU(u), recomputed in the same pass. Overwrites both \[rows, F\].
+    /// d_u = (d_y · W) ∘ GELU'(u), and where it is wanted h = GELU(u), recomputed in the same pass. Overwrites both
+    /// \[rows, F\].
     fn linear_backward_input_gelu(
         &mut self,
         d_u: &mut Matrix<Self>,
@@ -66,8 +67,8 @@ pub trait LinearOps: Buffers {
         on: On<'_, Self>,
     ) -> Result<()>;
 
-    /// The projections of the last layer: kv = x · \[Wk; Wv\]ᵀ + b \[T, 2C\], first \[B, C\] = the first row of each sequence of
-    /// x, q = first · Wqᵀ + b \[B, C\].
+    /// The projections of the last layer: kv = x · \[Wk; Wv\]ᵀ + b \[T, 2C\], first \[B, C\] = the first row of each
+    /// sequence of x, q = first · Wqᵀ + b \[B, C\].
     fn project_first(
         &mut self,
         kv: &mut Matrix<Self>,
@@ -78,7 +79,8 @@ pub trait LinearOps: Buffers {
         on: On<'_, Self>,
     ) -> Result<()>;
 
-    /// d_x = d_kv · \[Wk; Wv\], and in the first row of each sequence + d_q · Wq + residual \[B, C\]. Overwrites d_x \[T, C\].
+    /// d_x = d_kv · \[Wk; Wv\], and in the first row of each sequence + d_q · Wq + residual \[B, C\]. Overwrites d_x
+    /// \[T, C\].
     fn project_first_backward_input(
         &mut self,
         d_x: &mut Matrix<Self>,

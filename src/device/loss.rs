@@ -26,9 +26,9 @@ impl<D: Buffers> Copy for LossInputs<'_, D> {}
 /// # Panics
 /// Where a buffer is too small for the batch, or has no place for one of its slots.
 pub trait LossOps: Buffers {
-    /// losses \[2, E\], by the example's slot among the E of a step: its weighted cross-entropy (unscaled), then its distillation
-    /// term (mean over classes for MSE). d_logits \[B, N\]: gradient of `ce_scale · Σ ce + λ · distill_scale · Σ distill`. λ and
-    /// the two scales are those of the uploaded batch.
+    /// losses \[2, E\], by the example's slot among the E of a step: its weighted cross-entropy (unscaled), then its
+    /// distillation term (mean over classes for MSE). d_logits \[B, N\]: gradient of `ce_scale · Σ ce + λ ·
+    /// distill_scale · Σ distill`. λ and the two scales are those of the uploaded batch.
     fn distillation_loss(
         &mut self,
         losses: &mut Self::Vector,

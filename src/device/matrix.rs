@@ -1,10 +1,11 @@
-//! What operations read and write: matrices that know their rows and columns, statistics of rows, and what an operation works on.
+//! What operations read and write: matrices that know their rows and columns, statistics of rows, and what an operation
+//! works on.
 
 use super::{Buffers, Memory, Rows, Write};
 use crate::Result;
 
-/// A row-major matrix in the working precision of a device. Its rows are those that there is room for; the batch says how many
-/// of them are in use.
+/// A row-major matrix in the working precision of a device. Its rows are those that there is room for; the batch says
+/// how many of them are in use.
 pub struct Matrix<D: Buffers> {
     pub(super) elements: D::Elements,
     /// How many elements there are.
@@ -28,8 +29,8 @@ impl<D: Buffers> Matrix<D> {
         self.cols
     }
 
-    /// The same memory with rows of `cols` elements, as many as there is room for: buffers take turns as matrices of different
-    /// widths. What they held is no longer where it was.
+    /// The same memory with rows of `cols` elements, as many as there is room for: buffers take turns as matrices of
+    /// different widths. What they held is no longer where it was.
     pub fn reshaped(&mut self, cols: usize) -> &mut Self {
         self.cols = cols;
         self

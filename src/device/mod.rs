@@ -1,13 +1,13 @@
 //! The seam: what a BERT training step asks of a device, fused as a GPU wants it.
 //!
-//! About twenty operations, no primitive tensor arithmetic, no autograd, no dispatch on shapes or types at run time. Model code
-//! knows no device; devices know no model. A trait per family of operations; a family has one file here, one in each device, and
-//! one in kernels/.
+//! About twenty operations, no primitive tensor arithmetic, no autograd, no dispatch on shapes or types at run time.
+//! Model code knows no device; devices know no model. A trait per family of operations; a family has one file here, one
+//! in each device, and one in kernels/.
 //!
-//! Every operation lists its outputs, then inputs, then parameters, then what it works on; what it writes is `&mut`. Matrices are
-//! row-major and know their rows and columns ([`Matrix`]); [`Rows`] says whether a matrix has one row per token or one per
-//! sequence, the batch says how many of them are in use. Backward operations write gradients of parameters to a [`Sink`]: the
-//! first micro-batch of a step overwrites, the others add.
+//! Every operation lists its outputs, then inputs, then parameters, then what it works on; what it writes is `&mut`.
+//! Matrices are row-major and know their rows and columns ([`Matrix`]); [`Rows`] says whether a matrix has one row per
+//! token or one per sequence, the batch says how many of them are in use. Backward operations write gradients of
+//! parameters to a [`Sink`]: the first micro-batch of a step overwrites, the others add.
 
 mod attention;
 mod backend;

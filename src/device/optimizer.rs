@@ -8,8 +8,8 @@
 //! θ ← θ − lr / (1 − β₁ⁿ) · m / (√(v / (1 − β₂ⁿ)) + ε)          n = updates done, this one included
 //! ```
 //!
-//! A teacher or an average is lent to the pass as a [`Follower`]: the buffers that move, and how. Which of them a run has, and when
-//! they move, is decided in [`distillation`](crate::distillation); here nothing is decided.
+//! A teacher or an average is lent to the pass as a [`Follower`]: the buffers that move, and how. Which of them a run
+//! has, and when they move, is decided in [`distillation`](crate::distillation); here nothing is decided.
 
 use super::{Buffers, Memory};
 use crate::Result;
@@ -48,8 +48,9 @@ impl<D: Memory> Student<D> {
     }
 }
 
-/// A running mean of iterates in two floats a parameter: `value` is the mean, `rest` what float32 rounded off it. Without the
-/// rest a mean over 10⁵ steps would stop moving, its increments being less than half a unit in the last place.
+/// A running mean of iterates in two floats a parameter: `value` is the mean, `rest` what float32 rounded off it.
+/// Without the rest a mean over 10⁵ steps would stop moving, its increments being less than half a unit in the last
+/// place.
 pub struct Mean<D: Buffers> {
     pub value: D::Parameters,
     pub rest: D::Arena,
@@ -69,14 +70,17 @@ impl<D: Memory> Mean<D> {
 ///
 /// Both devices keep the same mean, in float32, each in the way that suits its memory:
 ///
-/// - The CPU adds the slots up at each update. This is the plain mean, which the other is held to; it reads 4 K bytes a parameter.
-/// - CUDA moves the mean by (newest − oldest) / K, 8 bytes a parameter whatever K is. Each move rounds once. So that roundings do not
-///   pile up, the slots are added up while the ring fills, and once a round after that: when an iterate takes the last slot.
+/// - The CPU adds the slots up at each update. This is the plain mean, which the other is held to; it reads 4 K bytes a
+///   parameter.
+/// - CUDA moves the mean by (newest − oldest) / K, 8 bytes a parameter whatever K is. Each move rounds once. So that
+///   roundings do not pile up, the slots are added up while the ring fills, and once a round after that: when an
+///   iterate takes the last slot.
 ///
-/// How far the mean is off, to first order, where u = 2⁻²⁴ and no iterate of the window is larger than M: a sum of K numbers rounds
-/// partial sums of up to 2 M … K M, and a division by K makes (K + 1) / 2 · u M of that; 1 / K and the product round once each.
-/// That is (K + 5) / 2 · u M on the CPU. On CUDA up to K − 1 moves come on top, each of which rounds a number of up to M once, and an
-/// increment of up to 2 M / K twice: (3 K + 11) / 2 · u M in all, M being of the iterates since the slots were last added up.
+/// How far the mean is off, to first order, where u = 2⁻²⁴ and no iterate of the window is larger than M: a sum of K
+/// numbers rounds partial sums of up to 2 M … K M, and a division by K makes (K + 1) / 2 · u M of that; 1 / K and the
+/// product round once each. That is (K + 5) / 2 · u M on the CPU. On CUDA up to K − 1 moves come on top, each of which
+/// rounds a number of up to M once, and an increment of up to 2 M / K twice: (3 K + 11) / 2 · u M in all, M being of
+/// the iterates since the slots were last added up.
 pub struct Window<D: Buffers> {
     pub mean: D::Parameters,
     ring: Vec<D::Arena>,
@@ -156,8 +160,8 @@ pub struct Update<'a, D: Buffers> {
     pub beta1: f32,
     pub beta2: f32,
     pub eps: f32,
-    /// Largest gradient norm: gradients are multiplied by min(1, clip / (‖g‖ + 1e-6)), as torch.nn.utils.clip_grad_norm_
-    /// does. Infinite: no clipping.
+    /// Largest gradient norm: gradients are multiplied by min(1, clip / (‖g‖ + 1e-6)), as
+    /// torch.nn.utils.clip_grad_norm_ does. Infinite: no clipping.
     pub clip: f32,
     pub teacher: Option<Follower<'a, D>>,
     /// Moves towards θ'.
@@ -169,8 +173,9 @@ pub trait OptimizerOps: Buffers {
     /// ‖g‖₂ over all parameters, with a fixed order of summation. It stays on the device for [`OptimizerOps::update`].
     fn gradient_norm(&mut self, gradients: &Self::Gradients) -> Result<()>;
 
-    /// One pass over the arenas: clip, AdamW, teacher, average. Where the gradient norm is not finite, weights and moments stay,
-    /// and teacher and average take them in once more; the device counts such steps, as the host will know of them too late.
+    /// One pass over the arenas: clip, AdamW, teacher, average. Where the gradient norm is not finite, weights and
+    /// moments stay, and teacher and average take them in once more; the device counts such steps, as the host will
+    /// know of them too late.
     fn update(
         &mut self,
         student: &mut Student<Self>,

@@ -34,12 +34,13 @@ pub trait Passes: Buffers {
     /// [`Error::Misuse`](crate::Error::Misuse) where the batch is larger than what was planned.
     fn upload(&mut self, batch: &mut Self::Batch, source: &PackedBatch, scalars: &StepScalars) -> Result<()>;
 
-    /// Does what `pass` does. A device that records may launch what it recorded of an equal `key` and batches of like size
-    /// instead of calling it: so a pass must depend on nothing but its buffers, the uploaded batch and the key.
+    /// Does what `pass` does. A device that records may launch what it recorded of an equal `key` and batches of like
+    /// size instead of calling it: so a pass must depend on nothing but its buffers, the uploaded batch and the key.
     fn replay(&mut self, key: PassKey, batch: &Self::Batch, pass: impl FnOnce(&mut Self) -> Result<()>) -> Result<()>;
 
-    /// Lets the losses of a step and its gradient norm come to the host, after [`OptimizerOps::update`](super::OptimizerOps::update)
-    /// and without waiting. `losses` may be overwritten by the next step.
+    /// Lets the losses of a step and its gradient norm come to the host, after
+    /// [`OptimizerOps::update`](super::OptimizerOps::update) and without waiting. `losses` may be overwritten by the
+    /// next step.
     fn send_outcome(&mut self, outcome: &mut Self::Outcome, losses: &Self::Vector) -> Result<()>;
 
     /// What was sent, losses and gradient norm; waits for it.

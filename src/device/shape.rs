@@ -32,7 +32,8 @@ impl Shape {
     }
 }
 
-/// How a device stores matrices of activations, and whether weights have a copy in that precision beside their float32 original.
+/// How a device stores matrices of activations, and whether weights have a copy in that precision beside their float32
+/// original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storage {
     pub matrix_bytes: usize,

@@ -1,8 +1,8 @@
 //! Look-ahead voting: logits that earlier weights left for coming batches.
 //!
-//! `sdv` wants the mean over k of logits(θ_{t−k}) on batch t. At step s the weights θ_s are run on batches s+1..s+K, with the
-//! dropout masks of teacher k at step s+k, and only the logits are kept: K·E·N numbers instead of K copies of the weights. They
-//! stay on the device, so that no step waits for them.
+//! `sdv` wants the mean over k of logits(θ_{t−k}) on batch t. At step s the weights θ_s are run on batches s+1..s+K,
+//! with the dropout masks of teacher k at step s+k, and only the logits are kept: K·E·N numbers instead of K copies of
+//! the weights. They stay on the device, so that no step waits for them.
 
 use std::collections::VecDeque;
 
@@ -84,8 +84,8 @@ impl<D: Device> LookAhead<D> {
         let voters = step.min(self.sums.len() as u64);
         if u64::from(votes) != voters {
             let message = format!(
-                "{votes} of {voters} earlier iterates have voted on the batch of step {step}; each step is to be given the batches \
-                 of the {} after it",
+                "{votes} of {voters} earlier iterates have voted on the batch of step {step}; each step is to be given \
+                 the batches of the {} after it",
                 self.sums.len()
             );
             return Err(Error::misuse("Learner::queue", message));

@@ -14,19 +14,22 @@
 //! # A teacher's way
 //!
 //! 1. The user's words become a [`TeacherKind`], and with the method a [`MethodSettings`]: values, checked once.
-//! 2. [`Teacher::new`] reads them, and nothing reads them after it: a [`Teacher`] owns the buffers it teaches from and the constants
-//!    by which they move. All that depends on what kind of teacher a run has is decided in `teacher.rs`, by matches that name every
-//!    kind.
-//! 3. A training step asks the teacher for its target, the logits that the student's are compared with: [`Teacher::target`] runs what
-//!    has to be run on the batch. Afterwards [`Teacher::look_ahead`] lets today's weights vote on coming batches, if it wants votes.
-//! 4. The optimizer's pass over memory gets a [`Follower`](crate::device::Follower) from [`Teacher::follower`]: the buffers that move
-//!    in this update, and how. Devices know no more than that: how a window slides, what a copy is, how a mean is blended.
+//! 2. [`Teacher::new`] reads them, and nothing reads them after it: a [`Teacher`] owns the buffers it teaches from and
+//!    the constants by which they move. All that depends on what kind of teacher a run has is decided in `teacher.rs`,
+//!    by matches that name every kind.
+//! 3. A training step asks the teacher for its target, the logits that the student's are compared with:
+//!    [`Teacher::target`] runs what has to be run on the batch. Afterwards [`Teacher::look_ahead`] lets today's weights
+//!    vote on coming batches, if it wants votes.
+//! 4. The optimizer's pass over memory gets a [`Follower`](crate::device::Follower) from [`Teacher::follower`]: the
+//!    buffers that move in this update, and how. Devices know no more than that: how a window slides, what a copy is,
+//!    how a mean is blended.
 //!
-//! Checkpoints hold [`Teacher::buffers`]; evaluation reads [`Teacher::weights`]; the memory plan runs [`Teacher::new`] on a
-//! device that only counts.
+//! Checkpoints hold [`Teacher::buffers`]; evaluation reads [`Teacher::weights`]; the memory plan runs [`Teacher::new`]
+//! on a device that only counts.
 //!
-//! Another teacher is a case of [`TeacherKind`] and one of [`Teacher`], and the compiler lists what either has to answer. Only where
-//! its buffers move in a way that no [`Follower`](crate::device::Follower) knows does it need a case there, on each device.
+//! Another teacher is a case of [`TeacherKind`] and one of [`Teacher`], and the compiler lists what either has to
+//! answer. Only where its buffers move in a way that no [`Follower`](crate::device::Follower) knows does it need a case
+//! there, on each device.
 
 mod average;
 mod forward;
@@ -76,8 +79,8 @@ pub struct MethodSettings {
     pub sdv_mode: SdvMode,
     /// Number of the first update, from 1, whose result enters the average, if one is kept.
     pub average_from: Option<u64>,
-    /// The teacher's weights are wanted themselves, to be scored or exported, so a window of one step keeps them rather than
-    /// looking ahead.
+    /// The teacher's weights are wanted themselves, to be scored or exported, so a window of one step keeps them rather
+    /// than looking ahead.
     pub keeps_teacher: bool,
 }
 

@@ -128,7 +128,8 @@ impl<D: Memory> Teacher<D> {
     /// The teacher before update 0; where it has weights, they are θ_0.
     ///
     /// # Errors
-    /// [`Error::Setting`] for settings that [`MethodSettings::check`] refuses, and where the device has no memory for it.
+    /// [`Error::Setting`] for settings that [`MethodSettings::check`] refuses, and where the device has no memory for
+    /// it.
     pub fn new(device: &D, settings: &MethodSettings, weights: &[f32], logits: LogitSizes) -> Result<Self> {
         settings.check()?;
         let look_ahead = |size| Ok(Self::LookAhead(LookAhead::new(device, size, logits)?));
@@ -184,8 +185,8 @@ impl<D: Device> Teacher<D> {
         }
     }
 
-    /// Lets θ_t, which are `weights`, vote on the batches of steps t + 1, t + 2, …, as many as there are and [`Teacher::steps_ahead`]
-    /// asks for. Step t needs its target no longer.
+    /// Lets θ_t, which are `weights`, vote on the batches of steps t + 1, t + 2, …, as many as there are and
+    /// [`Teacher::steps_ahead`] asks for. Step t needs its target no longer.
     ///
     /// # Errors
     /// Those of the device.

@@ -16,8 +16,8 @@ use crate::{
 const KEPT: &str = "a workspace that is kept for the backward pass has these";
 
 impl<D: Device> Pass<'_, D> {
-    /// After a forward pass with the same masks: reads `workspace.gradients.d_logits`. The gradients of dense parameters are
-    /// written as `sink` says; those of the embeddings are added, so
+    /// After a forward pass with the same masks: reads `workspace.gradients.d_logits`. The gradients of dense
+    /// parameters are written as `sink` says; those of the embeddings are added, so
     /// [`begin_step`](crate::device::EmbeddingOps::begin_step) comes first in a step.
     ///
     /// # Errors

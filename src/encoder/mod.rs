@@ -1,7 +1,7 @@
 //! The BERT classifier as a sequence of the seam's operations: forward and backward, written once for every device.
 //!
-//! Classification reads one row per sequence. So in the last layer keys and values are computed for all tokens, but queries,
-//! attention and everything after it for first tokens only ([`LastLayer::FirstRows`]); the result is the same.
+//! Classification reads one row per sequence. So in the last layer keys and values are computed for all tokens, but
+//! queries, attention and everything after it for first tokens only ([`LastLayer::FirstRows`]); the result is the same.
 
 mod backward;
 mod forward;
@@ -72,8 +72,8 @@ impl Encoder {
         Self { recompute, ..self }
     }
 
-    /// Layers, by number, that have buffers of their own in a workspace; all others share the first of them. The last one has
-    /// fewer rows than the others.
+    /// Layers, by number, that have buffers of their own in a workspace; all others share the first of them. The last
+    /// one has fewer rows than the others.
     fn buffered_layers(&self, keep: Keep) -> Vec<usize> {
         match (keep, self.recompute) {
             (Keep::ForBackward, Recompute::None | Recompute::Gelu) => (0..self.layers()).collect(),

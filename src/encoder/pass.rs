@@ -1,4 +1,5 @@
-//! A pass through the encoder: everything that operations of the seam work on, so that a layer says only which matrices it takes.
+//! A pass through the encoder: everything that operations of the seam work on, so that a layer says only which matrices
+//! it takes.
 
 use super::Encoder;
 use crate::{

@@ -148,8 +148,9 @@ impl<D: Memory> LayerBuffers<D> {
     }
 }
 
-/// What the plain way needs between a last layer of all tokens and the head, which is there to check the other way: devices have
-/// no operation for it. First rows come out of a projection whose products nobody reads, and go back through one of zeros.
+/// What the plain way needs between a last layer of all tokens and the head, which is there to check the other way:
+/// devices have no operation for it. First rows come out of a projection whose products nobody reads, and go back
+/// through one of zeros.
 pub(super) struct AllRows<D: Buffers> {
     pub first: Matrix<D>, // [B, C], what the pooler reads
     kv: Matrix<D>,        // [T, 2C]

@@ -9,8 +9,8 @@ use crate::{Error, Result, model::class_key};
 pub struct ClassOrder(Vec<usize>);
 
 impl ClassOrder {
-    /// Matches the labels of the member at `path` with those of the ensemble: by name, case and white space aside where that
-    /// is enough to tell them apart.
+    /// Matches the labels of the member at `path` with those of the ensemble: by name, case and white space aside where
+    /// that is enough to tell them apart.
     ///
     /// # Errors
     /// [`Error::Model`] naming a label that only one of them has.

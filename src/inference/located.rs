@@ -11,8 +11,8 @@ use crate::{
 const MODEL_OF_RUN: &str = "model";
 const CONFIG: &str = "config.json";
 
-/// The directory of `model`: a Hugging Face directory, the directory of a finished run, or a name on the hub. `report` hears
-/// of a download's progress.
+/// The directory of `model`: a Hugging Face directory, the directory of a finished run, or a name on the hub. `report`
+/// hears of a download's progress.
 ///
 /// # Errors
 /// [`Error::Run`] for a run that has no model yet, and as [`Hub::resolve`].

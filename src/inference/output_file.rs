@@ -11,8 +11,8 @@ use crate::{Error, Result, checkpoint::AtomicFile};
 /// How errors call standard output.
 pub const STANDARD_OUTPUT: &str = "standard output";
 
-/// A buffered output. A regular file gets its name only in [`OutputFile::finish`]; what is there under the name stays as it is
-/// until then, and for good if something fails. Pipes, terminals and devices are written as they are.
+/// A buffered output. A regular file gets its name only in [`OutputFile::finish`]; what is there under the name stays
+/// as it is until then, and for good if something fails. Pipes, terminals and devices are written as they are.
 pub struct OutputFile {
     path: PathBuf,
     sink: Sink,
@@ -27,8 +27,8 @@ impl OutputFile {
     /// `-` is standard output. `inputs` are what the answers are made from.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be made, before anything is computed for it; [`Error::Setting`] when it is one of the
-    /// inputs, which it would replace.
+    /// [`Error::Io`] when the file cannot be made, before anything is computed for it; [`Error::Setting`] when it is
+    /// one of the inputs, which it would replace.
     pub fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
         if path == Path::new("-") {
             let sink = Sink::Stream(BufWriter::new(Box::new(io::stdout())));

@@ -1,8 +1,8 @@
 //! Classifying texts as they come, in bounded memory and in their order.
 //!
-//! A thread reads one chunk of texts while another chunk is tokenized and classified, so three chunks at most are in memory.
-//! Within a chunk texts of like length share a batch; answers come out in the order of the texts. The chunks are cut by
-//! count alone and never by who was faster, so the same input gives the same bits.
+//! A thread reads one chunk of texts while another chunk is tokenized and classified, so three chunks at most are in
+//! memory. Within a chunk texts of like length share a batch; answers come out in the order of the texts. The chunks
+//! are cut by count alone and never by who was faster, so the same input gives the same bits.
 
 use std::{sync::mpsc::sync_channel, thread};
 

@@ -1,9 +1,10 @@
 //! The configuration of a BERT classifier, as `config.json` gives it.
 //!
-//! The file is kept whole beside what is read here ([`super::Model::raw`]), and written back whole. A field that changes the
-//! arithmetic either has the one meaning that this crate computes, or is refused by name: a relative position embedding or
-//! an unknown activation must never be mistaken for BERT. Sizes have upper limits, so that a damaged file fails here and
-//! not in an allocation. Defaults are those of `transformers.BertConfig`; the sizes of the encoder have none.
+//! The file is kept whole beside what is read here ([`super::Model::raw`]), and written back whole. A field that
+//! changes the arithmetic either has the one meaning that this crate computes, or is refused by name: a relative
+//! position embedding or an unknown activation must never be mistaken for BERT. Sizes have upper limits, so that a
+//! damaged file fails here and not in an allocation. Defaults are those of `transformers.BertConfig`; the sizes of the
+//! encoder have none.
 
 use std::path::Path;
 
@@ -66,8 +67,8 @@ impl BertConfig {
     /// Reads and checks `raw`, the content of the `config.json` at `path` (the path serves the messages only).
     ///
     /// # Errors
-    /// [`Error::Model`] when a needed field is missing, has the wrong type or is out of range, when two fields contradict
-    /// each other, or when one asks for something that is not BERT as computed here.
+    /// [`Error::Model`] when a needed field is missing, has the wrong type or is out of range, when two fields
+    /// contradict each other, or when one asks for something that is not BERT as computed here.
     pub fn from_json(raw: &Map<String, Value>, path: &Path) -> Result<Self> {
         let fields = Fields { raw, path };
         fields.refuse_other_architectures()?;
@@ -92,8 +93,8 @@ impl BertConfig {
         Ok(config)
     }
 
-    /// Sets the fields of `raw` that differ from this configuration; everything else in it stays as it is. The labels are
-    /// not written here, as their names are not known here.
+    /// Sets the fields of `raw` that differ from this configuration; everything else in it stays as it is. The labels
+    /// are not written here, as their names are not known here.
     pub fn write_to(&self, raw: &mut Map<String, Value>) {
         for (key, size) in [
             ("vocab_size", self.vocab_size),
@@ -234,7 +235,8 @@ impl<'a> Fields<'a> {
             }
             None => {
                 return Err(self.error(
-                    "neither 'model_type' nor 'architectures' says that this is a BERT; add \"model_type\": \"bert\" if it is",
+                    "neither 'model_type' nor 'architectures' says that this is a BERT; add \"model_type\": \"bert\" \
+                    if it is",
                 ));
             }
         }

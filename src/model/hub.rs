@@ -1,9 +1,9 @@
 //! From what the user calls a model to a directory: a directory as it is, or `owner/name` on the Hugging Face hub.
 //!
-//! The cache is the one that Python's `huggingface_hub` uses, so a model fetched by either is found by the other. A complete
-//! snapshot in it is used without touching the network. Otherwise the files are fetched, all of one commit, the weights
-//! last: a snapshot with weights is a whole one. Nothing waits for ever: when no byte has come for [`Hub::patience`], the
-//! fetch is given up (its thread is left behind, as a blocked read cannot be called back).
+//! The cache is the one that Python's `huggingface_hub` uses, so a model fetched by either is found by the other. A
+//! complete snapshot in it is used without touching the network. Otherwise the files are fetched, all of one commit,
+//! the weights last: a snapshot with weights is a whole one. Nothing waits for ever: when no byte has come for
+//! [`Hub::patience`], the fetch is given up (its thread is left behind, as a blocked read cannot be called back).
 
 use std::{
     env,
@@ -86,8 +86,8 @@ impl Hub {
     /// progress, many times a second.
     ///
     /// # Errors
-    /// [`Error::Model`] when `model` can be neither; [`Error::Hub`], saying what was looked for, where, and what to do, when
-    /// the hub's model is not complete in the cache and cannot be fetched.
+    /// [`Error::Model`] when `model` can be neither; [`Error::Hub`], saying what was looked for, where, and what to do,
+    /// when the hub's model is not complete in the cache and cannot be fetched.
     pub fn resolve(&self, model: &str, report: &mut dyn FnMut(Download)) -> Result<PathBuf> {
         let path = Path::new(model);
         if path.is_dir() {
@@ -116,7 +116,8 @@ impl Hub {
             name: model.to_owned(),
             message: format!(
                 "there is no directory of this name, the cache {} lacks {missing}, and {cause}; \
-                 fetch it on a machine with a network ('hf download {model} --local-dir DIR'), copy it here and give DIR",
+                 fetch it on a machine with a network ('hf download {model} --local-dir DIR'), copy it here and give \
+                 DIR",
                 place.display()
             ),
         })

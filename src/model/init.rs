@@ -1,5 +1,5 @@
-//! New weights, as `transformers` makes them: matrices normal(0, initializer_range), LayerNorm scale 1 and shift 0, biases
-//! 0, and the word embedding's padding row 0.
+//! New weights, as `transformers` makes them: matrices normal(0, initializer_range), LayerNorm scale 1 and shift 0,
+//! biases 0, and the word embedding's padding row 0.
 //!
 //! Every parameter draws from a stream of its own, numbered by its place in the layout: the values depend on the seed
 //! and the layout only, neither on threads nor on which other parameters are drawn.

@@ -80,8 +80,8 @@ pub fn class_key(name: &str) -> String {
     name.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect()
 }
 
-/// For each new class the place that the old one of the same name has, case and white space aside where that is enough to
-/// tell the classes apart. Those without a namesake take the places that are left, in their order.
+/// For each new class the place that the old one of the same name has, case and white space aside where that is enough
+/// to tell the classes apart. Those without a namesake take the places that are left, in their order.
 pub(super) fn rows_by_name(old: &[String], new: &[String]) -> Vec<usize> {
     let keys = |names: &[String]| -> Option<Vec<String>> {
         let keys: Vec<String> = names.iter().map(|name| class_key(name)).collect();
@@ -117,8 +117,8 @@ pub(super) fn order_notice(old: &[String], new: &[String], order: &[usize]) -> O
             Some(format!("the checkpoint's classifier is kept, but its labels have other names here: {renamed}"))
         }
         (true, Some(renamed)) => Some(format!(
-            "the checkpoint's classifier is kept, its rows in the order of the names here ({}; there {}), but not all names \
-             are the same: {renamed}",
+            "the checkpoint's classifier is kept, its rows in the order of the names here ({}; there {}), but not all \
+             names are the same: {renamed}",
             brief(new),
             brief(old)
         )),

@@ -1,8 +1,9 @@
 //! The order of all parameters in one flat arena.
 //!
-//! Weights, gradients, both moments, teacher, ring buffer and averages are arenas of this one shape, so that clipping, AdamW
-//! and the teacher update are one pass over memory. Query, key and value stand next to each other, and so do their
-//! biases: `[3C, C]` and `[3C]` are views. Matrices are `[outputs, inputs]`, row-major, as `torch.nn.Linear` keeps them.
+//! Weights, gradients, both moments, teacher, ring buffer and averages are arenas of this one shape, so that clipping,
+//! AdamW and the teacher update are one pass over memory. Query, key and value stand next to each other, and so do
+//! their biases: `[3C, C]` and `[3C]` are views. Matrices are `[outputs, inputs]`, row-major, as `torch.nn.Linear`
+//! keeps them.
 
 use super::BertConfig;
 
@@ -46,7 +47,8 @@ pub struct Segment {
 /// Which learning rate a parameter follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// The encoder's, at this height: 0 the embeddings, l + 1 layer l, L + 1 the pooler. Layer-wise decay counts from it.
+    /// The encoder's, at this height: 0 the embeddings, l + 1 layer l, L + 1 the pooler. Layer-wise decay counts from
+    /// it.
     Encoder { height: usize },
     /// The classifier's own.
     Head,

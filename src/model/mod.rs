@@ -62,8 +62,8 @@ impl Model {
     /// Loads a Hugging Face directory. The second value tells the user what was initialised or ignored.
     ///
     /// # Errors
-    /// [`Error::Model`] naming what is missing, damaged, contradictory or not supported; [`Error::Io`] when a file cannot
-    /// be read; [`Error::Setting`] when the labels of [`Purpose::Train`] are none or not distinct.
+    /// [`Error::Model`] naming what is missing, damaged, contradictory or not supported; [`Error::Io`] when a file
+    /// cannot be read; [`Error::Setting`] when the labels of [`Purpose::Train`] are none or not distinct.
     pub fn load(directory: &Path, purpose: Purpose) -> Result<(Self, Vec<String>)> {
         let mut file = ConfigFile::read(directory)?;
         let foreign_classifier = file.has_foreign_classifier();

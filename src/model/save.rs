@@ -1,9 +1,9 @@
 //! Writing a model directory: whole, or not at all.
 //!
 //! The files go into a temporary directory beside the target and are flushed to the disk; then the directory is renamed
-//! into place. Where an older model lies there the two are exchanged in one step (Linux), so that at every moment the name
-//! leads to a complete model; elsewhere the older one is moved aside first and moved back on failure. The weights are
-//! streamed from the arena through a small buffer, never copied whole.
+//! into place. Where an older model lies there the two are exchanged in one step (Linux), so that at every moment the
+//! name leads to a complete model; elsewhere the older one is moved aside first and moved back on failure. The weights
+//! are streamed from the arena through a small buffer, never copied whole.
 
 use std::{
     collections::HashMap,
@@ -129,7 +129,8 @@ fn put_in_place(temporary: TempDir, target: &Path) -> Result<()> {
     replace_in_two_steps(temporary, target)
 }
 
-/// For systems that cannot exchange. An interruption between the steps leaves the older model beside the target, as `.old`.
+/// For systems that cannot exchange. An interruption between the steps leaves the older model beside the target, as
+/// `.old`.
 fn replace_in_two_steps(temporary: TempDir, target: &Path) -> Result<()> {
     let aside = temporary.path().with_extension("old");
     fs::rename(target, &aside).map_err(Error::io("move aside", target))?;

@@ -2,8 +2,8 @@
 //!
 //! The first that is there, in the order of transformers: `model.safetensors`; the shards that
 //! `model.safetensors.index.json` names, `{"weight_map": {tensor: shard}}`; `pytorch_model.bin`; the shards of
-//! `pytorch_model.bin.index.json`. A shard's name is a plain file name; an index may not reach out of its directory. Weights
-//! in other formats are refused by their name.
+//! `pytorch_model.bin.index.json`. A shard's name is a plain file name; an index may not reach out of its directory.
+//! Weights in other formats are refused by their name.
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The bytes are not trusted. Names are unique, every shape times its element size is exactly its range, and the ranges
-//! cover the data without gap or overlap. The crate's own reader is not used for this: it takes a name that comes twice,
-//! its sum of sizes overflows on a crafted header (a panic in debug builds), and few of its errors name the tensor.
+//! cover the data without gap or overlap. The crate's own reader is not used for this: it takes a name that comes
+//! twice, its sum of sizes overflows on a crafted header (a panic in debug builds), and few of its errors name the
+//! tensor.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -50,16 +51,17 @@ pub(super) struct Tensor<'a> {
 
 impl TensorFile {
     /// # Errors
-    /// [`Error::Io`] when the file cannot be opened or mapped; [`Error::Model`] when it is not a well-formed safetensors file.
+    /// [`Error::Io`] when the file cannot be opened or mapped; [`Error::Model`] when it is not a well-formed
+    /// safetensors file.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let metadata = file.metadata().map_err(Error::io("inspect", path))?;
         if !metadata.is_file() {
             return Err(Error::model(path, "this is not a regular file"));
         }
-        // SAFETY: the map is read-only and private to this struct. Bytes that another process changes meanwhile can only
-        // make wrong numbers: every length is checked against the map itself, and no reference outlives it. Shortening
-        // the file while it is read would end the process, as it does in every program that maps weights.
+        // SAFETY: the map is read-only and private to this struct. Bytes that another process changes meanwhile can
+        // only make wrong numbers: every length is checked against the map itself, and no reference outlives it.
+        // Shortening the file while it is read would end the process, as it does in every program that maps weights.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
         let (data_start, infos) = read_header(&map).map_err(|message| {
             Error::model(path, format!("damaged safetensors file: {message}; fetch or save the model again"))

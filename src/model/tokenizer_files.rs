@@ -1,8 +1,8 @@
 //! The files that make a model's tokenizer, carried as bytes from where the model was loaded to where it is saved.
 //!
-//! They are read when the model is: hours later, when training ends, the directory it came from may be gone. Truncation and padding
-//! in tokenizer.json are left behind: they are settings of somebody's past run, and would cut the texts of whoever uses the
-//! file. Training puts its own in their place ([`TokenizerFiles::replace`]).
+//! They are read when the model is: hours later, when training ends, the directory it came from may be gone. Truncation
+//! and padding in tokenizer.json are left behind: they are settings of somebody's past run, and would cut the texts of
+//! whoever uses the file. Training puts its own in their place ([`TokenizerFiles::replace`]).
 
 use std::path::Path;
 

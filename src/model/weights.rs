@@ -1,8 +1,8 @@
 //! From the tensors of a checkpoint to the arena.
 //!
-//! A checkpoint's names are brought to those of `BertForSequenceClassification`: without the prefixes of what the model was
-//! wrapped in, with the `bert.` prefix that headless checkpoints lack, and `LayerNorm.weight/bias` for the `gamma/beta` of
-//! the first releases. Every parameter is found, with its
+//! A checkpoint's names are brought to those of `BertForSequenceClassification`: without the prefixes of what the model
+//! was wrapped in, with the `bert.` prefix that headless checkpoints lack, and `LayerNorm.weight/bias` for the
+//! `gamma/beta` of the first releases. Every parameter is found, with its
 //! shape and finite, or the load fails naming it, but for the pooler and the classifier, which training may start anew.
 //! What is in the file and not used is either on a short list of known extras or reported. All checks come before the
 //! arena is allocated: a config that lies about its sizes costs nothing.

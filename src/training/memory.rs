@@ -16,8 +16,9 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// `training` is the largest micro-batch, `inference` the largest batch of the teacher and of evaluation, `step_examples` what
-    /// the micro-batches of a step hold; `scratch_bytes` is what the device's operations keep for themselves.
+    /// `training` is the largest micro-batch, `inference` the largest batch of the teacher and of evaluation,
+    /// `step_examples` what the micro-batches of a step hold; `scratch_bytes` is what the device's operations keep for
+    /// themselves.
     ///
     /// # Panics
     /// For settings that [`MethodSettings::check`] refuses.
@@ -64,8 +65,8 @@ impl MemoryPlan {
     }
 
     /// # Errors
-    /// [`Error::Device`] where the plan for micro-batches of `sequences` does not fit into what is free, with the micro-batch that
-    /// would; `needs` gives the bytes for fewer sequences.
+    /// [`Error::Device`] where the plan for micro-batches of `sequences` does not fit into what is free, with the
+    /// micro-batch that would; `needs` gives the bytes for fewer sequences.
     pub fn check(
         &self,
         device: &str,
@@ -78,8 +79,8 @@ impl MemoryPlan {
             return Ok(());
         }
         let advice = match largest_that_fits(sequences, free_bytes, needs) {
-            None => "no batch fits beside the weights, moments and teacher: take a smaller --teacher window, another method, \
-                     --recompute layer, or a smaller model"
+            None => "no batch fits beside the weights, moments and teacher: take a smaller --teacher window, another \
+                     method, --recompute layer, or a smaller model"
                 .to_owned(),
             Some(fits) => format!("a --batch-size of {fits} would fit; --grad-accum keeps the step as large as it is"),
         };

@@ -1,5 +1,5 @@
-//! Learning rates: linear warm-up, then linear to 0 (the formula of `transformers`), the classifier's own rate, and an optional
-//! decay from layer to layer downwards.
+//! Learning rates: linear warm-up, then linear to 0 (the formula of `transformers`), the classifier's own rate, and an
+//! optional decay from layer to layer downwards.
 
 use crate::{
     device::ParameterRange,

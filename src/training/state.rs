@@ -1,5 +1,5 @@
-//! What training changes from step to step, in memory and in a checkpoint: every arena, the logits that wait for coming batches, and
-//! where the run stands.
+//! What training changes from step to step, in memory and in a checkpoint: every arena, the logits that wait for coming
+//! batches, and where the run stands.
 //!
 //! All randomness and the data order are functions of seed and step, so nothing else is needed to go on to the bit.
 
@@ -90,8 +90,8 @@ pub struct Position {
 }
 
 impl Position {
-    /// Takes in an evaluation after `step` updates; whether it is the best so far. `patience` evaluations that are not end the run, 0:
-    /// none do.
+    /// Takes in an evaluation after `step` updates; whether it is the best so far. `patience` evaluations that are not
+    /// end the run, 0: none do.
     pub fn judge(&mut self, step: u64, value: f64, metric: Metric, patience: u64) -> bool {
         let is_best = self.best.is_none_or(|best| metric.improves(value, best.value));
         if is_best {
@@ -196,8 +196,8 @@ pub fn save<D: Device>(
 /// Restores a state of the same settings and examples; the learner was made as for a new run.
 ///
 /// # Errors
-/// [`Error::Run`] when the state is of other settings, or of other training examples: their order would go on, but not with the
-/// examples that it was made for.
+/// [`Error::Run`] when the state is of other settings, or of other training examples: their order would go on, but not
+/// with the examples that it was made for.
 pub fn restore<D: Device>(
     reader: &mut CheckpointReader,
     learner: &mut Learner<D>,
@@ -207,8 +207,8 @@ pub fn restore<D: Device>(
     let path = reader.path().to_owned();
     let refuse = |message: String| Err(Error::run(&path, message));
     if examples != format!("{fingerprint:016x}") {
-        let message = "was written by a run over other training examples than there are now; put back the data, the tokenizer or \
-                       the settings of the run, or begin anew with --overwrite";
+        let message = "was written by a run over other training examples than there are now; put back the data, the \
+                       tokenizer or the settings of the run, or begin anew with --overwrite";
         return refuse(message.to_owned());
     }
     let own = learner.state.teacher.to_string();

@@ -55,7 +55,8 @@ pub struct StepReport {
     pub tokens: u64,
 }
 
-/// Steps in a row without a finite gradient that end a run: what one bad batch does passes, what diverged weights do does not.
+/// Steps in a row without a finite gradient that end a run: what one bad batch does passes, what diverged weights do
+/// does not.
 const MOST_SKIPS_IN_A_ROW: u64 = 5;
 
 /// Steps whose gradient was not finite: they left weights and moments as they were.
@@ -80,8 +81,8 @@ pub struct Learner<D: Device> {
     gradients: D::Gradients,
     batch: D::Batch,
     ranges: Vec<ParameterRange>,
-    /// Losses of a step by slot, cross-entropy and distillation; summed in that order, so that micro-batches do not change
-    /// the sum.
+    /// Losses of a step by slot, cross-entropy and distillation; summed in that order, so that micro-batches do not
+    /// change the sum.
     losses: D::Vector, // [2, E]
     /// Where steps report to, taking turns.
     outcomes: [D::Outcome; MOST_QUEUED],

@@ -69,8 +69,8 @@ impl Training {
             let run = directory.display();
             if LENGTHS.contains(&name.as_str()) {
                 let message = format!(
-                    "the length of a run is part of its learning rates; train on from its result with: bertsd-cuda train \
-                     --config {run}/run.toml --model {run}/model --{name} N --out DIR"
+                    "the length of a run is part of its learning rates; train on from its result with: bertsd-cuda \
+                     train --config {run}/run.toml --model {run}/model --{name} N --out DIR"
                 );
                 return Err(Error::setting(name, message));
             }

@@ -1,8 +1,9 @@
-//! The bits of seeded runs, dropout on, of every method: losses, gradient norms, scores and final weights, as sha256 values that
-//! tests/black_box/bits/recorded.json holds. A change that moves a bit on purpose records them anew, with `BERTSD_RECORD_BITS=1`, and says so.
+//! The bits of seeded runs, dropout on, of every method: losses, gradient norms, scores and final weights, as sha256
+//! values that tests/black_box/bits/recorded.json holds. A change that moves a bit on purpose records them anew, with
+//! `BERTSD_RECORD_BITS=1`, and says so.
 //!
-//! What the processor computes depends on its vector instructions (the length of a vector is the order of a sum) and on the number
-//! of threads, which is fixed here. An instruction set without recorded values is compared with itself.
+//! What the processor computes depends on its vector instructions (the length of a vector is the order of a sum) and on
+//! the number of threads, which is fixed here. An instruction set without recorded values is compared with itself.
 
 use std::{collections::BTreeMap, fs, path::Path};
 

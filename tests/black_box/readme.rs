@@ -91,8 +91,8 @@ fn every_example_line_uses_options_that_its_command_has() {
     assert!(lines >= 5, "only {lines} example lines were found");
 }
 
-/// The example lines of the section on commands, as they are printed, one after the other; DIR is a checkpoint, and the runs that are combined
-/// were trained.
+/// The example lines of the section on commands, as they are printed, one after the other; DIR is a checkpoint, and the
+/// runs that are combined were trained.
 #[test]
 fn the_examples_run_as_printed() {
     let toy = Toy::new();

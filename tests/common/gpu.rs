@@ -1,4 +1,5 @@
-//! Whether there is a GPU, as the driver says: a device file is no driver, and containers have drivers without the file.
+//! Whether there is a GPU, as the driver says: a device file is no driver, and containers have drivers without the
+//! file.
 
 use std::{
     env,
@@ -16,8 +17,8 @@ pub fn is_there() -> bool {
 
 /// Asks a driver of its own, which is closed again: the program may yet load the simulator under the driver's name.
 fn driver_has_one() -> Result<bool, libloading::Error> {
-    // SAFETY: the driver's initialisers set up its own state; the functions have these types since CUDA 2.0, and write what they
-    // are given room for.
+    // SAFETY: the driver's initialisers set up its own state; the functions have these types since CUDA 2.0, and write
+    // what they are given room for.
     unsafe {
         let driver = Library::new("libcuda.so.1")?;
         let init: Symbol<'_, unsafe extern "C" fn(c_uint) -> c_int> = driver.get(b"cuInit\0")?;

@@ -1,5 +1,5 @@
-//! An independent BERT classifier in plain f64: one sequence at a time, no packing, every row of every layer, dropout masks made
-//! element by element from the specification in `src/device/dropout.rs`.
+//! An independent BERT classifier in plain f64: one sequence at a time, no packing, every row of every layer, dropout
+//! masks made element by element from the specification in `src/device/dropout.rs`.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use bertsd_cuda::{

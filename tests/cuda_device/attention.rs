@@ -1,5 +1,6 @@
-//! Kernels of kernels/attention*.cu: against f64, against the same computation rounded where the kernels round, and against the
-//! CPU device for the bits of the masks. Outputs are NaN before each launch; rows beyond the batch must stay so.
+//! Kernels of kernels/attention*.cu: against f64, against the same computation rounded where the kernels round, and
+//! against the CPU device for the bits of the masks. Outputs are NaN before each launch; rows beyond the batch must
+//! stay so.
 
 mod case;
 mod expected;
@@ -80,8 +81,8 @@ fn every_head_size_f32() {
     every_head_size::<f32>();
 }
 
-/// Every multiple of 8 as a head size, those with kernels of their own and those that run on the next larger one; the lengths of a
-/// batch are drawn between 1 and 512, so that blocks of rows without work are beside full ones.
+/// Every multiple of 8 as a head size, those with kernels of their own and those that run on the next larger one; the
+/// lengths of a batch are drawn between 1 and 512, so that blocks of rows without work are beside full ones.
 fn mixed_lengths<E: Element>() {
     for head_size in (8..=128).step_by(8) {
         let mut stream = tiny::stream(7500 + head_size as u32);
@@ -195,8 +196,9 @@ fn extreme_inputs_f32() {
     extreme_inputs::<f32>();
 }
 
-/// With scores of 0 every probability is 1 / S. One column of v a key shows the mask of the forward pass in ctx; one column of
-/// d_ctx a query that of the key-value pass in d_v; one column of k a key that of the query pass in d_q, where d_ctx · v = 1.
+/// With scores of 0 every probability is 1 / S. One column of v a key shows the mask of the forward pass in ctx; one
+/// column of d_ctx a query that of the key-value pass in d_v; one column of k a key that of the query pass in d_q,
+/// where d_ctx · v = 1.
 fn masks_are_those_of_the_cpu<E: Element>(head_size: usize, length: usize) {
     let heads = 2;
     let mut case = Case::new::<E>(heads, head_size, &[3, length], 0.2, [0.0; 4]);
@@ -222,7 +224,8 @@ fn masks_are_those_of_the_cpu<E: Element>(head_size: usize, length: usize) {
         let d_v = |r: &Results<f32>| r.d_qkv.chunks(3 * c).flat_map(|row| row[2 * c..].to_vec()).collect::<Vec<_>>();
         compare(&d_v(&gpu), &d_v(&cpu), "key-value pass");
         compare(&gpu.d_kv, &cpu.d_kv, "backward of first tokens");
-        // Query pass: d_s = P ∘ (f − δ) with d_ctx · v = 1, through k. Without its mask it would vanish but for rounding.
+        // Query pass: d_s = P ∘ (f − δ) with d_ctx · v = 1, through k. Without its mask it would vanish but for
+        // rounding.
         for i in first_row..first_row + length {
             for column in 0..c {
                 case.qkv[i * 3 * c + c + column] = shown(i - first_row, column);

@@ -1,4 +1,5 @@
-//! Buffers of the tests: matrices of given numbers in the device's precision, poisoned outputs, and what may be expected of results.
+//! Buffers of the tests: matrices of given numbers in the device's precision, poisoned outputs, and what may be
+//! expected of results.
 
 use bertsd_cuda::device::{
     Device, Inspect, Matrix, On, RowStats, Rows,
@@ -10,13 +11,14 @@ use super::{
     tiny,
 };
 
-/// Error of a result in float32, relative to its norm: a product rounds by 6e-8, and sums of some thousand of them, in whatever
-/// order, stay a hundred times below what a lost term or a wrong factor makes.
+/// Error of a result in float32, relative to its norm: a product rounds by 6e-8, and sums of some thousand of them, in
+/// whatever order, stay a hundred times below what a lost term or a wrong factor makes.
 pub const TOLERANCE: f64 = 1e-5;
-/// The same for products of factors that are known exactly; tensor cores cut the bits of a sum off where float32 rounds.
+/// The same for products of factors that are known exactly; tensor cores cut the bits of a sum off where float32
+/// rounds.
 const TENSOR_CORE_SUMS: f64 = 5e-5;
-/// Error of a result in bf16 or tf32 over that of the plain computation: a kernel may add its own error to that of the rounding
-/// that it cannot avoid, once.
+/// Error of a result in bf16 or tf32 over that of the plain computation: a kernel may add its own error to that of the
+/// rounding that it cannot avoid, once.
 pub const TIMES_PLAIN: f64 = 2.0;
 
 /// Numbers that are exact in the precision of the device.
@@ -94,8 +96,8 @@ fn assert_within(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     assert!(distance <= allowed, "{what}: {distance:e} of {size:e}, limit {allowed:e}");
 }
 
-/// A result in the device's precision: float32 to the tolerance; bf16 and tf32 to twice the error of `plain`, exact arithmetic
-/// rounded where the device stores or multiplies; and tf32 is what that says, not only as good.
+/// A result in the device's precision: float32 to the tolerance; bf16 and tf32 to twice the error of `plain`, exact
+/// arithmetic rounded where the device stores or multiplies; and tf32 is what that says, not only as good.
 pub fn assert_as_good<E: Element>(found: &[f32], exact: &[f64], plain: &[f64], what: &str) {
     if E::choose_product(false, false, true) {
         return assert_close(found, exact, what);
@@ -111,8 +113,8 @@ pub fn assert_as_good<E: Element>(found: &[f32], exact: &[f64], plain: &[f64], w
     }
 }
 
-/// Within the limits of exact arithmetic, and as close to what the CPU device makes of the same numbers, which is itself within
-/// those of float32.
+/// Within the limits of exact arithmetic, and as close to what the CPU device makes of the same numbers, which is
+/// itself within those of float32.
 pub fn assert_as_the_cpu<E: Element>(found: &[f32], cpu: &[f32], exact: &[f64], plain: &[f64], what: &str) {
     assert_as_good::<E>(found, exact, plain, what);
     assert_close(cpu, exact, &format!("{what}, on the processor"));
@@ -132,8 +134,8 @@ pub fn stored<E: Element>(exact: &[f64]) -> Vec<f64> {
     exact.iter().map(|&v| f64::from(E::of(v as f32).value())).collect()
 }
 
-/// What products of linear layers take for a number: itself, or in tf32 the nearest number with 10 bits of mantissa, ties away
-/// from zero.
+/// What products of linear layers take for a number: itself, or in tf32 the nearest number with 10 bits of mantissa,
+/// ties away from zero.
 pub fn factor<E: Element>(value: f32) -> f32 {
     let cut = 13; // bits
     let rounded = f32::from_bits((value.to_bits() + (1 << (cut - 1))) >> cut << cut);
@@ -144,8 +146,9 @@ pub fn factors<E: Element>(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(factor::<E>(v))).collect()
 }
 
-/// What a sum on tensor cores takes for a number: itself, or in tf32 a factor and a second one of what the first leaves of it, 21
-/// bits of mantissa together. Both are multiples of 2⁻¹³⁶, so that numbers around the least normal one keep fewer.
+/// What a sum on tensor cores takes for a number: itself, or in tf32 a factor and a second one of what the first leaves
+/// of it, 21 bits of mantissa together. Both are multiples of 2⁻¹³⁶, so that numbers around the least normal one keep
+/// fewer.
 pub fn summand<E: Element>(value: f32) -> f32 {
     let high = factor::<E>(value);
     high + factor::<E>(value - high)

@@ -1,4 +1,5 @@
-//! Kernels of kernels/embedding.cu: the gather, the scatter of its gradient in order, what a step clears, and first rows that come and go.
+//! Kernels of kernels/embedding.cu: the gather, the scatter of its gradient in order, what a step clears, and first
+//! rows that come and go.
 
 use bertsd_cuda::{
     data::PackedBatch,
@@ -295,7 +296,8 @@ fn a_vocabulary_beyond_sixteen_bits() {
     Case { weights: tiny::weights(&config, 1), config, steps: vec![vec![packed]] }.check_both();
 }
 
-/// Rows without deviation, where 1/σ is 1/√ε; rows of denormal numbers, and rows whose squares are near the largest float.
+/// Rows without deviation, where 1/σ is 1/√ε; rows of denormal numbers, and rows whose squares are near the largest
+/// float.
 #[test]
 fn extreme_rows() {
     let case = || Case::new(72, 2, &[31, 5]);
@@ -305,7 +307,8 @@ fn extreme_rows() {
     }
 }
 
-/// Rows that no step touches keep the bits of 0; the same bits as those of the CPU where sums are added in the same order.
+/// Rows that no step touches keep the bits of 0; the same bits as those of the CPU where sums are added in the same
+/// order.
 #[test]
 fn words_and_positions_are_added_in_the_order_of_the_cpu() {
     let config = config(40, 2);

@@ -1,5 +1,5 @@
-//! kernels/gelu.cuh element by element, beside the CPU device and f64: value and slope of both forms, from the least denormal number
-//! to 1e30.
+//! kernels/gelu.cuh element by element, beside the CPU device and f64: value and slope of both forms, from the least
+//! denormal number to 1e30.
 
 use bertsd_cuda::{
     device::{

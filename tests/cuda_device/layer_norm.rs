@@ -1,4 +1,5 @@
-//! Kernels of kernels/layer_norm.cu: forward, backward and the fold of its sums, with a warp per row and with a block per row.
+//! Kernels of kernels/layer_norm.cu: forward, backward and the fold of its sums, with a warp per row and with a block
+//! per row.
 
 mod extreme;
 

@@ -1,8 +1,9 @@
-//! Kernels of kernels/linear*.cu against f64 and against the CPU device: every operation at every tail, tiles of every size, masks,
-//! what must not be read or written, and what must not change a bit.
+//! Kernels of kernels/linear*.cu against f64 and against the CPU device: every operation at every tail, tiles of every
+//! size, masks, what must not be read or written, and what must not change a bit.
 //!
-//! Inputs are values that the working precision holds. float32 is held to 1e-5 of the result's norm, bf16 and tf32 to twice the
-//! error of the exact result rounded where the kernels round: at each matrix that is stored, and tf32 at each factor.
+//! Inputs are values that the working precision holds. float32 is held to 1e-5 of the result's norm, bf16 and tf32 to
+//! twice the error of the exact result rounded where the kernels round: at each matrix that is stored, and tf32 at each
+//! factor.
 
 mod extreme;
 
@@ -243,7 +244,8 @@ fn project_first<E: Element>(lengths: &[usize], c: usize) {
         d_x
     };
     let exact = summed(f.input_product(&wide_kv, Factors::Exact), Factors::Exact);
-    // The first launch stores what comes from keys and values, in the working precision; the second adds to it and stores again.
+    // The first launch stores what comes from keys and values, in the working precision; the second adds to it and
+    // stores again.
     let of_kv = stored::<E>(&f.input_product(&wide_kv, Factors::AsMultiplied));
     let plain = stored::<E>(&summed(of_kv, Factors::AsMultiplied));
     let what = format!("{}, d_x of first tokens", f.what);
@@ -297,7 +299,8 @@ fn widths_of_real_models() {
 }
 
 fn on_large_and_medium_tiles<E: Element>() {
-    // 9 × 11 large tiles; 15 × 8 medium ones. Forward and d_x have other columns, so each shape is there both ways round.
+    // 9 × 11 large tiles; 15 × 8 medium ones. Forward and d_x have other columns, so each shape is there both ways
+    // round.
     let erf = [(1103, 40, 1400), (1103, 1400, 40), (925, 72, 520), (925, 520, 72)];
     // Both forms of GELU; its kernels differ in nothing else.
     let tanh = [(1103, 8, 1400), (1103, 1400, 8), (925, 8, 520), (925, 520, 8)];
@@ -386,8 +389,8 @@ fn bits<E: Element>(spare: usize) -> [Vec<f32>; 3] {
 
 #[test]
 fn neither_bucket_nor_tile_changes_a_bit() {
-    // 20,000 tokens more of capacity: a bucket of 1,280 tokens instead of 640, large tiles instead of medium ones, and eight parts
-    // of a sum instead of three.
+    // 20,000 tokens more of capacity: a bucket of 1,280 tokens instead of 640, large tiles instead of medium ones, and
+    // eight parts of a sum instead of three.
     assert_eq!(bits::<bf16>(0), bits::<bf16>(20_000));
     assert_eq!(bits::<Tf32>(0), bits::<Tf32>(20_000));
     assert_eq!(bits::<f32>(0), bits::<f32>(20_000));

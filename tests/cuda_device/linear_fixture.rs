@@ -1,4 +1,5 @@
-//! A linear layer with its weights and a batch, on a device; and buffers with NaN wherever nothing may be read or has to be written.
+//! A linear layer with its weights and a batch, on a device; and buffers with NaN wherever nothing may be read or has
+//! to be written.
 
 use super::{
     buffers::{self, assert_as_the_cpu, factor, stored},

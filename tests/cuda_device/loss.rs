@@ -157,7 +157,8 @@ fn check(device: &mut CudaDevice<f32>, case: Case) {
     for (pair, &slot) in exact_losses.iter().zip(&input.packed.slots) {
         [expected[slot as usize], expected[input.slots + slot as usize]] = *pair;
     }
-    // A loss is a sum of differences of logits and logarithms, each of which double rounds; a divergence has τ² times that.
+    // A loss is a sum of differences of logits and logarithms, each of which double rounds; a divergence has τ² times
+    // that.
     let factor = match case.kind.distance {
         Distance::Mse => 1.0,
         Distance::Kl { temperature } => f64::from(temperature).powi(2),

@@ -1,5 +1,5 @@
-//! The CUDA device against the CPU device and f64, kernel by kernel and as a whole. Without a GPU the tests run on the simulator
-//! with all its checks; every test says which device it ran on.
+//! The CUDA device against the CPU device and f64, kernel by kernel and as a whole. Without a GPU the tests run on the
+//! simulator with all its checks; every test says which device it ran on.
 
 #[path = "../common/gpu.rs"]
 mod gpu;

@@ -1,5 +1,5 @@
-//! A buffer that is too short for the batch, or has other columns than an operation takes, is refused by its name before anything
-//! is written, on every device.
+//! A buffer that is too short for the batch, or has other columns than an operation takes, is refused by its name
+//! before anything is written, on every device.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -182,7 +182,8 @@ fn short_buffers_of_every_family_are_refused_by_name() {
     every_family(support::device::<Bf16>(Shape::new(&config()), CAPACITY));
 }
 
-/// What an upload refuses: more than was planned is an error, a number that the model has no row for a mistake of the program.
+/// What an upload refuses: more than was planned is an error, a number that the model has no row for a mistake of the
+/// program.
 fn uploads<D: Device>(mut device: D) {
     let config = config();
     let mut batch = device.batch(CAPACITY).unwrap();

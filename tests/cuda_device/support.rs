@@ -18,7 +18,8 @@ pub fn choose_driver() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if !gpu::is_there() {
-            // SAFETY: nothing but this program's own threads reads the environment, through the standard library's lock.
+            // SAFETY: nothing but this program's own threads reads the environment, through the standard library's
+            // lock.
             unsafe {
                 env::set_var("CUDASIM", "1");
                 if env::var_os("CUDASIM_CHECK").is_none() {

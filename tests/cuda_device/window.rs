@@ -1,8 +1,8 @@
 //! A window's mean over many updates: CPU and CUDA beside each other, and beside explicit means in f64.
 //!
-//! The bounds are those of `Window` in src/device/optimizer.rs. What rounds at random stays far below them, so every other
-//! parameter drifts in such a way that each move of the mean rounds in the same direction, by nearly half a unit: moves that piled up
-//! beyond one round of the ring would show.
+//! The bounds are those of `Window` in src/device/optimizer.rs. What rounds at random stays far below them, so every
+//! other parameter drifts in such a way that each move of the mean rounds in the same direction, by nearly half a unit:
+//! moves that piled up beyond one round of the ring would show.
 
 use std::collections::VecDeque;
 
@@ -33,15 +33,16 @@ fn config() -> BertConfig {
     tiny::config(1, 8, 1)
 }
 
-/// A parameter that drifts: from 1 by one or two units in the last place, so that in any 64 updates it goes 95 of them. A mean of
-/// 64 then moves by 95/64 units, which rounds to one.
+/// A parameter that drifts: from 1 by one or two units in the last place, so that in any 64 updates it goes 95 of them.
+/// A mean of 64 then moves by 95/64 units, which rounds to one.
 fn drifting(t: u64) -> f32 {
     let units = t + (31 * t).div_ceil(WINDOW as u64);
     1.0 + units as f32 * f32::EPSILON
 }
 
-/// Error of the mean of the last 64 iterates in units of u · M, the largest over the parameters. M is of the iterates since the
-/// slots were last added up, which are up to two windows: a mean that has shrunk since then still has the roundings of a larger one.
+/// Error of the mean of the last 64 iterates in units of u · M, the largest over the parameters. M is of the iterates
+/// since the slots were last added up, which are up to two windows: a mean that has shrunk since then still has the
+/// roundings of a larger one.
 fn worst(found: &[f32], iterates: &VecDeque<Vec<f64>>) -> f64 {
     let window = WINDOW.min(iterates.len());
     let error = |i: usize| {

@@ -1,5 +1,5 @@
-//! What the program says of a GPU or a driver that is too old, and of a kernel that fails in the middle of a run: the simulator plays
-//! all three, also where there is a GPU.
+//! What the program says of a GPU or a driver that is too old, and of a kernel that fails in the middle of a run: the
+//! simulator plays all three, also where there is a GPU.
 
 use std::process::Command;
 
@@ -69,7 +69,8 @@ fn a_kernel_that_fails_is_named_with_its_layer_and_step_and_the_last_checkpoint_
     let toy = Toy::new();
     let options = "--method ft --precision f32 --max-steps 6 --save-every 2 --batch-size 16";
     succeed(&mut simulated(&toy, &format!("{options} --out whole")));
-    // Attention runs in two of the three layers of a pass (the last has a kernel of its own): the ninth launch is of step 5.
+    // Attention runs in two of the three layers of a pass (the last has a kernel of its own): the ninth launch is of
+    // step 5.
     let cases = [
         ("attention_forward_dropout_f32_d32:9", "attention_forward_dropout_f32_d32 (layer 0 forward)", 5),
         (

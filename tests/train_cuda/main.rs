@@ -1,5 +1,5 @@
-//! The program on a CUDA device: on a GPU where there is one, else on the simulator. With `cuda_device` and `golden` it is what a GPU is
-//! checked with.
+//! The program on a CUDA device: on a GPU where there is one, else on the simulator. With `cuda_device` and `golden` it
+//! is what a GPU is checked with.
 
 #[path = "../common/cuda_runs.rs"]
 mod cuda_runs;

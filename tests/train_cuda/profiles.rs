@@ -1,5 +1,6 @@
-//! Training on each GPU that the simulator can present itself as: what differs between them is how much shared memory a block may
-//! have (99 KB on an L40S), how many multiprocessors there are, and which code of the binary the driver takes.
+//! Training on each GPU that the simulator can present itself as: what differs between them is how much shared memory a
+//! block may have (99 KB on an L40S), how many multiprocessors there are, and which code of the binary the driver
+//! takes.
 
 use crate::{
     cuda_runs::{bert, losses, on_cuda, write_model},
@@ -7,7 +8,8 @@ use crate::{
     runs::{Toy, stderr, succeed},
 };
 
-/// float32 as in the other comparisons of whole runs; bf16 rounds every activation to 8 bits, which moves a loss by some of its 1/256.
+/// float32 as in the other comparisons of whole runs; bf16 rounds every activation to 8 bits, which moves a loss by
+/// some of its 1/256.
 const PRECISIONS: [(&str, f64); 2] = [("f32", 1e-3), ("bf16", 0.02)];
 
 #[test]

@@ -1,5 +1,5 @@
-//! The program on a CUDA device: the same run beside the processor's, resumed to the bit, counted launch by launch, and what it says
-//! where there is no device. Without a GPU the device is the simulator, with all its checks.
+//! The program on a CUDA device: the same run beside the processor's, resumed to the bit, counted launch by launch, and
+//! what it says where there is no device. Without a GPU the device is the simulator, with all its checks.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 

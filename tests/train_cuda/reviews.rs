@@ -1,4 +1,5 @@
-//! A small BERT from nothing on a few hundred sentences of movie reviews: the loss falls on a CUDA device as it does on the processor.
+//! A small BERT from nothing on a few hundred sentences of movie reviews: the loss falls on a CUDA device as it does on
+//! the processor.
 
 use std::{collections::BTreeSet, fs};
 
@@ -35,8 +36,8 @@ fn the_loss_falls_as_on_the_processor() {
     // At BERT's own weights and rates so small a model would learn nothing for a long time.
     let small = BertConfig { initializer_range: 0.05, ..bert(2, 2, 16, WORDS) };
     write_model(&toy.path("bert"), small, ["negative", "positive"], words(&reviews));
-    let options = "--model bert --train reviews.csv --batch-size 20 --epochs 4 --max-length 32 --lr 1e-2 --head-lr 1e-2 \
-                   --warmup 0 --method sda --teacher window:3";
+    let options = "--model bert --train reviews.csv --batch-size 20 --epochs 4 --max-length 32 --lr 1e-2 --head-lr \
+                   1e-2 --warmup 0 --method sda --teacher window:3";
     let cpu = losses(&toy.run("cpu", options));
     let mut command = on_cuda(toy.start(&format!("{options} --precision f32 --out gpu")));
     let output = stderr(&succeed(&mut command));

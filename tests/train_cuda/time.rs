@@ -1,5 +1,5 @@
-//! How long a step of a real model takes on the simulator: what makes tests and trials without a GPU possible at all. It takes 5 s on two
-//! free cores; the limit leaves room for the tests beside it.
+//! How long a step of a real model takes on the simulator: what makes tests and trials without a GPU possible at all.
+//! It takes 5 s on two free cores; the limit leaves room for the tests beside it.
 
 use std::fs;
 

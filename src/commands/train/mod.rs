@@ -83,8 +83,8 @@ pub fn require_same(directory: &Path, asked: &RunOptions) -> Result<()> {
             if !is_open && there.get(&name) != Some(&value) {
                 let stored = there.get(&name).unwrap_or(&Value::Null);
                 let message = format!(
-                    "was trained with other settings: {name} is {stored} there and {value} here; give another --out, or \
-                     --overwrite to train it again"
+                    "was trained with other settings: {name} is {stored} there and {value} here; give another --out, \
+                     or --overwrite to train it again"
                 );
                 return Err(Error::run(directory, message));
             }

@@ -110,8 +110,8 @@ fn evaluation_line(event: &EvalEvent) -> String {
     let Scores { accuracy, macro_f1, mcc, loss, ece, .. } = event.scores;
     let (step, split, weights) = (event.step, event.split.name(), event.weights);
     format!(
-        "step {step}: {split} ({weights}) accuracy {accuracy:.4}, macro F1 {macro_f1:.4}, MCC {mcc:.4}, loss {loss:.4}, \
-         ECE {ece:.4}"
+        "step {step}: {split} ({weights}) accuracy {accuracy:.4}, macro F1 {macro_f1:.4}, MCC {mcc:.4}, loss \
+         {loss:.4}, ECE {ece:.4}"
     )
 }
 

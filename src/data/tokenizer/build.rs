@@ -123,8 +123,8 @@ fn word_piece(plan: &Plan, unk: &str) -> Result<WordPiece> {
     serde_json::from_str(&model.to_string()).map_err(|error| fault(format!("its word pieces cannot be read: {error}")))
 }
 
-/// Adds what the files add, then the special tokens that are not there yet. New ones get the ids after the vocabulary, in
-/// this order, whatever ids the files give them.
+/// Adds what the files add, then the special tokens that are not there yet. New ones get the ids after the vocabulary,
+/// in this order, whatever ids the files give them.
 fn add_tokens(tokenizer: &mut Tokenizer, plan: &Plan, vocab_size: usize) -> Result<()> {
     let is_named = |token: &AddedToken| plan.named.iter().any(|(_, named)| named.content == token.content);
     let mut tokens: Vec<(AddedToken, bool)> = Vec::new();

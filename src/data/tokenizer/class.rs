@@ -10,7 +10,8 @@ use crate::{Error, Result};
 /// How a class makes its tokenizer from the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// `BertTokenizer`, which takes the vocabulary from the files and builds everything else from `tokenizer_config.json`.
+    /// `BertTokenizer`, which takes the vocabulary from the files and builds everything else from
+    /// `tokenizer_config.json`.
     Bert,
     /// Whatever `tokenizer.json` says.
     AsSaved,
@@ -37,8 +38,8 @@ const AS_SAVED: [&str; 2] = ["PreTrainedTokenizer", "TokenizersBackend"];
 /// Classes whose inputs have no token types unless `model_input_names` names them.
 const WITHOUT_TYPES: [&str; 3] = ["DistilBertTokenizer", "PreTrainedTokenizer", "TokenizersBackend"];
 
-/// The class of this name, and whether its second texts are of type 1 where nothing else is said; without a name it is that
-/// of a BERT.
+/// The class of this name, and whether its second texts are of type 1 where nothing else is said; without a name it is
+/// that of a BERT.
 ///
 /// # Errors
 /// [`Error::Model`] naming a class that is not known to be computed here. `file` is where the name stands.
@@ -54,8 +55,8 @@ pub(super) fn named(name: Option<&str>, file: &Path) -> Result<(Class, bool)> {
         return Ok((Class::AsSaved, types));
     }
     let message = format!(
-        "tokenizer_class '{name}' is not supported, as it may cut texts in another way than BERT's tokenizer; supported \
-         are {} (each also with 'Fast') and PreTrainedTokenizerFast with a tokenizer.json",
+        "tokenizer_class '{name}' is not supported, as it may cut texts in another way than BERT's tokenizer; \
+         supported are {} (each also with 'Fast') and PreTrainedTokenizerFast with a tokenizer.json",
         BERT.join(", ")
     );
     Err(Error::model(file, message))

@@ -1,7 +1,7 @@
 //! The files of a tokenizer, written so that every release of transformers makes of them what is computed here.
 //!
-//! Where the files of a checkpoint disagree, releases choose differently; so all of them are written from the one tokenizer
-//! that was used. `tokenizer_config.json` keeps the fields that nothing here knows.
+//! Where the files of a checkpoint disagree, releases choose differently; so all of them are written from the one
+//! tokenizer that was used. `tokenizer_config.json` keeps the fields that nothing here knows.
 
 use serde_json::{Map, Value, json};
 use tokenizers::models::wordpiece::WordPiece;
@@ -16,14 +16,14 @@ use crate::data::{EncodeSettings, Truncation};
 
 /// Files whose content has gone into the others.
 const SUPERSEDED: [&str; 2] = ["special_tokens_map.json", "added_tokens.json"];
-/// Fields that say nothing of the tokens, or again what tokenizer.json says: its list of added tokens is enough, and a second
-/// one would overrule files that somebody adds later.
+/// Fields that say nothing of the tokens, or again what tokenizer.json says: its list of added tokens is enough, and a
+/// second one would overrule files that somebody adds later.
 const PRIVATE: [&str; 6] =
     ["name_or_path", "special_tokens_map_file", "tokenizer_file", "max_len", "max_length", "added_tokens_decoder"];
 
 impl BertTokenizer {
-    /// The tokenizer's files for a model that was trained with sequences cut as `cut` says: each name with its content, or
-    /// with none where the file is to be left out. `vocabulary` is the `vocab.txt` that came with the model.
+    /// The tokenizer's files for a model that was trained with sequences cut as `cut` says: each name with its content,
+    /// or with none where the file is to be left out. `vocabulary` is the `vocab.txt` that came with the model.
     ///
     /// What `head+tail` keeps, transformers has no setting for: there the files say the start of a text.
     pub fn exported(&self, cut: EncodeSettings, vocabulary: Option<&[u8]>) -> Vec<(&'static str, Option<Vec<u8>>)> {

@@ -5,9 +5,9 @@
 //!                                                                      → export (files that read the same elsewhere)
 //! ```
 //!
-//! The same directory gives a text the same ids as `AutoTokenizer` of transformers 5 does; what it does not, is refused by
-//! name. Truncation and padding saved in `tokenizer.json` are settings of somebody's past run and do not count. Special
-//! tokens are added by [`SequenceEncoder`](super::SequenceEncoder), not by the post-processor.
+//! The same directory gives a text the same ids as `AutoTokenizer` of transformers 5 does; what it does not, is refused
+//! by name. Truncation and padding saved in `tokenizer.json` are settings of somebody's past run and do not count.
+//! Special tokens are added by [`SequenceEncoder`](super::SequenceEncoder), not by the post-processor.
 
 mod build;
 mod class;
@@ -160,10 +160,10 @@ fn require_rows(tokenizer: &Tokenizer, vocab_size: usize) -> Result<(), String> 
     }
 }
 
-/// True for BERT's own three stages, each of which works within stretches free of white space: cleaning, Chinese characters,
-/// decomposition (a space starts a new combining sequence) and lower case by character; splitting; WordPiece by word.
-/// Added tokens are searched in the whole text, so they must not hold white space, before or after cleaning, or look at
-/// their neighbours.
+/// True for BERT's own three stages, each of which works within stretches free of white space: cleaning, Chinese
+/// characters, decomposition (a space starts a new combining sequence) and lower case by character; splitting;
+/// WordPiece by word. Added tokens are searched in the whole text, so they must not hold white space, before or after
+/// cleaning, or look at their neighbours.
 fn is_by_word(tokenizer: &Tokenizer) -> bool {
     let Some(NormalizerWrapper::BertNormalizer(normalizer)) = tokenizer.get_normalizer() else { return false };
     let cleaned_has_space = |content: &str| {

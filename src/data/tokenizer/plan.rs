@@ -5,9 +5,10 @@
 //! - The class is that of `tokenizer_config.json`, else that of `config.json`, else BERT's.
 //! - The vocabulary is that of `tokenizer.json`, else `vocab.txt`.
 //! - Added tokens are those of `added_tokens_decoder` in `tokenizer_config.json`. Only where it is absent do
-//!   `special_tokens_map.json` (over the settings of `tokenizer_config.json`), `added_tokens.json` and the `added_tokens` of
-//!   `tokenizer.json` count.
-//! - BERT's class takes lower-casing, accents and Chinese characters from `tokenizer_config.json`, whatever `tokenizer.json` has.
+//!   `special_tokens_map.json` (over the settings of `tokenizer_config.json`), `added_tokens.json` and the
+//!   `added_tokens` of `tokenizer.json` count.
+//! - BERT's class takes lower-casing, accents and Chinese characters from `tokenizer_config.json`, whatever
+//!   `tokenizer.json` has.
 //! - The side to cut at is that of `tokenizer_config.json`, else that of a truncation saved in `tokenizer.json`.
 
 use std::{
@@ -72,8 +73,8 @@ pub(super) struct Plan {
 
 impl Plan {
     /// # Errors
-    /// [`Error::Model`] naming the file that is malformed, the class that is not supported or the setting that has no meaning;
-    /// [`Error::Io`] when a file is there and cannot be read.
+    /// [`Error::Model`] naming the file that is malformed, the class that is not supported or the setting that has no
+    /// meaning; [`Error::Io`] when a file is there and cannot be read.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = |name: &str| directory.join(name);
         let mut settings = object(&path(SETTINGS))?.unwrap_or_default();
@@ -166,8 +167,8 @@ impl Settings {
         Ok(named)
     }
 
-    /// `extra_special_tokens` (a list, or names with their tokens) or, as it was called, `additional_special_tokens`; and
-    /// every other setting that names a token.
+    /// `extra_special_tokens` (a list, or names with their tokens) or, as it was called, `additional_special_tokens`;
+    /// and every other setting that names a token.
     fn extra_tokens(&self) -> Result<Vec<AddedToken>> {
         let given =
             |key: &str| self.values.get(key).filter(|value| !is_empty(value)).map(|value| (key.to_owned(), value));
@@ -211,8 +212,8 @@ impl Settings {
     }
 }
 
-/// The tokens that the files add, by the ids that they give them. Where `tokenizer_config.json` has no list of them, puts
-/// `special_tokens_map.json` over its settings.
+/// The tokens that the files add, by the ids that they give them. Where `tokenizer_config.json` has no list of them,
+/// puts `special_tokens_map.json` over its settings.
 fn added_tokens(
     directory: &Path,
     settings: &mut Map<String, Value>,
@@ -230,8 +231,8 @@ fn added_tokens(
         }
         return Ok(added);
     }
-    // Lists of further special tokens that special_tokens_map.json has under the older name say nothing of these tokens, and
-    // nothing at all where the settings have one.
+    // Lists of further special tokens that special_tokens_map.json has under the older name say nothing of these
+    // tokens, and nothing at all where the settings have one.
     let mut listed = EXTRA.iter().filter_map(|key| settings.get(*key)).find(|list| !is_empty(list)).cloned();
     for (key, value) in object(&directory.join(SPECIAL))?.unwrap_or_default() {
         match (key.as_str(), &mut listed, value) {

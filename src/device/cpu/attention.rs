@@ -1,8 +1,8 @@
 //! Variable-length self-attention, forward and backward, one task per (sequence, head).
 //!
-//! Queries are taken `QUERIES` at a time, so that the probabilities of a task ([QUERIES, S]) stay in the second-level cache and no
-//! S × S matrix exists. The forward pass keeps the log-sum-exp of each row; the backward pass recomputes the
-//! probabilities: P = exp(q kᵀ/√D − lse), with f the dropout factors and δ = d_ctx · ctx,
+//! Queries are taken `QUERIES` at a time, so that the probabilities of a task ([QUERIES, S]) stay in the second-level
+//! cache and no S × S matrix exists. The forward pass keeps the log-sum-exp of each row; the backward pass recomputes
+//! the probabilities: P = exp(q kᵀ/√D − lse), with f the dropout factors and δ = d_ctx · ctx,
 //! d_v = (P ∘ f)ᵀ d_ctx, d_s = P ∘ (f ∘ (d_ctx vᵀ) − δ), d_q = d_s k / √D, d_k = d_sᵀ q / √D.
 
 use std::cell::RefCell;

@@ -1,7 +1,8 @@
 //! Attention of each sequence's first token only, for the last layer: classification reads no other row of it.
 //!
-//! One task per sequence. Per head: p = softmax(k q / √D) [S], ctx = (p ∘ f) v [D]; backward as in `attention`, with d_q one
-//! row and d_k, d_v outer products. Work is T·C, bound by reading keys and values once. The dropout mask is that of query 0.
+//! One task per sequence. Per head: p = softmax(k q / √D) [S], ctx = (p ∘ f) v [D]; backward as in `attention`, with
+//! d_q one row and d_k, d_v outer products. Work is T·C, bound by reading keys and values once. The dropout mask is
+//! that of query 0.
 
 use multiversion::multiversion;
 use rayon::prelude::*;

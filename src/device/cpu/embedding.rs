@@ -1,7 +1,7 @@
 //! Embedding: the sum of three table rows, its layer norm and dropout, forward and backward.
 //!
-//! The backward pass gathers the sum again instead of keeping it. Each row of each table is written by one thread, which adds
-//! its tokens in order of appearance: no atomics, the same bits every time.
+//! The backward pass gathers the sum again instead of keeping it. Each row of each table is written by one thread,
+//! which adds its tokens in order of appearance: no atomics, the same bits every time.
 
 use std::ops::Range;
 

@@ -28,8 +28,8 @@ pub fn gelu(x: &mut [f32], activation: Activation) {
 const SQRT_2_OVER_PI: f32 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
 const CUBIC: f32 = 0.044_715;
 
-/// ½ (1 + tanh z) and 1 minus it, z = √(2/π) · (u + 0.044715 u³). A product keeps the digits of a small share, on which the slope
-/// at a large −u hangs; 1 − rest would not.
+/// ½ (1 + tanh z) and 1 minus it, z = √(2/π) · (u + 0.044715 u³). A product keeps the digits of a small share, on which
+/// the slope at a large −u hangs; 1 − rest would not.
 #[inline(always)]
 fn tanh_shares(u: f32) -> (f32, f32) {
     let e = exp(2.0 * SQRT_2_OVER_PI * u * (CUBIC * u * u + 1.0));
@@ -37,8 +37,8 @@ fn tanh_shares(u: f32) -> (f32, f32) {
     (e * rest, rest)
 }
 
-/// Beyond these the share is 1 or 0 to float32, and so is the slope: u³ would soon outgrow what is left of e^(−2z), and then
-/// float32.
+/// Beyond these the share is 1 or 0 to float32, and so is the slope: u³ would soon outgrow what is left of e^(−2z), and
+/// then float32.
 #[inline(always)]
 fn unsaturated(u: f32) -> f32 {
     const LEAST: f32 = -10.5;

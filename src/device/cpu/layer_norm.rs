@@ -1,4 +1,5 @@
-//! Layer normalisation, forward and backward; one row at a time, variance in two passes over a row that sits in the cache.
+//! Layer normalisation, forward and backward; one row at a time, variance in two passes over a row that sits in the
+//! cache.
 //!
 //! Backward, with x̂ = (r − mean)/σ and g = d_y ∘ γ: d_r = (g − mean(g) − x̂ · mean(g ∘ x̂)) / σ; d_γ = Σ d_y ∘ x̂,
 //! d_β = Σ d_y, summed first within blocks of `BLOCK` rows, then over the blocks, both in order.

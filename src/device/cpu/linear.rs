@@ -238,8 +238,8 @@ impl<'a> Shared<'a> {
     /// The part that lies where `like` lies, `first` rows down and `col` columns in.
     fn block(&self, first: usize, col: usize, like: &MatMut) -> MatMut<'a> {
         let whole = self.0.lock().expect("no thread panics while it holds this lock");
-        // SAFETY: `for_each_block` hands out each block of the first output once, so the blocks cut here are disjoint too,
-        // and the whole is borrowed for 'a.
+        // SAFETY: `for_each_block` hands out each block of the first output once, so the blocks cut here are disjoint
+        // too, and the whole is borrowed for 'a.
         unsafe { whole.alias(first, col, like.rows(), like.cols()) }
     }
 }

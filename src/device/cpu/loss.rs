@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! ce      = (1 − ε) · w_y · (−ln p_y) + ε / N · Σ_c w_c · (−ln p_c)        (as torch.nn.CrossEntropyLoss weighs it)
-//! mse     = Σ_c (z_c − z̄_c)² / N                       kl = τ² · Σ_c p̄_c · (ln p̄_c − ln p'_c), p̄, p' at temperature τ
+//! mse     = Σ_c (z_c − z̄_c)² / N
+//! kl      = τ² · Σ_c p̄_c · (ln p̄_c − ln p'_c)                              (p̄, p' at temperature τ)
 //! d_logits = ce_scale · ∂ce/∂z + λ · distill_scale · ∂distill/∂z
 //! ```
 

@@ -1,9 +1,9 @@
 //! Elementwise arithmetic that the compiler turns into vector code.
 //!
-//! Plain branch-free Rust in `#[inline(always)]` functions, called from functions that the `multiversion` crate compiles once for each
-//! instruction set (AVX2 with FMA, AVX-512, the baseline) and picks at run time. What such a function calls must be inlined into
-//! it, or it is compiled for the baseline; that is why loops there are written out rather than handed to closures. Sums keep
-//! `LANES` partial sums and fold them in a fixed order.
+//! Plain branch-free Rust in `#[inline(always)]` functions, called from functions that the `multiversion` crate
+//! compiles once for each instruction set (AVX2 with FMA, AVX-512, the baseline) and picks at run time. What such a
+//! function calls must be inlined into it, or it is compiled for the baseline; that is why loops there are written out
+//! rather than handed to closures. Sums keep `LANES` partial sums and fold them in a fixed order.
 
 use multiversion::{multiversion, target::target_cfg_f};
 
@@ -90,8 +90,8 @@ pub fn max(x: &[f32]) -> f32 {
 
 /// eˣ, error below 1 unit in the last place of the result or so; 0 below −87.3, a finite large number above 88.
 ///
-/// x = n ln 2 + r with |r| ≤ ln 2 / 2 (ln 2 in two parts), eʳ by its Taylor polynomial of degree 6, times 2ⁿ put into the
-/// exponent bits. NaN stays NaN.
+/// x = n ln 2 + r with |r| ≤ ln 2 / 2 (ln 2 in two parts), eʳ by its Taylor polynomial of degree 6, times 2ⁿ put into
+/// the exponent bits. NaN stays NaN.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
@@ -113,8 +113,9 @@ pub fn exp(x: f32) -> f32 {
 
 /// Standard normal distribution function Φ(x), and e^(−x²/2) that comes with it.
 ///
-/// erfc(a) = e^(−a²) · t · P(t − 0.65), t = 1 / (1 + 0.29 a), a = |x| / √2; P of degree 8, fitted to a relative error of 7·10⁻⁹
-/// on 0 ≤ a ≤ 6.5, far below float32. In powers of t itself its terms would cancel, and rounding would cost three bits.
+/// erfc(a) = e^(−a²) · t · P(t − 0.65), t = 1 / (1 + 0.29 a), a = |x| / √2; P of degree 8, fitted to a relative error
+/// of 7·10⁻⁹ on 0 ≤ a ≤ 6.5, far below float32. In powers of t itself its terms would cancel, and rounding would cost
+/// three bits.
 #[inline(always)]
 pub fn normal_cdf(x: f32) -> (f32, f32) {
     const P: [f32; 9] = [
@@ -176,7 +177,8 @@ mod tests {
             integral += h / 6.0 * (density(x) + 4.0 * density(x + h / 2.0) + density(x + h));
             x += h;
             let (cdf, gauss) = normal_cdf(x as f32);
-            // In units of 2⁻²⁴, relative to a value of ½ at most: 4 of exp (the test above), 2 each of t, of P and of the products.
+            // In units of 2⁻²⁴, relative to a value of ½ at most: 4 of exp (the test above), 2 each of t, of P and of
+            // the products.
             assert!((f64::from(cdf) - integral).abs() < 10.0 * 0.5 * 0.5f64.powi(24), "{x}: {cdf} {integral}");
             assert!((f64::from(gauss) - (-0.5 * x * x).exp()).abs() < 2e-7, "{x}");
             if x < 0.0 && x > -5.0 {

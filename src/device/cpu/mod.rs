@@ -1,5 +1,5 @@
-//! The CPU device: float32, all cores, the widest vector instructions the machine has; the product where there is no GPU, and
-//! the oracle that the kernels are checked against.
+//! The CPU device: float32, all cores, the widest vector instructions the machine has; the product where there is no
+//! GPU, and the oracle that the kernels are checked against.
 //!
 //! One file per family of operations. Nothing is allocated inside a step beyond the packing buffers of `gemm`.
 

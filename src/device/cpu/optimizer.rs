@@ -1,8 +1,9 @@
 //! One pass over the arenas: scale, AdamW, teacher and average; and the gradient's norm.
 //!
-//! The arenas are cut alike into leaves of `LEAF` elements, and a leaf is done in tiles that stay in the first-level cache while
-//! AdamW, teacher and average pass over them: each arena is read and written once. Rows of the word embeddings that no batch
-//! has touched have zero moments and no gradient; for them AdamW is the decay alone, which is exact and saves most of their traffic.
+//! The arenas are cut alike into leaves of `LEAF` elements, and a leaf is done in tiles that stay in the first-level
+//! cache while AdamW, teacher and average pass over them: each arena is read and written once. Rows of the word
+//! embeddings that no batch has touched have zero moments and no gradient; for them AdamW is the decay alone, which is
+//! exact and saves most of their traffic.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Views of row-major matrices, and their products by the `gemm` crate.
 //!
-//! A [`MatMut`] can be cut into disjoint blocks, which is how work is shared between threads: every element of a product is
-//! summed by one thread in one order, so results do not depend on who computes what.
+//! A [`MatMut`] can be cut into disjoint blocks, which is how work is shared between threads: every element of a
+//! product is summed by one thread in one order, so results do not depend on who computes what.
 
 use std::marker::PhantomData;
 
@@ -63,7 +63,8 @@ impl<'a> MatRef<'a> {
     }
 }
 
-/// A row-major matrix that is written; the only handle to its elements, though its rows may have foreign ones between them.
+/// A row-major matrix that is written; the only handle to its elements, though its rows may have foreign ones between
+/// them.
 pub struct MatMut<'a> {
     data: *mut f32,
     rows: usize,
@@ -98,7 +99,8 @@ impl<'a> MatMut<'a> {
     /// Rows `..at` and rows `at..`.
     pub fn split_at_row(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows, "a split lies inside the matrix");
-        // SAFETY: `at ≤ rows`; where at < rows its first element is inside the borrowed buffer, else the pointer is not read.
+        // SAFETY: `at ≤ rows`; where at < rows its first element is inside the borrowed buffer, else the pointer is not
+        // read.
         let below = self.data.wrapping_add(at * self.stride);
         (Self { rows: at, ..self }, Self { data: below, rows: self.rows - at, ..self })
     }
@@ -138,8 +140,8 @@ pub enum Into {
 pub fn matmul(dst: &mut MatMut, lhs: MatRef, rhs: MatRef, alpha: f32, into: Into) {
     let (m, n, k) = (dst.rows, dst.cols, lhs.cols);
     assert!(lhs.rows == m && rhs.cols == n && rhs.rows == k, "shapes of a product agree");
-    // SAFETY: dst covers m × n elements it alone may write, lhs m × k and rhs k × n readable ones (checked when the views were
-    // made, and above); the borrows keep dst apart from both inputs.
+    // SAFETY: dst covers m × n elements it alone may write, lhs m × k and rhs k × n readable ones (checked when the
+    // views were made, and above); the borrows keep dst apart from both inputs.
     unsafe {
         gemm::gemm(
             m,
@@ -165,8 +167,8 @@ pub fn matmul(dst: &mut MatMut, lhs: MatRef, rhs: MatRef, alpha: f32, into: Into
     }
 }
 
-/// Cuts `dst` into `pieces` blocks of similar size and hands each, with its first row and column, to `f`, on all threads.
-/// Rows are cut first, into multiples of `ROW_GRAIN`; a matrix with few rows is cut by columns.
+/// Cuts `dst` into `pieces` blocks of similar size and hands each, with its first row and column, to `f`, on all
+/// threads. Rows are cut first, into multiples of `ROW_GRAIN`; a matrix with few rows is cut by columns.
 pub fn for_each_block<F>(dst: MatMut, pieces: usize, f: &F)
 where
     F: Fn(usize, usize, MatMut) + Sync,
@@ -196,7 +198,8 @@ const ROW_GRAIN: usize = 16;
 /// A multiple of the widest register tile of `gemm` (24 with AVX2, 48 with AVX-512).
 const COL_GRAIN: usize = 48;
 
-/// How many blocks a product of this many multiply-adds is worth: two per thread, so that a late thread is waited for less.
+/// How many blocks a product of this many multiply-adds is worth: two per thread, so that a late thread is waited for
+/// less.
 pub fn pieces(multiply_adds: usize) -> usize {
     const WORTH_ONE_PIECE: usize = 1 << 20;
     (multiply_adds / WORTH_ONE_PIECE).clamp(1, 2 * rayon::current_num_threads())

@@ -1,9 +1,9 @@
 //! Attention: of all tokens (kernels/attention.cu, attention_backward.cu, attention_f32.cu) and of first tokens only
 //! (kernels/attention_first.cu).
 //!
-//! Kernels are compiled for the head sizes of `HEAD_SIZES`; another runs on the next larger one, whose columns beyond it are
-//! zeros in shared memory. A block owns rows of one head of one sequence: grids are (blocks of rows of the longest sequence,
-//! sequences, heads).
+//! Kernels are compiled for the head sizes of `HEAD_SIZES`; another runs on the next larger one, whose columns beyond
+//! it are zeros in shared memory. A block owns rows of one head of one sequence: grids are (blocks of rows of the
+//! longest sequence, sequences, heads).
 
 use std::{marker::PhantomData, mem::offset_of};
 

@@ -8,8 +8,8 @@
 //! run_ids [T] run_starts [T + 1]   run r: tokens order[run_starts[r]..run_starts[r + 1]] have the word run_ids[r]
 //! ```
 //!
-//! Sections start where the capacity puts them, so addresses never change. Two pinned buffers take turns: the next batch is
-//! filled in while the copy of the last may still be under way.
+//! Sections start where the capacity puts them, so addresses never change. Two pinned buffers take turns: the next
+//! batch is filled in while the copy of the last may still be under way.
 
 use std::sync::Arc;
 
@@ -251,8 +251,8 @@ fn fill(words: &mut [u32], sections: &Sections, source: &PackedBatch) -> usize {
     Index { positions, token_slots, order, run_ids, run_starts }.fill(source)
 }
 
-/// Rounds sizes up, so that a run has few buckets: tokens to sixteenths of the capacity, lengths to powers of two. Blocks for
-/// sequences that are not there return at once, so all sequences of the capacity have theirs.
+/// Rounds sizes up, so that a run has few buckets: tokens to sixteenths of the capacity, lengths to powers of two.
+/// Blocks for sequences that are not there return at once, so all sequences of the capacity have theirs.
 fn bucket(capacity: Capacity, size: Capacity) -> Capacity {
     const SHARES: usize = 16;
     const LEAST_TOKENS: usize = 128;

@@ -1,7 +1,8 @@
 //! The CUDA driver: loading it (or the simulator in its place), the devices it names, opening one.
 //!
-//! The driver is loaded when asked for and not before: a machine without one has no devices, which is no error. With `CUDASIM=1`
-//! the simulator's library is loaded first, under the driver's name, so that whoever asks for the driver gets it.
+//! The driver is loaded when asked for and not before: a machine without one has no devices, which is no error. With
+//! `CUDASIM=1` the simulator's library is loaded first, under the driver's name, so that whoever asks for the driver
+//! gets it.
 
 use std::{
     env,
@@ -176,14 +177,15 @@ fn load_driver() -> Result<(), String> {
         .clone()
 }
 
-/// Loads the simulator into the process: its name is the driver's, so the loader gives it to whoever asks for the driver next.
+/// Loads the simulator into the process: its name is the driver's, so the loader gives it to whoever asks for the
+/// driver next.
 fn load_simulator() -> Result<(), String> {
     let candidates = simulator_candidates();
     let Some(path) = candidates.iter().find(|path| path.is_file()) else {
         let list: Vec<_> = candidates.iter().map(|path| path.display().to_string()).collect();
         return Err(format!(
-            "CUDASIM=1 asks for the simulator, which is none of {}; build it with: cargo build --release --workspace, or \
-             name it with CUDASIM_LIBRARY",
+            "CUDASIM=1 asks for the simulator, which is none of {}; build it with: cargo build --release --workspace, \
+             or name it with CUDASIM_LIBRARY",
             list.join(", ")
         ));
     };

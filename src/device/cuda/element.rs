@@ -6,7 +6,8 @@ use half::bf16;
 
 use crate::device::Storage;
 
-/// The working precision of a device; arithmetic is float32 in all of them, but for the factors of the products of linear layers.
+/// The working precision of a device; arithmetic is float32 in all of them, but for the factors of the products of
+/// linear layers.
 pub trait Element: Pod + DeviceRepr + ValidAsZeroBits + Send + Sync + 'static {
     const NAME: &'static str;
     const STORAGE: Storage;
@@ -61,7 +62,8 @@ impl Element for f32 {
     }
 }
 
-/// A float32 number that linear layers multiply on tensor cores, as tf32: rounded to 10 bits of mantissa, exponents of float32.
+/// A float32 number that linear layers multiply on tensor cores, as tf32: rounded to 10 bits of mantissa, exponents of
+/// float32.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Tf32(f32);

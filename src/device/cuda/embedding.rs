@@ -86,9 +86,9 @@ impl<E: Element> EmbeddingOps for CudaDevice<E> {
         let (header, ids, types) = (batch.header(), batch.ids(), batch.types());
         let (rows, dropout) = (RowsArgs::new(Rows::Tokens, batch), DropoutArgs::new(dropout, batch));
         let (grid, eps) = ([shape.blocks(batch.bucket().tokens), 1, 1], self.shape.layer_norm_eps);
-        // SAFETY: checked above: x has a row of `width`, mean and rstd an element for each token; the tables have rows of `width`,
-        // and one for each position of a batch. Ids and types that the shape has no row for were refused when the batch was
-        // uploaded.
+        // SAFETY: checked above: x has a row of `width`, mean and rstd an element for each token; the tables have rows
+        // of `width`, and one for each position of a batch. Ids and types that the shape has no row for were refused
+        // when the batch was uploaded.
         unsafe {
             self.launcher.launch(forward, grid, geometry::ROW_THREADS, 0, |args| {
                 args.arg(&mut x.elements).arg(&mut stats.mean).arg(&mut stats.rstd);
@@ -132,8 +132,8 @@ impl<E: Element> EmbeddingOps for CudaDevice<E> {
             )
             .vector("the arena of gradients", &gradients.arena, table.word.range().end)
             .vector("the flags of touched words", &gradients.touched, vocabulary as usize);
-        // SAFETY: checked above: the views lie in the arena, which has the word table's rows at `start`; `touched` has a flag for
-        // each of them.
+        // SAFETY: checked above: the views lie in the arena, which has the word table's rows at `start`; `touched` has
+        // a flag for each of them.
         unsafe {
             self.launcher.launch(clear, [blocks, 1, 1], threads, 0, |args| {
                 args.arg(&mut gradients.arena).arg(&mut gradients.touched).arg(&stretches);
@@ -164,8 +164,8 @@ impl<E: Element> CudaDevice<E> {
         let [word, position, kind] = [table.word, table.position, table.kind].map(|view| on.weights.matrix(view));
         let gamma = on.weights.vector(table.norm.gamma);
         let (header, ids, types) = (batch.header(), batch.ids(), batch.types());
-        // SAFETY: as for the forward pass; d_sum has a row of `width` for each token of the capacity, the slot 2 · `width`
-        // elements for each block.
+        // SAFETY: as for the forward pass; d_sum has a row of `width` for each token of the capacity, the slot 2 ·
+        // `width` elements for each block.
         unsafe {
             self.launcher.launch(backward, grid, geometry::ROW_THREADS, 0, |args| {
                 args.arg(&mut d_sum.elements).arg(&mut sums).arg(&d_x.elements).arg(&stats.mean).arg(&stats.rstd);
@@ -187,7 +187,8 @@ impl<E: Element> CudaDevice<E> {
             let to = Destination { first, second, write: Write::Add, count: rows.count_address() };
             let mut sums = row_sums.take(&self.launcher, gradients, to)?;
             let kind = kind as u32;
-            // SAFETY: d_sum has a row of `width` for each token of the capacity, the slot 2 · `width` elements for each block.
+            // SAFETY: d_sum has a row of `width` for each token of the capacity, the slot 2 · `width` elements for each
+            // block.
             unsafe {
                 self.launcher.launch(backward_types, grid, geometry::ROW_THREADS, 0, |args| {
                     args.arg(&mut sums).arg(&d_sum.elements).arg(&types).arg(&rows).arg(&shape.width).arg(&kind);
@@ -207,8 +208,8 @@ impl<E: Element> CudaDevice<E> {
         let (header, order, run_ids, run_starts) = (batch.header(), batch.order(), batch.run_ids(), batch.run_starts());
         let offsets = batch.offsets();
         let mut words = gradients.arena.slice_mut(table.word.range());
-        // SAFETY: runs are at most as many as tokens; their words have rows in the table and flags in `touched`, their tokens rows
-        // in d_sum.
+        // SAFETY: runs are at most as many as tokens; their words have rows in the table and flags in `touched`, their
+        // tokens rows in d_sum.
         unsafe {
             self.launcher.launch(backward_words, grid(batch.bucket().tokens), geometry::ROW_THREADS, 0, |args| {
                 args.arg(&mut words).arg(&mut gradients.touched).arg(&d_sum.elements).arg(&header).arg(&order);
@@ -216,7 +217,8 @@ impl<E: Element> CudaDevice<E> {
             })?;
         }
         let mut positions = gradients.arena.slice_mut(table.position.range());
-        // SAFETY: positions below that of the longest sequence have rows in the table, the tokens of all sequences rows in d_sum.
+        // SAFETY: positions below that of the longest sequence have rows in the table, the tokens of all sequences rows
+        // in d_sum.
         unsafe {
             let grid = grid(batch.bucket().length);
             self.launcher.launch(backward_positions, grid, geometry::ROW_THREADS, 0, |args| {

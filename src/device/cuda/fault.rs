@@ -29,8 +29,9 @@ impl Place {
     }
 }
 
-/// An error of the driver while the device was asked to do something ("launch linear_bf16"). A kernel's fault is reported by
-/// whatever call comes next, so there the mark of the kernel that began last names who did it, if kernels leave marks.
+/// An error of the driver while the device was asked to do something ("launch linear_bf16"). A kernel's fault is
+/// reported by whatever call comes next, so there the mark of the kernel that began last names who did it, if kernels
+/// leave marks.
 pub fn driver_error<'a>(place: &'a Place, action: impl Display + 'a) -> impl FnOnce(DriverError) -> Error + 'a {
     move |DriverError(code)| {
         let explained = explain(code);
@@ -70,8 +71,8 @@ fn explain(code: CUresult) -> String {
             "this build has no code for this GPU: it needs compute capability 8.0 (Ampere) or newer"
         }
         CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
-            "the driver is older than CUDA 12.0, the oldest that the kernels can be compiled by, and takes no machine code \
-             of this build: update the driver"
+            "the driver is older than CUDA 12.0, the oldest that the kernels can be compiled by, and takes no machine \
+             code of this build: update the driver"
         }
         CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => {
             "the driver's parts do not belong together: reinstall it, and restart"

@@ -1,4 +1,5 @@
-//! Pooler, dropout and classifier on the first rows (kernels/head.cu); the pooler's gradients are the linear layers' own.
+//! Pooler, dropout and classifier on the first rows (kernels/head.cu); the pooler's gradients are the linear layers'
+//! own.
 
 use cudarc::driver::{CudaSlice, PushKernelArg};
 
@@ -56,8 +57,8 @@ impl<E: Element> HeadOps for CudaDevice<E> {
         let (classes, threads) = (classifier.bias.len as u32, geometry::HEAD_THREADS);
         let (weight, bias) = (on.weights.matrix(classifier.weight), on.weights.vector(classifier.bias));
         let grid = [classes.div_ceil(WARPS), sequences.div_ceil(geometry::HEAD_ROWS), 1];
-        // SAFETY: checked above: logits have a row of `classes`, dropped one of `width` for each sequence; the weight is
-        // [classes, width], the bias [classes].
+        // SAFETY: checked above: logits have a row of `classes`, dropped one of `width` for each sequence; the weight
+        // is [classes, width], the bias [classes].
         unsafe {
             launcher.launch(&head.forward, grid, threads, 0, |args| {
                 args.arg(logits).arg(&dropped.elements).arg(&weight).arg(&bias).arg(&header).arg(&classes).arg(&width);
@@ -130,8 +131,8 @@ impl<E: Element> CudaDevice<E> {
         let mut arena = sink.gradients.arena.slice_mut(..classifier.bias.range().end);
         let (mut before, mut bias) = arena.split_at_mut(classifier.bias.start);
         let mut weight = before.slice_mut(classifier.weight.range());
-        // SAFETY: d_logits have a row of `classes`, dropped one of `width` for each sequence; the views are [classes, width] and
-        // [classes] of the arena.
+        // SAFETY: d_logits have a row of `classes`, dropped one of `width` for each sequence; the views are [classes,
+        // width] and [classes] of the arena.
         unsafe {
             self.launcher.launch(&self.head.backward_weight, grid, geometry::HEAD_THREADS, 0, |args| {
                 args.arg(&mut weight).arg(&mut bias).arg(d_logits).arg(&dropped.elements).arg(&header);

@@ -36,8 +36,8 @@ pub struct Kernel {
     pub function: CudaFunction,
 }
 
-/// Loads the machine code for the device, or else compiles the PTX. The driver does so by itself where there is no machine code
-/// for the device; one that is older than the compiler's own may find it and not be able to read it.
+/// Loads the machine code for the device, or else compiles the PTX. The driver does so by itself where there is no
+/// machine code for the device; one that is older than the compiler's own may find it and not be able to read it.
 fn load_image(context: &Arc<CudaContext>, image: &Image) -> Result<Arc<CudaModule>, DriverError> {
     context.load_module(Ptx::from_binary(image.bytes.to_vec())).or_else(|error| match error {
         DriverError(CUresult::CUDA_ERROR_INVALID_IMAGE | CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU) => {
@@ -58,8 +58,8 @@ impl Kernels {
     /// [`Error::Device`](crate::Error::Device) where the driver takes neither the machine code nor the PTX.
     pub fn load(context: &Arc<CudaContext>, device: &Place) -> Result<Self> {
         if IMAGES.is_empty() {
-            let message = "this build has no CUDA kernels: nvcc was not there when it was built. Install it (make does), \
-                           build again, or run on the processor with --device cpu";
+            let message = "this build has no CUDA kernels: nvcc was not there when it was built. Install it (make \
+                           does), build again, or run on the processor with --device cpu";
             return Err(device.error(message));
         }
         let mut modules = HashMap::new();
@@ -72,8 +72,8 @@ impl Kernels {
         Ok(Self { modules, device: device.clone() })
     }
 
-    /// The kernel, ready to be launched in a recording: a driver that loads lazily would put the loading off to the first
-    /// launch, which those before CUDA 12.3 refuse there. To say what the kernel needs, it has to load it.
+    /// The kernel, ready to be launched in a recording: a driver that loads lazily would put the loading off to the
+    /// first launch, which those before CUDA 12.3 refuse there. To say what the kernel needs, it has to load it.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where no image has a kernel of this name, or the driver cannot load it.

@@ -1,10 +1,11 @@
 //! The kernel that began last (kernels/mark.cuh): one word of the host's memory that each kernel writes as it begins.
 //!
-//! Kernels are launched without waiting, so the driver reports a fault long after the launch that made it, recorded passes
-//! and all, and from then on answers nothing else. The word says which kernel had begun last, and what it was launched for.
+//! Kernels are launched without waiting, so the driver reports a fault long after the launch that made it, recorded
+//! passes and all, and from then on answers nothing else. The word says which kernel had begun last, and what it was
+//! launched for.
 //!
-//! A write over the bus takes longer than a short kernel, and the kernel is not over before it: so marks are left only where
-//! they are asked for, by [`MARKS`] or by a trace.
+//! A write over the bus takes longer than a short kernel, and the kernel is not over before it: so marks are left only
+//! where they are asked for, by [`MARKS`] or by a trace.
 
 use std::{env, ffi::c_void, ptr::NonNull, sync::Arc};
 
@@ -60,15 +61,15 @@ impl LastBegun {
         Ok(Self { word, always, context: Arc::clone(context) })
     }
 
-    /// What the kernel of this number, launched for `scope`, takes; it leaves a mark if `wanted`, or if all do. Addresses of
-    /// pinned memory are the same on both sides.
+    /// What the kernel of this number, launched for `scope`, takes; it leaves a mark if `wanted`, or if all do.
+    /// Addresses of pinned memory are the same on both sides.
     pub fn mark(&self, kernel: u16, scope: Option<Scope>, wanted: bool) -> MarkArgs {
         let last_begun = if wanted || self.always { self.word.as_ptr() as u64 } else { 0 };
         MarkArgs { last_begun, mark: u32::from(kernel) << 16 | u32::from(scope.map_or(0, code)) }
     }
 
-    /// The kernel that began last, and what it was launched for: "attention_forward_f32_d32 (layer 3 forward)". None without
-    /// marks.
+    /// The kernel that began last, and what it was launched for: "attention_forward_f32_d32 (layer 3 forward)". None
+    /// without marks.
     pub fn last(&self) -> Option<String> {
         // SAFETY: the word lives as long as `self`; the device writes all of it at once.
         let mark = unsafe { self.word.cast::<u32>().as_ptr().read_volatile() };
@@ -81,7 +82,8 @@ impl Drop for LastBegun {
     fn drop(&mut self) {
         // After a fault the driver refuses, and the process takes the memory with it.
         if self.context.synchronize().is_ok() {
-            // SAFETY: memory of `malloc_host` that nothing else frees; the kernels that were given its address have ended.
+            // SAFETY: memory of `malloc_host` that nothing else frees; the kernels that were given its address have
+            // ended.
             let _ = unsafe { result::free_host(self.word.as_ptr()) };
         }
     }

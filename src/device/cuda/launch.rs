@@ -46,12 +46,12 @@ impl Launcher {
         tracer.get_mut().take(&self.stream).map_err(driver_error(&self.device, "time the kernels"))
     }
 
-    /// Launches `kernel` with the arguments that `push` gives: outputs, inputs, sizes, scalars, as the kernel lists them; its
-    /// mark comes after them.
+    /// Launches `kernel` with the arguments that `push` gives: outputs, inputs, sizes, scalars, as the kernel lists
+    /// them; its mark comes after them.
     ///
     /// # Safety
-    /// The arguments have the types of the kernel's parameters, in their order, and the buffers behind them the lengths that
-    /// the kernel's comment states for this grid.
+    /// The arguments have the types of the kernel's parameters, in their order, and the buffers behind them the lengths
+    /// that the kernel's comment states for this grid.
     pub unsafe fn launch<'a>(
         &'a self,
         kernel: &'a Kernel,

@@ -63,8 +63,8 @@ impl<E: Element> NormOps for CudaDevice<E> {
         let (gamma, beta) = (on.weights.vector(norm.gamma), on.weights.vector(norm.beta));
         let (grid, eps) = ([shape.blocks(on.batch.bucket_rows(on.rows)), 1, 1], self.shape.layer_norm_eps);
         let rows = RowsArgs::new(on.rows, on.batch);
-        // SAFETY: checked above: the matrices have a row of `width`, mean and rstd an element for each row of the batch; the
-        // views of γ and β have `width`.
+        // SAFETY: checked above: the matrices have a row of `width`, mean and rstd an element for each row of the
+        // batch; the views of γ and β have `width`.
         unsafe {
             self.launcher.launch(forward, grid, geometry::ROW_THREADS, 0, |args| {
                 args.arg(&mut y.elements).arg(&mut stats.mean).arg(&mut stats.rstd).arg(&r.elements);
@@ -91,8 +91,8 @@ impl<E: Element> NormOps for CudaDevice<E> {
         let grid = [row_sums.blocks(), 1, 1];
         let mut sums = row_sums.take(&self.launcher, sink.gradients, to)?;
         let (gamma, header) = (on.weights.vector(norm.gamma), on.batch.header());
-        // SAFETY: checked above: the matrices have a row of `width`, mean and rstd an element for each row of the batch; the view
-        // of γ has `width`, the slot 2 · `width` for each block.
+        // SAFETY: checked above: the matrices have a row of `width`, mean and rstd an element for each row of the
+        // batch; the view of γ has `width`, the slot 2 · `width` for each block.
         unsafe {
             self.launcher.launch(backward, grid, geometry::ROW_THREADS, 0, |args| {
                 args.arg(&mut d_r.elements).arg(&mut d_branch.elements).arg(&mut sums);

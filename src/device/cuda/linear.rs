@@ -115,8 +115,8 @@ impl<E: Element> LinearOps for CudaDevice<E> {
         let Choice { kernel, grid, shared_bytes, .. } =
             self.linear.gelu.choose(on.batch.bucket_rows(on.rows), outputs as usize);
         let rows = RowsArgs::new(on.rows, on.batch);
-        // SAFETY: as in `linear`; u is nothing or [rows, outputs] too, and the caller's borrow of it lasts until the launch is
-        // queued.
+        // SAFETY: as in `linear`; u is nothing or [rows, outputs] too, and the caller's borrow of it lasts until the
+        // launch is queued.
         unsafe {
             self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
                 args.arg(&mut h.elements).arg(&u).arg(&x.elements).arg(&weight).arg(&bias);
@@ -193,7 +193,8 @@ impl<E: Element> LinearOps for CudaDevice<E> {
         let Choice { kernel, grid, shared_bytes, .. } =
             self.linear.backward_input_gelu.choose(on.batch.bucket_rows(on.rows), inputs as usize);
         let rows = RowsArgs::new(on.rows, on.batch);
-        // SAFETY: as in `linear_backward_input`; u is like d_u, h too or nothing, and its borrow lasts until the launch is queued.
+        // SAFETY: as in `linear_backward_input`; u is like d_u, h too or nothing, and its borrow lasts until the launch
+        // is queued.
         unsafe {
             self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
                 args.arg(&mut d_u.elements).arg(&h).arg(&d_y.elements).arg(&u.elements).arg(&weight);
@@ -222,8 +223,8 @@ impl<E: Element> LinearOps for CudaDevice<E> {
         let Choice { kernel, shared_bytes, .. } = choice;
         let (rows, adds) = (RowsArgs::new(on.rows, on.batch), i32::from(sink.write == Write::Add));
         let Parts { partials, arrivals, .. } = parts;
-        // SAFETY: the views lie in the arena, which `sink` lends for this launch; `Parts::count` gives no more parts than have a
-        // place; checked above: d_y [rows, outputs] and x [rows, inputs].
+        // SAFETY: the views lie in the arena, which `sink` lends for this launch; `Parts::count` gives no more parts
+        // than have a place; checked above: d_y [rows, outputs] and x [rows, inputs].
         unsafe {
             self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
                 args.arg(&d_weight).arg(&d_bias).arg(partials).arg(arrivals).arg(&d_y.elements).arg(&x.elements);

@@ -9,8 +9,8 @@
 //!
 //! The first three are for bf16 and tf32, as tensor cores take either in rows of 32 bytes.
 //!
-//! Neither choice changes the bits of a forward product or of d_x. Those of a weight gradient depend on its shape and the true
-//! number of rows.
+//! Neither choice changes the bits of a forward product or of d_x. Those of a weight gradient depend on its shape and
+//! the true number of rows.
 
 use cudarc::driver::{CudaSlice, sys::CUfunction_attribute};
 
@@ -25,8 +25,8 @@ use crate::{
     device::{Capacity, Shape},
 };
 
-/// Blocks that keep most of a GPU's multiprocessors at work (an A100 has 108, an H100 132): with fewer, smaller tiles are faster,
-/// although they read more.
+/// Blocks that keep most of a GPU's multiprocessors at work (an A100 has 108, an H100 132): with fewer, smaller tiles
+/// are faster, although they read more.
 const BUSY: usize = 96;
 /// Tiles of a weight gradient from which on large ones are taken; parts of the sum make up the number of blocks.
 const BUSY_WITH_PARTS: usize = BUSY / 3;
@@ -232,7 +232,8 @@ impl Parts {
     }
 }
 
-/// The kernel gives a part [`sizes::GEMM_SPLIT_LEAST`] rows or more. So fewer parts than this do not change where parts begin.
+/// The kernel gives a part [`sizes::GEMM_SPLIT_LEAST`] rows or more. So fewer parts than this do not change where parts
+/// begin.
 fn most_parts(capacity: Capacity) -> usize {
     capacity.tokens.div_ceil(sizes::GEMM_SPLIT_LEAST as usize).min(MOST_PARTS)
 }

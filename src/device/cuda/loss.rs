@@ -77,8 +77,9 @@ impl<E: Element> LossOps for CudaDevice<E> {
         let (header, labels, slots) = (batch.header(), batch.labels(), batch.slots());
         let (examples, args, classes) = ((losses.len() / 2) as u32, LossArgs::new(loss, classes), classes as u32);
         let grid = [batch.bucket().sequences as u32, 1, 1];
-        // SAFETY: checked above: logits, d_logits and the target have a row of `classes` for each sequence, the weights an element
-        // for each class, and slots are below `examples`; that labels are below `classes` was checked at the upload.
+        // SAFETY: checked above: logits, d_logits and the target have a row of `classes` for each sequence, the weights
+        // an element for each class, and slots are below `examples`; that labels are below `classes` was checked at the
+        // upload.
         unsafe {
             launcher.launch(&self.loss.kernel, grid, geometry::LOSS_THREADS, 0, |launch| {
                 launch.arg(losses).arg(d_logits).arg(inputs.logits).arg(&target).arg(&class_weights);

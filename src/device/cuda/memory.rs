@@ -1,4 +1,5 @@
-//! Buffers in device memory: weights with their copies in the working precision, gradients, and what is copied from and to them.
+//! Buffers in device memory: weights with their copies in the working precision, gradients, and what is copied from and
+//! to them.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -169,7 +170,8 @@ impl<E: Element> CudaParameters<E> {
     }
 }
 
-/// A float32 arena of gradients. Padding between views stays 0; so do word embeddings that the last step has not touched.
+/// A float32 arena of gradients. Padding between views stays 0; so do word embeddings that the last step has not
+/// touched.
 pub struct CudaGradients {
     pub arena: CudaSlice<f32>, // [len]
     /// 1 for each row of the word embeddings that may not be 0.

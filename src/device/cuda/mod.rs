@@ -1,8 +1,9 @@
 //! The CUDA device: the operations of the seam on our own kernels, driven through cudarc.
 //!
-//! One stream; everything is allocated before the first step. Activations and the forward pass's weights are `E`: bf16 (default),
-//! float32, or float32 multiplied as tf32. Grids are made for a bucket of
-//! batch sizes, true sizes lie in device memory (see `batch`), so that a pass can be recorded once per bucket and launched again. One file per family of operations, as in kernels/ and in the CPU device.
+//! One stream; everything is allocated before the first step. Activations and the forward pass's weights are `E`: bf16
+//! (default), float32, or float32 multiplied as tf32. Grids are made for a bucket of
+//! batch sizes, true sizes lie in device memory (see `batch`), so that a pass can be recorded once per bucket and
+//! launched again. One file per family of operations, as in kernels/ and in the CPU device.
 
 mod attention;
 mod batch;

@@ -122,7 +122,8 @@ struct Tables {
     host_rates: Vec<Rate>,
 }
 
-/// Addresses of a window's slots, on the device and here, where they tell whether an update has the ring of the one before.
+/// Addresses of a window's slots, on the device and here, where they tell whether an update has the ring of the one
+/// before.
 struct RingTable {
     addresses: CudaSlice<u64>, // [K]
     host: Vec<u64>,
@@ -264,9 +265,9 @@ impl<E: Element> OptimizerOps for CudaDevice<E> {
         let adamw = AdamW { beta1, beta2, eps, clip, step_number: step_number as u32 };
         let Student { weights, first_moment, second_moment } = student;
         let working = working_address(stream, weights);
-        // SAFETY: chunks lie inside the arenas, which all have one length; the followers' addresses are of arenas that `update`
-        // borrows and of a table that lives as long as the device, `working` is of the student; a rate a range, a partial sum a block
-        // of the norm.
+        // SAFETY: chunks lie inside the arenas, which all have one length; the followers' addresses are of arenas that
+        // `update` borrows and of a table that lives as long as the device, `working` is of the student; a rate a
+        // range, a partial sum a block of the norm.
         unsafe {
             launcher.launch(kernel, [*chunk_count, 1, 1], geometry::UPDATE_THREADS, 0, |args| {
                 args.arg(&mut weights.master).arg(&working).arg(first_moment).arg(second_moment).arg(outcome);

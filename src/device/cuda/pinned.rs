@@ -1,7 +1,7 @@
 //! Pinned memory that copies run from and to while the host goes on.
 //!
-//! The binding's own pinned slices know when a copy is over only where it tracks events, which one stream has no need of; here
-//! each buffer has an event after its last copy.
+//! The binding's own pinned slices know when a copy is over only where it tracks events, which one stream has no need
+//! of; here each buffer has an event after its last copy.
 
 use std::sync::Arc;
 

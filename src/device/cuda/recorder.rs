@@ -1,8 +1,9 @@
 //! Passes as CUDA graphs: recorded once per key and bucket, launched again with one call.
 //!
-//! What changes between two launches of a graph lies in device memory: the batch, its true sizes, the step, λ and the scales. Its
-//! grids and arguments are those of the recording, which equal those of an eager pass of the same bucket; so both give the same
-//! bits. Nothing may be allocated while recording, and nothing is: the devices' buffers are planned before the first step.
+//! What changes between two launches of a graph lies in device memory: the batch, its true sizes, the step, λ and the
+//! scales. Its grids and arguments are those of the recording, which equal those of an eager pass of the same bucket;
+//! so both give the same bits. Nothing may be allocated while recording, and nothing is: the devices' buffers are
+//! planned before the first step.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,8 +1,9 @@
-//! Sums over rows in two stages: blocks leave theirs in slots, one launch folds all slots of a backward pass (kernels/layer_norm.cu).
+//! Sums over rows in two stages: blocks leave theirs in slots, one launch folds all slots of a backward pass
+//! (kernels/layer_norm.cu).
 //!
-//! A slot holds the sums of two vectors [C] (d_γ and d_β, or the gradients of two token types) of each block, and the table that
-//! the fold takes by value says where they go. Slots are taken in the order of the calls, so the launches of a recorded pass find
-//! theirs again. A pass with more sums than slots folds as often as they run out.
+//! A slot holds the sums of two vectors [C] (d_γ and d_β, or the gradients of two token types) of each block, and the
+//! table that the fold takes by value says where they go. Slots are taken in the order of the calls, so the launches of
+//! a recorded pass find theirs again. A pass with more sums than slots folds as often as they run out.
 
 use std::mem::offset_of;
 
@@ -141,8 +142,8 @@ impl RowSums {
         let (blocks, width, teams) = (geometry::NORM_PARTIAL_BLOCKS, shape.width, shape.teams());
         let grid = [(2 * width).div_ceil(FOLD_COLUMNS), taken.len() as u32, 1];
         taken.clear();
-        // SAFETY: a slot of the sums for each row of blocks; every destination is a view of `width` elements of the arena, and
-        // every count an address in a batch.
+        // SAFETY: a slot of the sums for each row of blocks; every destination is a view of `width` elements of the
+        // arena, and every count an address in a batch.
         unsafe {
             launcher.launch(fold, grid, geometry::ROW_THREADS, 0, |args| {
                 args.arg(&mut gradients.arena).arg(&*sums).arg(&folds).arg(&blocks).arg(&width).arg(&teams);

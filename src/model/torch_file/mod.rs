@@ -1,13 +1,14 @@
-//! One file of `torch.save`: memory-mapped, its pickle read without carrying out any code, every tensor's place checked.
+//! One file of `torch.save`: memory-mapped, its pickle read without carrying out any code, every tensor's place
+//! checked.
 //!
 //! ```text
 //! since 1.6   zip: NAME/data.pkl, NAME/byteorder, NAME/data/KEY (one a storage), stored and not compressed
 //! before      pickles: magic, protocol, system; the object; a list of keys; then, for each key, u64 elements | data
 //! ```
 //!
-//! The bytes are not trusted. A tensor is a view (offset, shape, strides) of a storage, which several may share; its every
-//! element lies inside, and it has no more elements than it spans, so that no shape asks for memory that the file does not
-//! justify.
+//! The bytes are not trusted. A tensor is a view (offset, shape, strides) of a storage, which several may share; its
+//! every element lies inside, and it has no more elements than it spans, so that no shape asks for memory that the file
+//! does not justify.
 
 mod opcode;
 mod pickle;
@@ -52,17 +53,17 @@ struct Place {
 
 impl TorchFile {
     /// # Errors
-    /// [`Error::Io`] when the file cannot be opened or mapped; [`Error::Model`] when it is not a file of tensors, naming the
-    /// opcode or the name that it calls for.
+    /// [`Error::Io`] when the file cannot be opened or mapped; [`Error::Model`] when it is not a file of tensors,
+    /// naming the opcode or the name that it calls for.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let metadata = file.metadata().map_err(Error::io("inspect", path))?;
         if !metadata.is_file() {
             return Err(Error::model(path, "this is not a regular file"));
         }
-        // SAFETY: the map is read-only and private to this struct. Bytes that another process changes meanwhile can only
-        // make wrong numbers: every place is checked against the map itself, and no reference outlives it. Shortening
-        // the file while it is read would end the process, as it does in every program that maps weights.
+        // SAFETY: the map is read-only and private to this struct. Bytes that another process changes meanwhile can
+        // only make wrong numbers: every place is checked against the map itself, and no reference outlives it.
+        // Shortening the file while it is read would end the process, as it does in every program that maps weights.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
         let tensors = read(&map).map_err(|message| {
             Error::model(path, format!("cannot be read as PyTorch weights: {message}; convert it to model.safetensors"))

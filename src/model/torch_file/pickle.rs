@@ -1,10 +1,10 @@
 //! A reader of pickles that can make tensors, strings, numbers, tuples, lists and dictionaries, and nothing else.
 //!
-//! Python's own reader calls any function that a pickle names. This one carries out no code: a global name is one of the few
-//! in [`Global`], whose meaning is built in here, or the pickle is refused by that name; an opcode outside of
-//! [`Opcode`] likewise. Objects live in one list and refer to each other by number, so that nothing recurses, however deep or
-//! circular a pickle is. A pickle of a state dictionary has a few objects for each tensor; the limits are far above that, and
-//! far below what memory holds.
+//! Python's own reader calls any function that a pickle names. This one carries out no code: a global name is one of
+//! the few in [`Global`], whose meaning is built in here, or the pickle is refused by that name; an opcode outside of
+//! [`Opcode`] likewise. Objects live in one list and refer to each other by number, so that nothing recurses, however
+//! deep or circular a pickle is. A pickle of a state dictionary has a few objects for each tensor; the limits are far
+//! above that, and far below what memory holds.
 
 use std::collections::HashMap;
 

@@ -204,8 +204,8 @@ mod tests {
     #[test]
     fn every_form_of_a_value_is_read() {
         let options = read(
-            "epochs = 0x10\nlr = 1e-3\nhead-lr = \"2e-3\"\ntext = \"one\"\nevaluate = [\"student\", \"teacher\"]\naverage = true\n\
-             train = [\"a.csv\", \"b.csv\"]\ndev = \"c.csv\"\nignore-label = \"-\"\n\
+            "epochs = 0x10\nlr = 1e-3\nhead-lr = \"2e-3\"\ntext = \"one\"\nevaluate = [\"student\", \
+             \"teacher\"]\naverage = true\ntrain = [\"a.csv\", \"b.csv\"]\ndev = \"c.csv\"\nignore-label = \"-\"\n\
              [class-weights]\n\"a, b\" = 2\nc = 0.5\n[label-map]\n1 = \"yes\"\n0 = \"no, not\"\n",
         )
         .unwrap();

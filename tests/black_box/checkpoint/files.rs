@@ -145,7 +145,8 @@ proptest! {
         let position = (position * bytes.len() as f64) as usize;
         bytes[position] ^= 1 << bit;
         fs::write(&path, &bytes).unwrap();
-        prop_assert!(CheckpointReader::open(&path).and_then(|mut reader| reader.verify()).is_err(), "byte {}", position);
+        let verified = CheckpointReader::open(&path).and_then(|mut reader| reader.verify());
+            prop_assert!(verified.is_err(), "byte {}", position);
     }
 
     #[test]
@@ -290,7 +291,8 @@ fn a_directory_that_cannot_be_written_is_named() {
     assert!(matches!(&error, Error::Io { path: named, .. } if *named == path), "{error}");
 }
 
-/// Runs this test again as a child whose files may not grow beyond 256 KiB: what a full disk looks like, without privileges.
+/// Runs this test again as a child whose files may not grow beyond 256 KiB: what a full disk looks like, without
+/// privileges.
 #[test]
 #[cfg(unix)]
 fn a_full_disk_is_named_and_costs_nothing() {

@@ -1,4 +1,5 @@
-//! `ensemble`: a vote is the hand-computed sum, a mean is the mean of the files, and members that do not fit are refused.
+//! `ensemble`: a vote is the hand-computed sum, a mean is the mean of the files, and members that do not fit are
+//! refused.
 
 use std::{fs, path::PathBuf};
 

@@ -223,7 +223,8 @@ fn what_cannot_be_read_or_written_is_named() {
     fail(2, &["--batch-size", "at least 1"], &with(&["--batch-size", "0"]), "w1\n");
 }
 
-/// With `--chunk 1` an answer comes before the next text is asked for; and when nobody reads on, the command ends quietly.
+/// With `--chunk 1` an answer comes before the next text is asked for; and when nobody reads on, the command ends
+/// quietly.
 #[test]
 fn a_conversation_over_pipes_and_its_end() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_bertsd-cuda"))

@@ -90,9 +90,9 @@ fn scores_are_refused_alike_in_every_format() {
             assert_eq!(error.fault(), Fault::Data);
             let line = if path.extension().unwrap() == "parquet" { 2 } else { 3 };
             let expected = format!(
-                "{}, line {line}, column 'label': the label '0.208' is a number with a fraction: scores are no classes, and \
-                 regression is not supported; sort them into classes first, or name those that are some with --label-map \
-                 0.208=NAME",
+                "{}, line {line}, column 'label': the label '0.208' is a number with a fraction: scores are no classes, \
+                 and regression is not supported; sort them into classes first, or name those that are some with \
+                 --label-map 0.208=NAME",
                 path.display()
             );
             assert_eq!(error.to_string(), expected);

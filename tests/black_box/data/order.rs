@@ -161,7 +161,7 @@ proptest! {
                 prop_assert_eq!(range.start, end);
                 prop_assert!(!range.is_empty() && range.len() <= batch_size);
                 end = range.end;
-                let tokens: usize = examples[range.clone()].iter().map(|example| lengths[*example as usize] as usize).sum();
+                let tokens: usize = examples[range.clone()].iter().map(|&example| lengths[example as usize] as usize).sum();
                 prop_assert!(range.len() == 1 || max_tokens.is_none_or(|most| tokens <= most));
                 prop_assert!(tokens <= plan.token_capacity() && range.len() <= plan.sequence_capacity());
             }

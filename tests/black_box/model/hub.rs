@@ -99,8 +99,8 @@ fn answer_as_hub(stream: &mut TcpStream, request: &str, files: &HashMap<String, 
     let body = if first_only { &content[..1.min(content.len())] } else { content };
     let _ = write!(
         stream,
-        "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes 0-{}/{}\r\nETag: \"etag-{name}\"\r\n\
-         X-Repo-Commit: {COMMIT}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes 0-{}/{}\r\n\
+         ETag: \"etag-{name}\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close\r\n\r\n",
         body.len(),
         body.len().saturating_sub(1),
         content.len()

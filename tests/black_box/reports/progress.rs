@@ -16,7 +16,8 @@ fn a_steady_run_shows_its_numbers() {
     }
     assert_eq!(
         progress.line().to_string(),
-        "step 1000/5000 · epoch 1.20 · loss 0.4300 · CE 0.4000 · distill 0.0300 · lr 1.80e-5 · 12.3k tokens/s · 6m 40s left"
+        "step 1000/5000 · epoch 1.20 · loss 0.4300 · CE 0.4000 · distill 0.0300 · lr 1.80e-5 · 12.3k tokens/s · \
+         6m 40s left"
     );
 }
 
@@ -33,7 +34,8 @@ fn nothing_is_shown_that_is_not_known() {
 
 #[test]
 fn speed_is_tokens_over_time_not_a_mean_of_speeds() {
-    // Alternating batches of 1,000 tokens in 0.1 s and 1,000 tokens in 0.4 s: 4,000 tokens/s, though the mean of speeds is 6,250.
+    // Alternating batches of 1,000 tokens in 0.1 s and 1,000 tokens in 0.4 s: 4,000 tokens/s, though the mean of speeds
+    // is 6,250.
     let mut progress = Progress::new(10_000, 0);
     for step in 1..=2_000 {
         progress.update(&event(step, 0.5, 0.0), 1_000, Duration::from_millis(if step % 2 == 0 { 100 } else { 400 }));

@@ -81,7 +81,8 @@ fn fields(bytes: &[u8]) -> Vec<(u64, Value)> {
     fields
 }
 
-/// What a file holds: records other than summaries as their step and only other field, and summaries as their step and scalars.
+/// What a file holds: records other than summaries as their step and only other field, and summaries as their step and
+/// scalars.
 type Decoded = (Vec<(u64, Value)>, Vec<(u64, Vec<(String, f32)>)>);
 
 fn decode(path: &Path) -> Decoded {

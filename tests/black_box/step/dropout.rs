@@ -1,8 +1,8 @@
-//! Dropout masks as the CPU device applies them: the specified bits, the keep rate, no bias, no correlation between neighbours,
-//! sites, steps, passes and slots; and the same masks backward, in packed batches, and in first rows only.
+//! Dropout masks as the CPU device applies them: the specified bits, the keep rate, no bias, no correlation between
+//! neighbours, sites, steps, passes and slots; and the same masks backward, in packed batches, and in first rows only.
 //!
-//! Statistical bounds: with n independent draws a mean lies within 5 standard errors of its expectation but for 1 in 10⁶ tries.
-//! Seeds are fixed, so a test that passes passes always.
+//! Statistical bounds: with n independent draws a mean lies within 5 standard errors of its expectation but for 1 in
+//! 10⁶ tries. Seeds are fixed, so a test that passes passes always.
 
 use bertsd_cuda::{
     data::PackedBatch,
@@ -156,7 +156,8 @@ fn hidden_masks_are_the_specified_bits_however_a_batch_is_packed() {
     }
 }
 
-/// Factors of attention: scores are 0, so probabilities 1 / S; values are unit vectors, so that column k of ctx is key k's.
+/// Factors of attention: scores are 0, so probabilities 1 / S; values are unit vectors, so that column k of ctx is key
+/// k's.
 #[test]
 fn attention_masks_are_the_specified_bits_in_all_rows_and_in_first_rows() {
     let (p, step, pass, layer) = (0.4, 4, 1, 3);

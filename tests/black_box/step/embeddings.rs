@@ -1,5 +1,5 @@
-//! The embedding's backward pass against sums in f64, with words that repeat within and across sequences, and with rows that
-//! earlier steps touched; and the moves between rows of tokens and first rows.
+//! The embedding's backward pass against sums in f64, with words that repeat within and across sequences, and with rows
+//! that earlier steps touched; and the moves between rows of tokens and first rows.
 
 use bertsd_cuda::{
     data::PackedBatch,

@@ -1,5 +1,5 @@
-//! The CPU device against an independent f64 classifier: logits and loss, and its gradients against central finite differences
-//! of that classifier's loss, dropout included.
+//! The CPU device against an independent f64 classifier: logits and loss, and its gradients against central finite
+//! differences of that classifier's loss, dropout included.
 
 use bertsd_cuda::{
     data::PackedBatch,
@@ -18,8 +18,8 @@ use crate::{
 
 /// float32 against float64 through up to three layers: some 10⁻⁶ on logits of size 1.
 const LOGITS: f64 = 1e-5;
-/// An element's gradient in float32, relative to the norm of its tensor: 4·10⁻⁷ measured. A central difference in f64 with
-/// h = 10⁻⁴ errs by h²/6 · f''' + 10⁻¹⁶/h ≈ 10⁻⁸, far below.
+/// An element's gradient in float32, relative to the norm of its tensor: 4·10⁻⁷ measured. A central difference in f64
+/// with h = 10⁻⁴ errs by h²/6 · f''' + 10⁻¹⁶/h ≈ 10⁻⁸, far below.
 const GRADIENT: f64 = 2e-6;
 const H: f64 = 1e-4;
 

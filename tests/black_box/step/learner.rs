@@ -1,5 +1,5 @@
-//! The optimizer step as a whole: what it moves, how micro-batches add up, extremes of size, losses with weights, and what a
-//! number that is not one does.
+//! The optimizer step as a whole: what it moves, how micro-batches add up, extremes of size, losses with weights, and
+//! what a number that is not one does.
 
 use bertsd_cuda::{
     Error,

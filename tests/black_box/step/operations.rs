@@ -1,5 +1,5 @@
-//! Single operations of the CPU device against f64, at sizes that leave tails: rows around multiples of a block, odd widths,
-//! mixed lengths across the attention's block of 64 queries, repeated words.
+//! Single operations of the CPU device against f64, at sizes that leave tails: rows around multiples of a block, odd
+//! widths, mixed lengths across the attention's block of 64 queries, repeated words.
 
 use bertsd_cuda::{
     data::PackedBatch,

@@ -1,5 +1,5 @@
-//! A state in a checkpoint goes on with the teacher that it was made with, and with no other; and weights that a run does not keep are
-//! nobody's.
+//! A state in a checkpoint goes on with the teacher that it was made with, and with no other; and weights that a run
+//! does not keep are nobody's.
 
 use bertsd_cuda::{
     Error,

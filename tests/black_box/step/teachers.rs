@@ -1,5 +1,5 @@
-//! Teachers and averages over many steps, dropout on, against explicit means in f64 of the student's weights after each step; and
-//! look-ahead voting against stored weights.
+//! Teachers and averages over many steps, dropout on, against explicit means in f64 of the student's weights after each
+//! step; and look-ahead voting against stored weights.
 
 use bertsd_cuda::{
     data::PackedBatch,

@@ -59,8 +59,8 @@ fn a_run_lists_its_labels_and_what_is_odd_about_them() {
     let said = step(&toy, &["--train", "odd.csv"]);
     for part in [
         "labels 5: NEG 1, nan 1, neg 1, 'neg ' 1, pos 2\n",
-        "note: labels that differ only by case or white space are classes of their own: 'NEG', 'neg', 'neg '; to make them one, \
-         give --label-map '",
+        "note: labels that differ only by case or white space are classes of their own: 'NEG', 'neg', 'neg '; to make them \
+         one, give --label-map '",
         "note: 'nan' (1) may stand for a missing label; rows that have none are left out with --ignore-label nan\n",
         "note: 4 classes have one example only: 'NEG', 'nan', 'neg', 'neg '\n",
     ] {

@@ -50,8 +50,8 @@ fn extreme_rows<E: Element>(scale: f32, shift: f32) {
         assert_as_the_cpu::<f32>(&found_rstd, &rstd, &exact.rstd, &exact.rstd, &format!("{what}, 1/σ"));
         return assert_as_the_cpu::<E>(&found, &y, &exact.y, &stored::<E>(&exact.y), &what);
     }
-    // Far from 0 what counts is how exactly the mean itself is held: to half a unit, and its sum rounds now and then before that.
-    // With a mean that is off by δ the rows are off by δ / σ, and the variance grows by δ².
+    // Far from 0 what counts is how exactly the mean itself is held: to half a unit, and its sum rounds now and then
+    // before that. With a mean that is off by δ the rows are off by δ / σ, and the variance grows by δ².
     let gamma = &bench.values[norm.gamma.range()];
     let off = |row: usize| 2.0 * f64::from(f32::EPSILON * shift.abs()) * exact.rstd[row];
     for rstd in [&found_rstd, &rstd] {

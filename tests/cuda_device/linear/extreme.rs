@@ -49,9 +49,9 @@ fn extremes<E: Element>(activation: Activation) {
         cpu.linear_gelu(&mut cpu_h, Some(&mut cpu_u), &x, layer, all).unwrap();
         cpu.linear_backward_input_gelu(&mut cpu_d_u, Some(&mut cpu_again), &d_y, &x, layer, all).unwrap();
         let [cpu_h, cpu_u, cpu_d_u, cpu_again] = [&cpu_h, &cpu_u, &cpu_d_u, &cpu_again].map(Matrix::elements);
-        // Below the least normal number every product and every sum is rounded to a multiple of the least denormal one, a result in
-        // bf16 to one of its own. A factor in tf32 is a multiple of 1.1e-41: the exact result is out of its reach, and what is made
-        // of such factors is not.
+        // Below the least normal number every product and every sum is rounded to a multiple of the least denormal one,
+        // a result in bf16 to one of its own. A factor in tf32 is a multiple of 1.1e-41: the exact result is out of its
+        // reach, and what is made of such factors is not.
         let quantum = 1.4e-45 * inputs.max(outputs) as f64;
         let check = |name: &str, found: &[f32], cpu: &[f32], expected: &dyn Fn(Factors) -> Vec<f64>| {
             let (exact, plain) = (expected(Factors::Exact), expected(Factors::AsMultiplied));
