@@ -6,7 +6,7 @@ use bertsd_cuda::{
     Result,
     data::{BertTokenizer, EncodeSettings, Truncation},
     device::{Capacity, Shape, cpu::CpuDevice},
-    inference::{Classifier, Event, StreamSettings, TextInput, classify_stream, largest, locate, softmax},
+    inference::{Classifier, StreamEvent, StreamSettings, TextInput, classify_stream, largest, locate, softmax},
     model::{Model, Purpose},
 };
 
@@ -30,7 +30,7 @@ pub fn classify(model: &str, file: &Path, tell: &mut dyn FnMut(&str, &str)) -> R
     let settings = StreamSettings { encode, chunk_rows: 1024, max_sequences: 64, max_tokens: 4096 };
     let input = TextInput::Lines { path: file.to_owned(), paired: false, stdin: false };
     classify_stream(&mut classifier, &tokenizer, input, settings, &mut |event| {
-        if let Event::Row(row) = event {
+        if let StreamEvent::Row(row) = event {
             tell(row.text, &model.labels[largest(&softmax(row.logits))]);
         }
         Ok(())

@@ -40,26 +40,26 @@ impl Dtype {
 }
 
 /// A Rust type that sections are made of.
-pub trait Element: Pod {
+pub trait SectionElement: Pod {
     const DTYPE: Dtype;
 }
 
-impl Element for u8 {
+impl SectionElement for u8 {
     const DTYPE: Dtype = Dtype::U8;
 }
 
-impl Element for u32 {
+impl SectionElement for u32 {
     const DTYPE: Dtype = Dtype::U32;
 }
 
-impl Element for u64 {
+impl SectionElement for u64 {
     const DTYPE: Dtype = Dtype::U64;
 }
 
-impl Element for f32 {
+impl SectionElement for f32 {
     const DTYPE: Dtype = Dtype::F32;
 }
 
-impl Element for f64 {
+impl SectionElement for f64 {
     const DTYPE: Dtype = Dtype::F64;
 }

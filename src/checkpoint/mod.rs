@@ -14,9 +14,9 @@ mod store;
 mod writer;
 
 pub use atomic::{AtomicFile, write_atomically};
-pub use element::{Dtype, Element};
+pub use element::{Dtype, SectionElement};
 pub use header::{FORMAT_VERSION, SectionInfo};
 pub use lock::{RUN_FILES, RunLock, holds_run};
 pub use reader::CheckpointReader;
 pub use store::{CheckpointStore, Damaged, LatestValid};
-pub use writer::{CheckpointWriter, Plan};
+pub use writer::{CheckpointPlan, CheckpointWriter};

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    Element, SectionInfo,
+    SectionElement, SectionInfo,
     header::{FORMAT_VERSION, Header, MAGIC, MAX_HEADER_BYTES, PREAMBLE_BYTES, header_checksum},
 };
 use crate::{Error, Result};
@@ -93,7 +93,7 @@ impl CheckpointReader {
     /// Overwrites `elements` with section `name`, which must have exactly that type and length. On an error the content
     /// of
     /// `elements` is unspecified.
-    pub fn read_into<T: Element>(&mut self, name: &str, elements: &mut [T]) -> Result<()> {
+    pub fn read_into<T: SectionElement>(&mut self, name: &str, elements: &mut [T]) -> Result<()> {
         let section = self.find::<T>(name)?;
         if section.elements != elements.len() as u64 {
             let (stored, wanted) = (section.elements, elements.len());
@@ -109,7 +109,7 @@ impl CheckpointReader {
     }
 
     /// Section `name` in memory of its own.
-    pub fn read<T: Element>(&mut self, name: &str) -> Result<Vec<T>> {
+    pub fn read<T: SectionElement>(&mut self, name: &str) -> Result<Vec<T>> {
         // The length was checked against the size of the file, so a hostile header cannot ask for more memory than
         // that.
         let elements = self.find::<T>(name)?.elements;
@@ -139,7 +139,7 @@ impl CheckpointReader {
         Ok(())
     }
 
-    fn find<T: Element>(&self, name: &str) -> Result<SectionInfo> {
+    fn find<T: SectionElement>(&self, name: &str) -> Result<SectionInfo> {
         let section = self.header.sections.iter().find(|section| section.name == name);
         let section = section.ok_or_else(|| Error::run(&self.path, format!("has no section '{name}'")))?;
         if section.dtype != T::DTYPE {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{AtomicFile, CheckpointReader, CheckpointWriter, Plan, atomic};
+use super::{AtomicFile, CheckpointPlan, CheckpointReader, CheckpointWriter, atomic};
 use crate::{Error, Result};
 
 const PREFIX: &str = "step-";
@@ -71,12 +71,12 @@ impl CheckpointStore {
     }
 
     /// Starts the checkpoint of `step`; its `finish`, then [`prune`](Self::prune).
-    pub fn begin(&self, step: u64, plan: Plan) -> Result<CheckpointWriter> {
+    pub fn begin(&self, step: u64, plan: CheckpointPlan) -> Result<CheckpointWriter> {
         CheckpointWriter::create(self.path(step), plan)
     }
 
     /// Starts a new `best.ckpt` with content of its own (the weights alone, say).
-    pub fn begin_best(&self, plan: Plan) -> Result<CheckpointWriter> {
+    pub fn begin_best(&self, plan: CheckpointPlan) -> Result<CheckpointWriter> {
         CheckpointWriter::create(self.best_path(), plan)
     }
 

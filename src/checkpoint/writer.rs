@@ -1,9 +1,9 @@
 //! Writes one checkpoint.
 //!
-//! The [`Plan`] names the sections and their sizes, which fixes the header's length; then their elements stream from
-//! the caller's slices to the file in the plan's order, in as many pieces as the caller likes (an arena that lies on a
-//! device comes down piece by piece). Each chunk is hashed and written while it is in cache; nothing is copied. The
-//! header goes in last.
+//! The [`CheckpointPlan`] names the sections and their sizes, which fixes the header's length; then their elements
+//! stream from the caller's slices to the file in the plan's order, in as many pieces as the caller likes (an arena
+//! that lies on a device comes down piece by piece). Each chunk is hashed and written while it is in cache; nothing is
+//! copied. The header goes in last.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    AtomicFile, Element, SectionInfo,
+    AtomicFile, SectionElement, SectionInfo,
     header::{FORMAT_VERSION, Header, MAGIC, MAX_HEADER_BYTES, PREAMBLE_BYTES, header_checksum},
 };
 use crate::{Error, Result};
@@ -26,23 +26,24 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// What a checkpoint will hold: metadata, and sections in the order in which they will be written.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct CheckpointPlan {
     metadata: Value,
     sections: Vec<SectionInfo>,
 }
 
-impl Plan {
+impl CheckpointPlan {
     /// `metadata` is anything that is JSON. Finite floats in it come back to the bit; NaN and infinities do not (they
     /// become `null`), so put floats of which that cannot be known into a section.
     pub fn new(metadata: &impl Serialize) -> Result<Self> {
-        let metadata = serde_json::to_value(metadata)
-            .map_err(|e| Error::misuse("Plan::new", format!("the metadata cannot be written as JSON: {e}")))?;
+        let metadata = serde_json::to_value(metadata).map_err(|e| {
+            Error::misuse("CheckpointPlan::new", format!("the metadata cannot be written as JSON: {e}"))
+        })?;
         Ok(Self { metadata, sections: Vec::new() })
     }
 
     /// Adds a section of `elements` elements of type `T`.
     #[must_use]
-    pub fn section<T: Element>(mut self, name: &str, elements: usize) -> Self {
+    pub fn section<T: SectionElement>(mut self, name: &str, elements: usize) -> Self {
         let (name, elements) = (name.to_owned(), elements as u64);
         self.sections.push(SectionInfo { name, dtype: T::DTYPE, elements, offset: 0, checksum: 0 });
         self
@@ -61,7 +62,7 @@ pub struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    pub fn create(path: impl Into<PathBuf>, plan: Plan) -> Result<Self> {
+    pub fn create(path: impl Into<PathBuf>, plan: CheckpointPlan) -> Result<Self> {
         let mut file = AtomicFile::create(path)?;
         let mut header = Header { metadata: plan.metadata, sections: plan.sections };
         // Offsets are part of the header and follow from its length: fields of fixed width would do, but so does a
@@ -87,7 +88,7 @@ impl CheckpointWriter {
 
     /// Appends elements to section `name`. Sections come in the plan's order, each with exactly the planned number of
     /// elements.
-    pub fn write<T: Element>(&mut self, name: &str, elements: &[T]) -> Result<()> {
+    pub fn write<T: SectionElement>(&mut self, name: &str, elements: &[T]) -> Result<()> {
         self.skip_complete(Some(name));
         let Some(section) = self.header.sections.get(self.current).filter(|section| section.name == name) else {
             return Err(self.misuse(format!("section '{name}' is not the next of the plan")));

@@ -288,7 +288,7 @@ fn write_predictions(
     unlabelled: bool,
 ) -> Result<()> {
     let fields = PredictionFields { truth: !unlabelled, probabilities: true, ..PredictionFields::default() };
-    let mut writer = PredictionWriter::new(file, PredictionFormat::of(path), fields, labels)?;
+    let mut writer = PredictionWriter::new(file, PredictionFormat::for_path(path), fields, labels)?;
     for i in 0..examples.len() {
         let truth = labels.get(examples.label(i) as usize).map_or("", String::as_str);
         writer.write(&Prediction { truth, probabilities: &vote.probabilities(i), ..Prediction::default() })?;

@@ -44,7 +44,7 @@ pub fn run(args: EvalArgs) -> anyhow::Result<()> {
 
     if let Some((path, file)) = predictions {
         let fields = PredictionFields { truth: true, ..PredictionFields::default() };
-        let mut writer = PredictionWriter::new(file, PredictionFormat::of(path), fields, labels.names())?;
+        let mut writer = PredictionWriter::new(file, PredictionFormat::for_path(path), fields, labels.names())?;
         for (i, logits) in kept.chunks_exact(classes).enumerate() {
             let truth = labels.name(examples.label(i)).unwrap_or_default();
             writer.write(&Prediction { truth, probabilities: &softmax(logits), ..Prediction::default() })?;

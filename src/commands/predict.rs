@@ -10,8 +10,8 @@ use bertsd_cuda::{
     data::EncodeSettings,
     device::{Capacity, Device, OnDevice, Shape},
     inference::{
-        Classifier, Event, OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter,
-        STANDARD_INPUT, StreamSettings, TextInput, classify_stream, softmax,
+        Classifier, OutputFile, Prediction, PredictionFields, PredictionFormat, PredictionWriter, STANDARD_INPUT,
+        StreamEvent, StreamSettings, TextInput, classify_stream, softmax,
     },
     threads::set_threads,
 };
@@ -45,7 +45,7 @@ pub fn run(args: PredictArgs) -> anyhow::Result<()> {
         logits: args.logits,
         input_ids: args.input_ids,
     };
-    let format = args.output_format.unwrap_or_else(|| PredictionFormat::of(&args.output));
+    let format = args.output_format.unwrap_or_else(|| PredictionFormat::for_path(&args.output));
     let file = OutputFile::create(&args.output, &input.files())?;
     let settings = settings(&args, encode);
     // A bar between the answers would spoil both.
@@ -76,7 +76,7 @@ impl OnDevice for Answers<'_> {
         let mut classifier = Classifier::new(device, &loaded.model, capacity)?;
         loaded.model.weights = Vec::new();
         classify_stream(&mut classifier, &loaded.tokenizer, input, settings, &mut |event| match event {
-            Event::Row(row) => writer.write(&Prediction {
+            StreamEvent::Row(row) => writer.write(&Prediction {
                 kept: row.kept,
                 text: row.text,
                 pair: row.pair.unwrap_or_default(),
@@ -85,11 +85,11 @@ impl OnDevice for Answers<'_> {
                 logits: row.logits,
                 input_ids: row.input_ids,
             }),
-            Event::Chunk { position } => {
+            StreamEvent::Chunk { position } => {
                 bar.set_position(position);
                 writer.flush()
             }
-            Event::Remark(remark) => {
+            StreamEvent::Remark(remark) => {
                 console::say(format_args!("note: {remark}"));
                 Ok(())
             }

@@ -47,7 +47,7 @@ impl Loaded {
         let tokenizer = BertTokenizer::from_dir(&model.source, model.config.vocab_size)?;
         let note = |notice| console::say(format_args!("{}: {notice}", model.source.display()));
         tokenizer.notices().iter().for_each(note);
-        Ok(Self { trained: TrainedWith::of(&model)?, tokenizer, model })
+        Ok(Self { trained: TrainedWith::from_model(&model)?, tokenizer, model })
     }
 
     /// How texts become sequences: as the user says, else as in training.

@@ -17,7 +17,7 @@ const MOST_BYTES: usize = 4 << 20;
 #[derive(Default)]
 pub(crate) struct Chunk {
     text: String,
-    rows: Vec<Place>,
+    rows: Vec<RowPlace>,
     /// Where the kept cells end, for each row as many as there are such columns.
     kept_ends: Vec<usize>,
     /// [`Row::position`] of its last row.
@@ -25,7 +25,7 @@ pub(crate) struct Chunk {
 }
 
 /// A row's texts in the chunk: the second starts where the first ends.
-struct Place {
+struct RowPlace {
     start: usize,
     first_end: usize,
     end: usize,
@@ -38,7 +38,7 @@ impl Chunk {
         self.text.push_str(row.text);
         let first_end = self.text.len();
         self.text.push_str(row.pair.unwrap_or_default());
-        self.rows.push(Place { start, first_end, end: self.text.len(), paired: row.pair.is_some() });
+        self.rows.push(RowPlace { start, first_end, end: self.text.len(), paired: row.pair.is_some() });
         for cell in row.kept.iter() {
             self.text.push_str(cell);
             self.kept_ends.push(self.text.len());
@@ -56,7 +56,7 @@ impl Chunk {
 
     /// The texts of row `i`.
     pub fn row(&self, i: usize) -> (&str, Option<&str>) {
-        let Place { start, first_end, end, paired } = self.rows[i];
+        let RowPlace { start, first_end, end, paired } = self.rows[i];
         (&self.text[start..first_end], paired.then(|| &self.text[first_end..end]))
     }
 
@@ -102,12 +102,12 @@ impl<'t> ChunkEncoder<'t> {
         chunk.rows.par_chunks(size).map(|rows| self.encode_piece(&chunk.text, rows)).collect()
     }
 
-    fn encode_piece(&self, text: &str, rows: &[Place]) -> Result<Piece> {
+    fn encode_piece(&self, text: &str, rows: &[RowPlace]) -> Result<Piece> {
         let idle = || self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let reused = idle().pop();
         let mut encoder = reused.unwrap_or_else(|| SequenceEncoder::new(self.tokenizer, self.settings));
         let mut piece = Piece::default();
-        for Place { start, first_end, end, paired } in rows {
+        for RowPlace { start, first_end, end, paired } in rows {
             let before = piece.ids.len();
             let pair = paired.then(|| &text[*first_end..*end]);
             let second = encoder.encode(&text[*start..*first_end], pair, &mut piece.ids)?;

@@ -56,6 +56,6 @@ pub use shards::expand;
 pub use source::{Rows, Source, TableOptions};
 pub use split::stratified_split;
 pub use table::{BadRows, Conventions, Table};
-pub use tokenized::{Progress, TokenizeRequest, TokenizedSet};
+pub use tokenized::{TokenizeRequest, TokenizedSet, TokenizingProgress};
 pub use tokenizer::BertTokenizer;
 pub use truncation::{EncodeSettings, Truncation};

@@ -24,7 +24,7 @@ use crate::{Error, Result};
 
 /// How far tokenizing has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct TokenizingProgress {
     /// Of `total`; in bytes, rows or files, as the source counts.
     pub done: u64,
     /// 0 if unknown.
@@ -47,7 +47,7 @@ pub struct TokenizeRequest<'a> {
     pub cache: Option<&'a Path>,
     /// Called on the calling thread after every few thousand rows, and not at all if the cache has the set. Its error
     /// ends the work.
-    pub progress: &'a mut dyn FnMut(Progress) -> Result<()>,
+    pub progress: &'a mut dyn FnMut(TokenizingProgress) -> Result<()>,
 }
 
 /// Sequences with their labels.
@@ -220,7 +220,7 @@ fn build(
     labels: Labels,
     key: u128,
     destination: &Destination,
-    progress: &mut dyn FnMut(Progress) -> Result<()>,
+    progress: &mut dyn FnMut(TokenizingProgress) -> Result<()>,
 ) -> Result<TokenFile, Failure> {
     let mut writer = TokenWriter::new(destination).map_err(Failure::Output)?;
     let total = source.size();
@@ -230,7 +230,7 @@ fn build(
         let (sender, receiver) = sync_channel(1);
         let reader = scope.spawn(move || read(source, labels, &sender));
         let written = write(&receiver, &encoder, &mut writer, |done, examples, tokens| {
-            progress(Progress { done, total, examples, tokens })
+            progress(TokenizingProgress { done, total, examples, tokens })
         });
         // A reader that waits to hand over a chunk learns from this that nobody wants it.
         drop(receiver);

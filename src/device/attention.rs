@@ -1,6 +1,6 @@
 //! Attention: of all tokens, and of first tokens only.
 
-use super::{Buffers, Dropout, Matrix, Rows, Shape, check::Check, check::rows};
+use super::{Buffers, Dropout, Matrix, Rows, Shape, batch_index::rows, check::Check};
 use crate::Result;
 
 /// What attention reads and what it leaves, as its backward pass takes it.

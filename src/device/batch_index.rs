@@ -1,7 +1,7 @@
 //! What is derived from a batch once, for every device: where each token lies in its sequence and in the dropout masks,
 //! and in which order tokens of one word are summed.
 
-use super::{Capacity, Rows, Shape, check::Check};
+use super::{Buffers, Capacity, On, Rows, Shape, check::Check};
 use crate::{Error, Result, data::PackedBatch};
 
 /// Sizes of a batch.
@@ -76,6 +76,23 @@ impl Limits {
             Rows::Sequences => self.sequences,
         }
     }
+}
+
+/// What a device knows of an uploaded batch on the host.
+pub trait Uploaded {
+    fn limits(&self) -> &Limits;
+}
+
+impl<D: Buffers> On<'_, D> {
+    /// Rows in use.
+    pub(super) fn count(self) -> usize {
+        rows::<D>(self.batch, self.rows)
+    }
+}
+
+/// Rows of this kind that a batch has.
+pub(super) fn rows<D: Buffers>(batch: &D::Batch, rows: Rows) -> usize {
+    batch.limits().rows(rows)
 }
 
 /// Where the index of a batch is written.

@@ -4,28 +4,7 @@
 //! Each family says beside its trait what it needs; both devices ask it first. A buffer that does not fit is a mistake
 //! of the program, so it ends in a panic that names the operation and the buffer.
 
-use super::{Buffers, Extent, Matrix, On, RowStats, Rows, batch_index::Limits};
-
-/// What a device knows of an uploaded batch on the host.
-pub trait Uploaded {
-    fn limits(&self) -> &Limits;
-}
-
-impl<D: Buffers> On<'_, D> {
-    /// Rows in use.
-    pub(super) fn count(self) -> usize {
-        rows::<D>(self.batch, self.rows)
-    }
-}
-
-/// Rows of this kind that a batch has.
-pub(super) fn rows<D: Buffers>(batch: &D::Batch, rows: Rows) -> usize {
-    let limits = batch.limits();
-    match rows {
-        Rows::Tokens => limits.tokens,
-        Rows::Sequences => limits.sequences,
-    }
-}
+use super::{Buffers, Extent, Matrix, RowStats};
 
 /// An operation whose buffers are being checked.
 #[derive(Clone, Copy)]

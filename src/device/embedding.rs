@@ -1,6 +1,6 @@
 //! The embedding of tokens with its LayerNorm and dropout.
 
-use super::{Buffers, Dropout, Matrix, On, RowStats, Shape, check::Check, check::Uploaded};
+use super::{Buffers, Dropout, Matrix, On, RowStats, Shape, Uploaded, check::Check};
 use crate::{Result, model::layout::Embeddings};
 
 /// # Errors

@@ -1,6 +1,6 @@
 //! The head: pooler, dropout, classifier.
 
-use super::{Buffers, Dropout, Matrix, On, Rows, Sink, check::Check, check::rows};
+use super::{Buffers, Dropout, Matrix, On, Rows, Sink, batch_index::rows, check::Check};
 use crate::{Result, model::layout::Linear};
 
 /// The head's parameters and the dropout between them.

@@ -1,6 +1,6 @@
 //! Linear layers: y = x · Wᵀ + b with what follows in the encoder, and their backward forms.
 
-use super::{Buffers, Dropout, Matrix, On, Rows, Sink, check::Check, check::rows};
+use super::{Buffers, Dropout, Matrix, On, Rows, Sink, batch_index::rows, check::Check};
 use crate::{Result, model::layout::Linear};
 
 /// I and O are the inputs and outputs of a layer, whose weight is \[O, I\]; rows are those of [`On::rows`].

@@ -33,8 +33,7 @@ pub mod timeline;
 
 pub use attention::{Attended, AttendedFirst, AttentionOps};
 pub use backend::{Backend, DeviceChoice, Precision};
-pub use batch_index::Limits;
-pub use check::Uploaded;
+pub use batch_index::{Limits, Uploaded};
 pub use counter::Counter;
 pub use dropout::{Dropout, Mask, Site};
 pub use embedding::EmbeddingOps;

@@ -22,6 +22,6 @@ pub use located::locate;
 pub use output_file::{OutputFile, STANDARD_OUTPUT};
 pub use prediction::{Prediction, PredictionFields, PredictionFormat, PredictionWriter};
 pub use probabilities::{largest, softmax};
-pub use stream::{Event, StreamSettings, Streamed, classify_stream};
+pub use stream::{StreamEvent, StreamSettings, Streamed, classify_stream};
 pub use text_input::{STANDARD_INPUT, TextInput};
 pub use trained_with::TrainedWith;

@@ -27,7 +27,7 @@ text_enum!(PredictionFormat);
 
 impl PredictionFormat {
     /// By the file's extension; CSV for what has none, standard output among them.
-    pub fn of(path: &Path) -> Self {
+    pub fn for_path(path: &Path) -> Self {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         match extension.to_ascii_lowercase().as_str() {
             "tsv" => Self::Tsv,

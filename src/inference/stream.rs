@@ -37,7 +37,7 @@ pub struct Streamed<'a> {
 }
 
 /// What has happened, as the caller of [`classify_stream`] hears it.
-pub enum Event<'a> {
+pub enum StreamEvent<'a> {
     Row(Streamed<'a>),
     /// A chunk is answered; up to here [`crate::data::Row::position`] of the input lies behind.
     Chunk {
@@ -58,7 +58,7 @@ pub fn classify_stream<D: Device>(
     tokenizer: &BertTokenizer,
     input: TextInput,
     settings: StreamSettings,
-    hear: &mut dyn FnMut(Event<'_>) -> Result<()>,
+    hear: &mut dyn FnMut(StreamEvent<'_>) -> Result<()>,
 ) -> Result<u64> {
     let path = input.path().to_owned();
     let (sender, chunks) = sync_channel(1);
@@ -83,10 +83,10 @@ pub fn classify_stream<D: Device>(
     let mut worker = Worker { classifier, settings, batch: PackedBatch::default(), rows: 0 };
     for texts in &chunks {
         worker.answer(&texts, &encoder.encode(&texts)?, hear)?;
-        hear(Event::Chunk { position: texts.position })?;
+        hear(StreamEvent::Chunk { position: texts.position })?;
     }
     let remarks: Vec<String> = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    remarks.into_iter().try_for_each(|remark| hear(Event::Remark(remark)))?;
+    remarks.into_iter().try_for_each(|remark| hear(StreamEvent::Remark(remark)))?;
     match worker.rows {
         0 => Err(Error::table(path, "there is no text to classify; is the input empty?")),
         rows => Ok(rows),
@@ -105,7 +105,7 @@ impl<D: Device> Worker<'_, D> {
         &mut self,
         texts: &chunk::Chunk,
         pieces: &[chunk::Piece],
-        hear: &mut dyn FnMut(Event<'_>) -> Result<()>,
+        hear: &mut dyn FnMut(StreamEvent<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut sequences = Vec::with_capacity(texts.len());
         for piece in pieces {
@@ -133,7 +133,7 @@ impl<D: Device> Worker<'_, D> {
         for (i, ((input_ids, _), logits)) in sequences.iter().zip(logits.chunks_exact(classes)).enumerate() {
             let (text, pair) = texts.row(i);
             let kept: Vec<&str> = texts.kept(i).collect();
-            hear(Event::Row(Streamed { text, pair, kept: &kept, input_ids, logits }))?;
+            hear(StreamEvent::Row(Streamed { text, pair, kept: &kept, input_ids, logits }))?;
         }
         self.rows += sequences.len() as u64;
         Ok(())

@@ -50,7 +50,7 @@ impl TrainedWith {
     ///
     /// # Errors
     /// [`Error::Model`] when the field is there and is something else.
-    pub fn of(model: &Model) -> Result<Self> {
+    pub fn from_model(model: &Model) -> Result<Self> {
         match model.raw.get(Self::KEY) {
             None | Some(Value::Null) => Ok(Self::default()),
             Some(value) => Self::deserialize(value).map_err(|fault| {

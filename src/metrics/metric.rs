@@ -22,17 +22,17 @@ text_serde!(Metric);
 
 /// Which way a score improves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub enum Better {
     Higher,
     Lower,
 }
 
 impl Metric {
     /// Which way it improves.
-    pub const fn direction(self) -> Direction {
+    pub const fn better(self) -> Better {
         match self {
-            Self::Accuracy | Self::MacroF1 | Self::WeightedF1 | Self::Mcc => Direction::Higher,
-            Self::Loss | Self::Ece => Direction::Lower,
+            Self::Accuracy | Self::MacroF1 | Self::WeightedF1 | Self::Mcc => Better::Higher,
+            Self::Loss | Self::Ece => Better::Lower,
         }
     }
 
@@ -51,11 +51,11 @@ impl Metric {
     /// Whether `value` is strictly better than `best`. NaN is worse than every number, so a tie keeps the earlier
     /// checkpoint and a run that diverged never replaces one that did not.
     pub fn improves(self, value: f64, best: f64) -> bool {
-        match self.direction() {
+        match self.better() {
             _ if value.is_nan() => false,
             _ if best.is_nan() => true,
-            Direction::Higher => value > best,
-            Direction::Lower => value < best,
+            Better::Higher => value > best,
+            Better::Lower => value < best,
         }
     }
 }

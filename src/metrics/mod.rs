@@ -14,6 +14,6 @@ mod scores;
 pub use accumulator::Accumulator;
 pub use calibration::{Calibration, ECE_BINS};
 pub use confusion::ConfusionMatrix;
-pub use metric::{Direction, Metric};
+pub use metric::{Better, Metric};
 pub(crate) use scores::null_is_nan;
 pub use scores::{ClassScores, Scores};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Learner, Skips};
 use crate::{
     Error, Result,
-    checkpoint::{CheckpointReader, CheckpointStore, Plan},
+    checkpoint::{CheckpointPlan, CheckpointReader, CheckpointStore},
     device::{Buffers, Device, Memory, Student},
     distillation::{Average, Buffer, LogitSizes, MethodSettings, Pending, Teacher},
     metrics::Metric,
@@ -173,7 +173,7 @@ pub fn save<D: Device>(
     position: &Position,
     fingerprint: u64,
 ) -> Result<()> {
-    let mut plan = Plan::new(&Metadata {
+    let mut plan = CheckpointPlan::new(&Metadata {
         position: position.clone(),
         examples: format!("{fingerprint:016x}"),
         teacher: Some(learner.state.teacher.to_string()),
@@ -237,7 +237,7 @@ pub fn restore<D: Device>(
 
 /// Keeps `weights` as the best of the run.
 pub fn save_best(store: &CheckpointStore, best: Best, weights: &[f32]) -> Result<()> {
-    let plan = Plan::new(&best)?.section::<f32>("weights", weights.len());
+    let plan = CheckpointPlan::new(&best)?.section::<f32>("weights", weights.len());
     let mut writer = store.begin_best(plan)?;
     writer.write("weights", weights)?;
     writer.finish()

@@ -8,7 +8,7 @@ use std::{
 use super::{Skips, state::Best};
 use crate::{
     Error, Result,
-    data::{LabelSummary, Progress, TokenizedSet},
+    data::{LabelSummary, TokenizedSet, TokenizingProgress},
     model::hub::Download,
     reports::{EvalEvent, StepEvent},
 };
@@ -23,7 +23,7 @@ pub enum Observation<'a> {
     /// A set of examples is being tokenized.
     Tokenizing {
         set: &'a str,
-        progress: Progress,
+        progress: TokenizingProgress,
     },
     /// A set is there, tokenized or from the cache.
     Tokenized {

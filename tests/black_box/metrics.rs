@@ -2,7 +2,7 @@
 
 use bertsd_cuda::{
     Error,
-    metrics::{Accumulator, Direction, Metric, Scores},
+    metrics::{Accumulator, Better, Metric, Scores},
 };
 use clap::ValueEnum;
 
@@ -206,7 +206,7 @@ fn metrics_are_chosen_by_name() {
 fn a_metric_knows_what_is_better() {
     assert!(Metric::Accuracy.improves(0.9, 0.8) && !Metric::Accuracy.improves(0.8, 0.8));
     assert!(Metric::Loss.improves(0.1, 0.2) && !Metric::Loss.improves(0.2, 0.1));
-    assert_eq!(Metric::Ece.direction(), Direction::Lower);
+    assert_eq!(Metric::Ece.better(), Better::Lower);
     for &metric in Metric::value_variants() {
         assert!(
             !metric.improves(f64::NAN, 0.5) && metric.improves(0.5, f64::NAN) && !metric.improves(f64::NAN, f64::NAN)

@@ -24,7 +24,7 @@ pub const TIMES_PLAIN: f64 = 2.0;
 /// Numbers that are exact in the precision of the device.
 pub fn random<E: Element>(name: u32, len: usize, scale: f32, shift: f32) -> Vec<f32> {
     let mut stream = tiny::stream(name);
-    (0..len).map(|_| E::of(scale * stream.normal() as f32 + shift).value()).collect()
+    (0..len).map(|_| E::from_f32(scale * stream.normal() as f32 + shift).value()).collect()
 }
 
 /// Rows of `cols` numbers, in the device's precision.
@@ -131,7 +131,7 @@ fn plain_error(plain: &[f64], exact: &[f64]) -> f64 {
 
 /// What is read of a number that was stored in the device's precision.
 pub fn stored<E: Element>(exact: &[f64]) -> Vec<f64> {
-    exact.iter().map(|&v| f64::from(E::of(v as f32).value())).collect()
+    exact.iter().map(|&v| f64::from(E::from_f32(v as f32).value())).collect()
 }
 
 /// What products of linear layers take for a number: itself, or in tf32 the nearest number with 10 bits of mantissa,

@@ -179,7 +179,7 @@ fn check<E: Element>(case: &Case) {
     // The CPU device gets the tables as the other stores them.
     let mut cpu_weights = weights.clone();
     for view in [tables.word, tables.position, tables.kind] {
-        cpu_weights[view.range()].iter_mut().for_each(|w| *w = E::of(*w).value());
+        cpu_weights[view.range()].iter_mut().for_each(|w| *w = E::from_f32(*w).value());
     }
     let mut gradients = device.gradients(layout.len, &tables).unwrap();
     let mut cpu_gradients = cpu.gradients(layout.len, &tables).unwrap();

@@ -45,7 +45,7 @@ fn arguments<E: Element>(len: usize) -> Vec<f32> {
         _ => 10f64.powi((i / 8 % 76) as i32 - 45),
     };
     (0..len)
-        .map(|i| factor::<E>(E::of((size(i) * stream.normal()) as f32).value()))
+        .map(|i| factor::<E>(E::from_f32((size(i) * stream.normal()) as f32).value()))
         .filter(|u| u.abs() < 1e31)
         .collect()
 }

@@ -164,7 +164,7 @@ impl Factors {
 
 pub fn random<E: Element>(name: u32, len: usize) -> Vec<f32> {
     let mut stream = tiny::stream(5000 + name);
-    (0..len).map(|_| E::of(stream.normal() as f32).value()).collect()
+    (0..len).map(|_| E::from_f32(stream.normal() as f32).value()).collect()
 }
 
 pub fn matrix<E: Element>(device: &CudaDevice<E>, values: &[f32], cols: usize) -> Matrix<CudaDevice<E>> {

@@ -122,7 +122,7 @@ pub fn assert_copies<E: Element>(device: &CudaDevice<E>, state: &mut TrainingSta
         let Buffer::Parameters(CudaParameters { master, working: Some(working) }) = buffer else { continue };
         let copy = working.stream().clone_dtoh(working).unwrap().into_iter().map(E::value);
         let (copy, master): (Vec<f32>, _) = (copy.collect(), device.read_arena(master).unwrap());
-        assert!(copy.iter().zip(master.iter()).all(|(&c, &m)| c == E::of(m).value()), "{name}");
+        assert!(copy.iter().zip(master.iter()).all(|(&c, &m)| c == E::from_f32(m).value()), "{name}");
     }
 }
 

@@ -74,7 +74,7 @@ impl Screen {
         }
     }
 
-    fn show_tokenizing(&mut self, set: &str, progress: data::Progress) {
+    fn show_tokenizing(&mut self, set: &str, progress: data::TokenizingProgress) {
         let bar = self.tokenizing.get_or_insert_with(|| {
             let bar = console::styled_bar(0, "tokenizing {prefix} {bar:24} {percent:>3} % {msg}");
             bar.set_prefix(set.to_owned());

@@ -9,7 +9,7 @@ use tokenizers::{
 
 use super::{
     class::Class,
-    plan::{Plan, SETTINGS, TOKENIZER, VOCABULARY},
+    plan::{SETTINGS, TOKENIZER, TokenizerPlan, VOCABULARY},
 };
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ pub(super) struct Built {
 ///
 /// # Errors
 /// [`Error::Model`] when the files make no tokenizer of BERT's.
-pub(super) fn build(plan: &Plan, vocab_size: usize) -> Result<Built> {
+pub(super) fn build(plan: &TokenizerPlan, vocab_size: usize) -> Result<Built> {
     match plan.class {
         Class::Bert => bert(plan, vocab_size),
         Class::AsSaved => as_saved(plan, vocab_size),
@@ -37,7 +37,7 @@ pub(super) fn build(plan: &Plan, vocab_size: usize) -> Result<Built> {
 }
 
 /// The vocabulary of the files, and all else from the settings.
-fn bert(plan: &Plan, vocab_size: usize) -> Result<Built> {
+fn bert(plan: &TokenizerPlan, vocab_size: usize) -> Result<Built> {
     let fault = |error: tokenizers::Error| Error::model(&plan.directory, error.to_string());
     let setting = |key: &str| {
         let token = plan.named.iter().find(|(name, _)| *name == key).map(|(_, token)| token.content.clone());
@@ -87,7 +87,7 @@ fn bert(plan: &Plan, vocab_size: usize) -> Result<Built> {
 }
 
 /// `tokenizer.json` as it is, with what the settings add.
-fn as_saved(plan: &Plan, vocab_size: usize) -> Result<Built> {
+fn as_saved(plan: &TokenizerPlan, vocab_size: usize) -> Result<Built> {
     let path = plan.directory.join(TOKENIZER);
     let json = plan.json.as_ref().unwrap_or(&Value::Null).to_string();
     let mut tokenizer = Tokenizer::from_bytes(json).map_err(|fault| Error::model(&path, fault.to_string()))?;
@@ -104,7 +104,7 @@ fn as_saved(plan: &Plan, vocab_size: usize) -> Result<Built> {
 }
 
 /// The model: the files' word pieces, and the limits that BERT's class has, whatever `tokenizer.json` says of them.
-fn word_piece(plan: &Plan, unk: &str) -> Result<WordPiece> {
+fn word_piece(plan: &TokenizerPlan, unk: &str) -> Result<WordPiece> {
     let Some(json) = &plan.json else {
         let fault = |error: tokenizers::Error| Error::model(plan.directory.join(VOCABULARY), error.to_string());
         let vocabulary = WordPiece::read_bytes(plan.vocabulary.as_deref().unwrap_or_default()).map_err(fault)?;
@@ -125,7 +125,7 @@ fn word_piece(plan: &Plan, unk: &str) -> Result<WordPiece> {
 
 /// Adds what the files add, then the special tokens that are not there yet. New ones get the ids after the vocabulary,
 /// in this order, whatever ids the files give them.
-fn add_tokens(tokenizer: &mut Tokenizer, plan: &Plan, vocab_size: usize) -> Result<()> {
+fn add_tokens(tokenizer: &mut Tokenizer, plan: &TokenizerPlan, vocab_size: usize) -> Result<()> {
     let is_named = |token: &AddedToken| plan.named.iter().any(|(_, named)| named.content == token.content);
     let mut tokens: Vec<(AddedToken, bool)> = Vec::new();
     for token in plan.added.values() {
@@ -158,7 +158,7 @@ fn add_tokens(tokenizer: &mut Tokenizer, plan: &Plan, vocab_size: usize) -> Resu
 ///
 /// # Errors
 /// [`Error::Model`] when it does not build BERT's sequences.
-fn ends(plan: &Plan, tokenizer: &Tokenizer) -> Result<(u32, u32)> {
+fn ends(plan: &TokenizerPlan, tokenizer: &Tokenizer) -> Result<(u32, u32)> {
     let fault = |error: tokenizers::Error| Error::model(&plan.directory, error.to_string());
     let text = tokenizer.encode_fast("a", false).map_err(fault)?;
     let single = tokenizer.encode_fast("a", true).map_err(fault)?;
@@ -178,7 +178,7 @@ fn ends(plan: &Plan, tokenizer: &Tokenizer) -> Result<(u32, u32)> {
 }
 
 /// Where `tokenizer.json` would clean texts in another way than the settings say.
-fn disagreement(plan: &Plan, normalizer: &BertNormalizer) -> Vec<String> {
+fn disagreement(plan: &TokenizerPlan, normalizer: &BertNormalizer) -> Vec<String> {
     let Some(saved) = plan.json.as_ref().map(|json| &json["normalizer"]) else { return Vec::new() };
     let other =
         |what: String| format!("{TOKENIZER} {what}; {SETTINGS} holds, as in transformers: {}", describe(normalizer));

@@ -24,7 +24,7 @@ use super::Truncation;
 use crate::{Error, Result};
 use build::Built;
 use class::Class;
-use plan::Plan;
+use plan::TokenizerPlan;
 
 /// Tokens of the longest sequence where nothing says how long it is.
 const LONGEST: usize = 512;
@@ -57,7 +57,7 @@ impl BertTokenizer {
     /// [`Error::Model`] when the files are malformed, of a class that is not supported, or of another model;
     /// [`Error::Io`] when one is there and cannot be read.
     pub fn from_dir(directory: &Path, vocab_size: usize) -> Result<Self> {
-        let plan = Plan::read(directory)?;
+        let plan = TokenizerPlan::read(directory)?;
         let Built { tokenizer, cls, sep, notices } = build::build(&plan, vocab_size)?;
         require_rows(&tokenizer, vocab_size).map_err(|message| Error::model(directory, message))?;
         let json = tokenizer.to_string(true).map_err(|fault| Error::model(directory, fault.to_string()))?;

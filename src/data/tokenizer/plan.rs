@@ -46,7 +46,7 @@ const BERT_DEFAULTS: [(&str, &str); 5] = [
 const UNLIMITED: f64 = 1e20;
 
 /// Everything that decides which ids a text gets.
-pub(super) struct Plan {
+pub(super) struct TokenizerPlan {
     pub directory: PathBuf,
     pub class: Class,
     /// The file's content, truncation and padding off.
@@ -71,7 +71,7 @@ pub(super) struct Plan {
     pub settings: Map<String, Value>,
 }
 
-impl Plan {
+impl TokenizerPlan {
     /// # Errors
     /// [`Error::Model`] naming the file that is malformed, the class that is not supported or the setting that has no
     /// meaning; [`Error::Io`] when a file is there and cannot be read.

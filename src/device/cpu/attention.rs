@@ -5,8 +5,6 @@
 //! the probabilities: P = exp(q kᵀ/√D − lse), with f the dropout factors and δ = d_ctx · ctx,
 //! d_v = (P ∘ f)ᵀ d_ctx, d_s = P ∘ (f ∘ (d_ctx vᵀ) − δ), d_q = d_s k / √D, d_k = d_sᵀ q / √D.
 
-use std::cell::RefCell;
-
 use multiversion::multiversion;
 
 use super::{
@@ -14,6 +12,7 @@ use super::{
     batch::CpuBatch,
     dropout::fill_factors,
     math::{exp, max, sum_by, sum_by2},
+    memory::with_scratch,
     product::{Into, MatMut, MatRef, matmul},
 };
 use crate::{
@@ -95,21 +94,6 @@ impl AttentionOps for CpuDevice {
 
 /// Rows of queries that are worked on together.
 const QUERIES: usize = 64;
-
-thread_local! {
-    /// Probabilities and their gradients of one task; grows to the longest sequence once.
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Runs `f` with this thread's scratch of at least `len` elements.
-pub fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.len() < len {
-            scratch.resize(len, 0.0);
-        }
-        f(&mut scratch[..len])
-    })
-}
 
 /// Elements of a row of probabilities with its dropout mask aligned.
 fn mask_stride(length: usize) -> usize {

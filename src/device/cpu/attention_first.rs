@@ -8,10 +8,10 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{
-    attention::with_scratch,
     batch::CpuBatch,
     dropout::fill_factors,
     math::{exp, max, sum_by, sum_by2},
+    memory::with_scratch,
     product::MatMut,
 };
 use crate::device::{Dropout, Shape};

@@ -12,9 +12,9 @@ use super::{
     CpuDevice,
     batch::CpuBatch,
     dropout::drop_row,
-    layer_norm::{self, BLOCK},
+    layer_norm,
     math::add,
-    memory::CpuGradients,
+    memory::{CpuGradients, ROW_BLOCK},
     product::MatMut,
 };
 use crate::{
@@ -35,12 +35,12 @@ impl EmbeddingOps for CpuDevice {
         check("embed", &self.shape, x, stats, table, on);
         let (tokens, tables) = (on.batch.tokens(), Tables::new(on, table, dropout));
         let (width, eps) = (tables.width, self.shape.layer_norm_eps);
-        let x = x.top_mut(tokens).par_chunks_mut(BLOCK * width);
-        let [mean, rstd] = [&mut stats.mean, &mut stats.rstd].map(|of| of[..tokens].par_chunks_mut(BLOCK));
+        let x = x.top_mut(tokens).par_chunks_mut(ROW_BLOCK * width);
+        let [mean, rstd] = [&mut stats.mean, &mut stats.rstd].map(|of| of[..tokens].par_chunks_mut(ROW_BLOCK));
         (x, mean, rstd)
             .into_par_iter()
             .enumerate()
-            .for_each(|(block, (x, mean, rstd))| block_forward(x, mean, rstd, &tables, block * BLOCK, eps));
+            .for_each(|(block, (x, mean, rstd))| block_forward(x, mean, rstd, &tables, block * ROW_BLOCK, eps));
         Ok(())
     }
 
@@ -56,15 +56,17 @@ impl EmbeddingOps for CpuDevice {
         check("embed backward", &self.shape, d_x, stats, table, on);
         gradients.touch(on.batch);
         let (tokens, tables) = (on.batch.tokens(), Tables::new(on, table, dropout));
-        let (width, blocks) = (tables.width, tokens.div_ceil(BLOCK));
+        let (width, blocks) = (tables.width, tokens.div_ceil(ROW_BLOCK));
         let input = Input { d_x: d_x.top(tokens), mean: &stats.mean, rstd: &stats.rstd };
         // The first half holds the sums [blocks, 2C], the second each block's copy of a row of r and of d_y.
         let (sums, rows) = self.scratch.row_sums[..blocks * 4 * width].split_at_mut(blocks * 2 * width);
         let d_sum = &mut self.scratch.d_sum[..tokens * width];
-        (d_sum.par_chunks_mut(BLOCK * width), sums.par_chunks_mut(2 * width), rows.par_chunks_mut(2 * width))
+        (d_sum.par_chunks_mut(ROW_BLOCK * width), sums.par_chunks_mut(2 * width), rows.par_chunks_mut(2 * width))
             .into_par_iter()
             .enumerate()
-            .for_each(|(block, (d_sum, sums, rows))| block_backward(d_sum, sums, rows, &tables, input, block * BLOCK));
+            .for_each(|(block, (d_sum, sums, rows))| {
+                block_backward(d_sum, sums, rows, &tables, input, block * ROW_BLOCK)
+            });
         let arena = &mut gradients.arena;
         layer_norm::fold_row_sums(arena, sums, table.norm, Write::Add);
         let (d_sum, words) = (&*d_sum, table.word.len / width);
@@ -207,10 +209,10 @@ fn scatter_types(d_kind: &mut [f32], width: usize, batch: &CpuBatch, d_sum: &[f3
     const COLS: usize = 64;
     for (kind, row) in d_kind.chunks_exact_mut(width).enumerate() {
         row.par_chunks_mut(COLS).enumerate().for_each(|(stripe, sums)| {
-            for (block, types) in batch.packed.types.chunks(BLOCK).enumerate() {
+            for (block, types) in batch.packed.types.chunks(ROW_BLOCK).enumerate() {
                 let mut partial = [0.0f32; COLS];
                 for (i, _) in types.iter().enumerate().filter(|&(_, &of)| of as usize == kind) {
-                    let start = (block * BLOCK + i) * width + stripe * COLS;
+                    let start = (block * ROW_BLOCK + i) * width + stripe * COLS;
                     add_row(&mut partial, &d_sum[start..start + sums.len()]);
                 }
                 add_row(sums, &partial);

@@ -2,7 +2,7 @@
 //! cache.
 //!
 //! Backward, with x̂ = (r − mean)/σ and g = d_y ∘ γ: d_r = (g − mean(g) − x̂ · mean(g ∘ x̂)) / σ; d_γ = Σ d_y ∘ x̂,
-//! d_β = Σ d_y, summed first within blocks of `BLOCK` rows, then over the blocks, both in order.
+//! d_β = Σ d_y, summed first within blocks of `ROW_BLOCK` rows, then over the blocks, both in order.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -11,16 +11,13 @@ use super::{
     CpuDevice,
     dropout::drop_row,
     math::{add, sum_by, sum_by2},
-    memory::CpuGradients,
+    memory::{CpuGradients, ROW_BLOCK},
 };
 use crate::{
     Result,
     device::{BranchGradient, Dropout, Matrix, NormOps, Normed, On, RowStats, Sink, Write, layer_norm::check},
     model::layout::Norm,
 };
-
-/// Rows that one task takes and whose parameter gradients are one partial sum.
-pub const BLOCK: usize = 32;
 
 /// Mean and 1/σ of one row.
 #[inline(always)]
@@ -41,10 +38,10 @@ impl NormOps for CpuDevice {
         on: On<'_, Self>,
     ) -> Result<()> {
         check(norm, stats, &[("y", y), ("r", r)], on);
-        let (rows, block, eps) = (on.count(), BLOCK * norm.gamma.len, self.shape.layer_norm_eps);
+        let (rows, block, eps) = (on.count(), ROW_BLOCK * norm.gamma.len, self.shape.layer_norm_eps);
         let (gamma, beta) = (&on.weights[norm.gamma.range()], &on.weights[norm.beta.range()]);
         let (y, r) = (y.top_mut(rows).par_chunks_mut(block), r.top(rows).par_chunks(block));
-        let [mean, rstd] = [&mut stats.mean, &mut stats.rstd].map(|of| of[..rows].par_chunks_mut(BLOCK));
+        let [mean, rstd] = [&mut stats.mean, &mut stats.rstd].map(|of| of[..rows].par_chunks_mut(ROW_BLOCK));
         (y, r, mean, rstd)
             .into_par_iter()
             .for_each(|(y, r, mean, rstd)| block_forward(y, mean, rstd, r, (gamma, beta), eps));
@@ -63,8 +60,8 @@ impl NormOps for CpuDevice {
         let Normed { r, stats, norm } = kept;
         check(norm, stats, &[("d_r", d_r), ("the gradient of the branch", branch.d), ("d_y", d_y), ("r", r)], on);
         let (rows, width) = (on.count(), norm.gamma.len);
-        let (blocks, gamma) = (rows.div_ceil(BLOCK), &on.weights[norm.gamma.range()]);
-        let [d_r, d_branch] = [d_r, branch.d].map(|matrix| matrix.top_mut(rows).par_chunks_mut(BLOCK * width));
+        let (blocks, gamma) = (rows.div_ceil(ROW_BLOCK), &on.weights[norm.gamma.range()]);
+        let [d_r, d_branch] = [d_r, branch.d].map(|matrix| matrix.top_mut(rows).par_chunks_mut(ROW_BLOCK * width));
         let sums = &mut self.scratch.row_sums[..blocks * 2 * width];
         let input = Input {
             d_y: d_y.top(rows),
@@ -78,7 +75,7 @@ impl NormOps for CpuDevice {
         (d_r, d_branch, sums.par_chunks_mut(2 * width))
             .into_par_iter()
             .enumerate()
-            .for_each(|(block, (d_r, d_branch, sums))| block_backward(d_r, d_branch, sums, input, block * BLOCK));
+            .for_each(|(block, (d_r, d_branch, sums))| block_backward(d_r, d_branch, sums, input, block * ROW_BLOCK));
         fold_row_sums(&mut sink.gradients.arena, sums, norm, sink.write);
         Ok(())
     }

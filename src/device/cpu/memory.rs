@@ -1,13 +1,16 @@
 //! Memory of the CPU device: vectors of float32, read and written where they lie.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::RefCell};
 
-use super::{CpuBatch, CpuDevice, layer_norm};
+use super::{CpuBatch, CpuDevice};
 use crate::{
     Result,
     device::{Buffers, Capacity, Copies, Extent, Inspect, Matrix, Memory, Shape, Storage},
     model::{View, layout::Embeddings},
 };
+
+/// Rows that one task of a LayerNorm or of the embeddings takes and whose parameter gradients are one partial sum.
+pub const ROW_BLOCK: usize = 32;
 
 impl Buffers for CpuDevice {
     type Elements = Vec<f32>;
@@ -155,9 +158,24 @@ impl Scratch {
     /// Elements of each.
     pub fn sizes(shape: Shape, capacity: Capacity) -> [usize; 4] {
         let c = shape.hidden;
-        let blocks = capacity.tokens.max(capacity.sequences).div_ceil(layer_norm::BLOCK);
+        let blocks = capacity.tokens.max(capacity.sequences).div_ceil(ROW_BLOCK);
         [blocks * 4 * c, capacity.tokens * c, capacity.sequences * c, 2 * capacity.sequences]
     }
+}
+
+thread_local! {
+    /// What one task of attention needs: probabilities and their gradients; grows to the longest sequence once.
+    static OF_THREAD: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` with this thread's scratch of at least `len` elements.
+pub fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    OF_THREAD.with_borrow_mut(|scratch| {
+        if scratch.len() < len {
+            scratch.resize(len, 0.0);
+        }
+        f(&mut scratch[..len])
+    })
 }
 
 /// Losses of a step, and its gradient norm.

@@ -11,10 +11,11 @@ use cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg, sys::CUfunction_attri
 
 use super::{
     CudaBatch, CudaDevice, Setup,
+    arguments::DropoutArgs,
     element::Element,
-    fault::{Place, driver_error},
+    fault::{DeviceLabel, driver_error},
     kernels::{Kernel, Kernels, PACK, geometry},
-    launch::{ByDropout, DropoutArgs},
+    launch::ByDropout,
 };
 use crate::{
     Result,
@@ -105,7 +106,7 @@ impl Tiled {
     /// `tiles`: tiles [rows, D] and tiles of probabilities [rows, rows] that a float32 block has in shared memory.
     fn new<E: Element>(
         kernels: &Kernels,
-        device: &Place,
+        device: &DeviceLabel,
         name: &'static str,
         size: usize,
         tiles: [u32; 2],

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr};
 
 use super::{
-    fault::{Place, driver_error},
+    fault::{DeviceLabel, driver_error},
     launch::Launcher,
     pinned::Pinned,
 };
@@ -85,7 +85,7 @@ pub struct CudaBatch {
     bucket: Capacity,
     limits: Limits,
     step: u32,
-    device: Place,
+    device: DeviceLabel,
 }
 
 impl Uploaded for CudaBatch {

@@ -18,7 +18,7 @@ use cudarc::driver::{
 };
 
 use super::{
-    fault::{Place, driver_error},
+    fault::{DeviceLabel, driver_error},
     images::IMAGES,
 };
 use crate::Result;
@@ -117,7 +117,7 @@ pub fn first_usable() -> Option<usize> {
 /// # Errors
 /// [`Error::Device`](crate::Error::Device) where there is no such device, or the kernels do not run on it.
 pub fn check(ordinal: usize) -> Result<()> {
-    let refuse = |message: String| Place::new(ordinal).error(message);
+    let refuse = |message: String| DeviceLabel::new(ordinal).error(message);
     let devices =
         cuda_devices().map_err(|reason| refuse(format!("{reason}; run on the processor with --device cpu")))?;
     let Some(found) = devices.get(ordinal) else {
@@ -134,19 +134,19 @@ pub fn check(ordinal: usize) -> Result<()> {
 }
 
 /// The primary context of a device, without the event tracking of cudarc: there is one stream, whose order is enough.
-pub fn open(ordinal: usize, place: &Place) -> Result<Arc<CudaContext>> {
+pub fn open(ordinal: usize, label: &DeviceLabel) -> Result<Arc<CudaContext>> {
     check(ordinal)?;
-    let context = CudaContext::new(ordinal).map_err(driver_error(place, "open the device"))?;
+    let context = CudaContext::new(ordinal).map_err(driver_error(label, "open the device"))?;
     // SAFETY: all work goes to one stream, in whose order every buffer is written and read.
     unsafe { context.disable_event_tracking() };
     Ok(context)
 }
 
 /// The device for logs.
-pub fn describe(context: &CudaContext, place: &Place, precision: &str) -> Result<String> {
+pub fn describe(context: &CudaContext, label: &DeviceLabel, precision: &str) -> Result<String> {
     let ask =
         || -> Result<_, DriverError> { Ok((context.name()?, context.compute_capability()?, context.total_mem()?)) };
-    let (name, (major, minor), bytes) = ask().map_err(driver_error(place, "describe the device"))?;
+    let (name, (major, minor), bytes) = ask().map_err(driver_error(label, "describe the device"))?;
     let gib = bytes as f64 / f64::from(1 << 30);
     let ordinal = context.ordinal();
     Ok(format!("cuda:{ordinal} ({name}, compute capability {major}.{minor}, {gib:.0} GiB, {precision})"))

@@ -16,7 +16,7 @@ pub trait Element: Pod + DeviceRepr + ValidAsZeroBits + Send + Sync + 'static {
     fn choose<T>(bf16: T, f32: T) -> T;
     /// By what the factors of the products of linear layers are.
     fn choose_product<T>(bf16: T, tf32: T, f32: T) -> T;
-    fn of(value: f32) -> Self;
+    fn from_f32(value: f32) -> Self;
     fn value(self) -> f32;
 }
 
@@ -32,7 +32,7 @@ impl Element for bf16 {
         bf16
     }
 
-    fn of(value: f32) -> Self {
+    fn from_f32(value: f32) -> Self {
         bf16::from_f32(value)
     }
 
@@ -53,7 +53,7 @@ impl Element for f32 {
         f32
     }
 
-    fn of(value: f32) -> Self {
+    fn from_f32(value: f32) -> Self {
         value
     }
 
@@ -85,7 +85,7 @@ impl Element for Tf32 {
         tf32
     }
 
-    fn of(value: f32) -> Self {
+    fn from_f32(value: f32) -> Self {
         Self(value)
     }
 

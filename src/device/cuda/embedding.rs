@@ -6,9 +6,9 @@ use cudarc::driver::{DeviceRepr, PushKernelArg};
 
 use super::{
     CudaBatch, CudaDevice, CudaGradients, Setup,
+    arguments::{DropoutArgs, RowsArgs},
     element::Element,
     kernels::{Kernel, PACK, geometry},
-    launch::{DropoutArgs, RowsArgs},
     row_sums::{Destination, RowShape},
 };
 use crate::{

@@ -9,13 +9,13 @@ use crate::Error;
 
 /// The device as errors name it, and which of its kernels began last.
 #[derive(Clone)]
-pub struct Place {
+pub struct DeviceLabel {
     name: String,
     /// None before the device is open.
     last_begun: Option<Arc<LastBegun>>,
 }
 
-impl Place {
+impl DeviceLabel {
     pub fn new(ordinal: usize) -> Self {
         Self { name: format!("cuda:{ordinal}"), last_begun: None }
     }
@@ -32,11 +32,11 @@ impl Place {
 /// An error of the driver while the device was asked to do something ("launch linear_bf16"). A kernel's fault is
 /// reported by whatever call comes next, so there the mark of the kernel that began last names who did it, if kernels
 /// leave marks.
-pub fn driver_error<'a>(place: &'a Place, action: impl Display + 'a) -> impl FnOnce(DriverError) -> Error + 'a {
+pub fn driver_error<'a>(label: &'a DeviceLabel, action: impl Display + 'a) -> impl FnOnce(DriverError) -> Error + 'a {
     move |DriverError(code)| {
         let explained = explain(code);
-        let last_begun = place.last_begun.as_ref().filter(|_| is_kernel_fault(code));
-        place.error(match last_begun.map(|last_begun| last_begun.last()) {
+        let last_begun = label.last_begun.as_ref().filter(|_| is_kernel_fault(code));
+        label.error(match last_begun.map(|last_begun| last_begun.last()) {
             Some(Some(kernel)) => format!("{kernel} has failed: {explained}"),
             Some(None) => format!("a kernel has failed: {explained}; with {MARKS}=1 in the environment it is named"),
             None => format!("cannot {action}: {explained}"),
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn each_error_says_what_to_do() {
-        let message = |code| driver_error(&Place::new(3), "load the kernels")(DriverError(code)).to_string();
+        let message = |code| driver_error(&DeviceLabel::new(3), "load the kernels")(DriverError(code)).to_string();
         let cases = [
             (CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "the driver is older than CUDA 12.0"),
             (CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU, "it needs compute capability 8.0"),

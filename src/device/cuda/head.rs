@@ -5,9 +5,9 @@ use cudarc::driver::{CudaSlice, PushKernelArg};
 
 use super::{
     CudaDevice, Setup,
+    arguments::{DropoutArgs, RowsArgs},
     element::Element,
     kernels::{Kernel, geometry},
-    launch::{DropoutArgs, RowsArgs},
 };
 use crate::{
     Result,

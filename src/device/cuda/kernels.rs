@@ -12,7 +12,7 @@ use cudarc::{
 
 use super::{
     element::Element,
-    fault::{Place, driver_error},
+    fault::{DeviceLabel, driver_error},
     images::{IMAGES, Image},
 };
 use crate::{Result, device::Dropout};
@@ -50,13 +50,13 @@ fn load_image(context: &Arc<CudaContext>, image: &Image) -> Result<Arc<CudaModul
 /// All images, loaded.
 pub struct Kernels {
     modules: HashMap<&'static str, (u16, Arc<CudaModule>)>, // by kernel
-    device: Place,
+    device: DeviceLabel,
 }
 
 impl Kernels {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where the driver takes neither the machine code nor the PTX.
-    pub fn load(context: &Arc<CudaContext>, device: &Place) -> Result<Self> {
+    pub fn load(context: &Arc<CudaContext>, device: &DeviceLabel) -> Result<Self> {
         if IMAGES.is_empty() {
             let message = "this build has no CUDA kernels: nvcc was not there when it was built. Install it (make \
                            does), build again, or run on the processor with --device cpu";

@@ -1,12 +1,11 @@
-//! Launching kernels: one place that talks to the driver, and the values that kernels take by copy.
+//! Launching kernels: one place that talks to the driver.
 
-use std::{cell::RefCell, mem::offset_of, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
-use cudarc::driver::{CudaStream, DeviceRepr, LaunchArgs, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaStream, LaunchArgs, LaunchConfig, PushKernelArg};
 
 use super::{
-    batch::CudaBatch,
-    fault::{Place, driver_error},
+    fault::{DeviceLabel, driver_error},
     kernels::Kernel,
     last_begun::LastBegun,
     ranges::{Level, Ranges},
@@ -14,14 +13,14 @@ use super::{
 };
 use crate::{
     Result,
-    device::{Dropout, Rows, Scope, timeline::Span},
+    device::{Dropout, Scope, timeline::Span},
 };
 
 /// Puts kernels on the device's stream.
 pub struct Launcher {
     pub stream: Arc<CudaStream>,
     /// For errors.
-    pub device: Place,
+    pub device: DeviceLabel,
     pub tracer: Option<RefCell<Tracer>>,
     /// What is being launched for.
     scope: Option<Scope>,
@@ -30,7 +29,7 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    pub fn new(stream: Arc<CudaStream>, device: Place, last_begun: Arc<LastBegun>) -> Self {
+    pub fn new(stream: Arc<CudaStream>, device: DeviceLabel, last_begun: Arc<LastBegun>) -> Self {
         Self { stream, device, tracer: None, scope: None, last_begun, ranges: Ranges::new() }
     }
 
@@ -92,57 +91,5 @@ impl<T> ByDropout<T> {
 
     pub fn try_map<U, E>(self, f: impl Fn(T) -> Result<U, E>) -> Result<ByDropout<U>, E> {
         Ok(ByDropout { drops: f(self.drops)?, keeps: f(self.keeps)? })
-    }
-}
-
-/// A dropout site as kernels take it; the step is in the batch's header. Mirrors `Dropout` in kernels/dropout.cuh.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct DropoutArgs {
-    key: [u32; 2],
-    site: u32,
-    threshold: u32,
-    scale: f32,
-}
-
-const _: () = assert!(size_of::<DropoutArgs>() == 20 && offset_of!(DropoutArgs, scale) == 16);
-// SAFETY: plain words, laid out as the kernel's struct, which asserts the same.
-unsafe impl DeviceRepr for DropoutArgs {}
-
-impl DropoutArgs {
-    /// Masks of `dropout` for a batch that was uploaded for the same step.
-    pub fn new(dropout: Dropout, batch: &CudaBatch) -> Self {
-        let Dropout { philox, step, site, threshold, scale } = dropout;
-        debug_assert!(threshold == 0 || step == batch.step(), "a batch is uploaded for the step of its masks");
-        Self { key: philox.key(), site, threshold, scale }
-    }
-}
-
-/// The rows of a matrix as kernels take them. Mirrors `Rows` in kernels/batch.cuh.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct RowsArgs {
-    count: u64,
-    slots: u64,
-    positions: u64,
-}
-
-const _: () = assert!(size_of::<RowsArgs>() == 24 && offset_of!(RowsArgs, positions) == 16);
-// SAFETY: three device addresses, laid out as the kernel's struct, which asserts the same.
-unsafe impl DeviceRepr for RowsArgs {}
-
-impl RowsArgs {
-    pub fn new(rows: Rows, batch: &CudaBatch) -> Self {
-        match rows {
-            Rows::Tokens => {
-                Self { count: batch.token_count(), slots: batch.token_slots(), positions: batch.positions() }
-            }
-            Rows::Sequences => Self { count: batch.sequence_count(), slots: batch.slots(), positions: 0 },
-        }
-    }
-
-    /// Address of the number of rows.
-    pub fn count_address(&self) -> u64 {
-        self.count
     }
 }

@@ -6,9 +6,9 @@ use cudarc::driver::{CudaSlice, PushKernelArg};
 
 use super::{
     CudaDevice, CudaGradients, Setup,
+    arguments::{DropoutArgs, RowsArgs},
     element::Element,
     kernels::{Kernel, geometry},
-    launch::{DropoutArgs, RowsArgs},
     row_sums::{Destination, RowShape, RowSums},
 };
 use crate::{

@@ -6,9 +6,10 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, PushKernelA
 
 use super::{
     CudaDevice, CudaGradients, Setup,
+    arguments::{DropoutArgs, RowsArgs},
     element::Element,
     kernels::geometry::GEMM_THREADS,
-    launch::{ByDropout, DropoutArgs, RowsArgs},
+    launch::ByDropout,
     linear_tiles::{Choice, Parts, Tiled, names},
 };
 use crate::{

@@ -1,14 +1,15 @@
 //! Buffers in device memory: weights with their copies in the working precision, gradients, and what is copied from and
 //! to them.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
-use cudarc::driver::{CudaSlice, CudaStream, CudaView, CudaViewMut, DeviceRepr, ValidAsZeroBits};
+use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DeviceRepr, ValidAsZeroBits};
 
 use super::{
     CudaBatch, CudaDevice, CudaOutcome,
+    buffer::{download, write, zeros},
     element::Element,
-    fault::{Place, driver_error},
+    fault::driver_error,
     optimizer,
 };
 use crate::{
@@ -82,7 +83,7 @@ impl<E: Element> Inspect for CudaDevice<E> {
     }
 
     fn write_matrix(&self, matrix: &mut Matrix<Self>, values: &[f32]) -> Result<()> {
-        let values: Vec<E> = values.iter().map(|&v| E::of(v)).collect();
+        let values: Vec<E> = values.iter().map(|&v| E::from_f32(v)).collect();
         self.write(&mut matrix.elements, &values)
     }
 }
@@ -183,32 +184,4 @@ impl CudaGradients {
     pub fn view(&mut self, view: View) -> CudaViewMut<'_, f32> {
         self.arena.slice_mut(view.range())
     }
-}
-
-/// Allocates and clears.
-pub fn zeros<T: DeviceRepr + ValidAsZeroBits>(
-    stream: &Arc<CudaStream>,
-    device: &Place,
-    len: usize,
-) -> Result<CudaSlice<T>> {
-    let bytes = len * size_of::<T>();
-    // A buffer of no elements has no address; kernels are never given one they would read.
-    stream.alloc_zeros(len.max(1)).map_err(driver_error(device, format!("allocate {bytes} bytes of GPU memory")))
-}
-
-/// The numbers of a buffer on the host, in float32; waits for the device.
-fn download<'a, E: Element>(stream: &Arc<CudaStream>, device: &Place, buffer: &CudaSlice<E>) -> Result<Cow<'a, [f32]>> {
-    let values =
-        stream.clone_dtoh(buffer).map_err(driver_error(device, "finish the work before it and read a result"))?;
-    Ok(Cow::Owned(values.into_iter().map(E::value).collect()))
-}
-
-/// Overwrites the first elements of a buffer.
-pub fn write<T: DeviceRepr>(
-    stream: &Arc<CudaStream>,
-    device: &Place,
-    buffer: &mut CudaSlice<T>,
-    values: &[T],
-) -> Result<()> {
-    stream.memcpy_htod(values, buffer).map_err(driver_error(device, "copy to the GPU"))
 }

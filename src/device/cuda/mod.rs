@@ -5,8 +5,10 @@
 //! batch sizes, true sizes lie in device memory (see `batch`), so that a pass can be recorded once per bucket and
 //! launched again. One file per family of operations, as in kernels/ and in the CPU device.
 
+mod arguments;
 mod attention;
 mod batch;
+mod buffer;
 mod driver;
 mod element;
 mod embedding;
@@ -44,7 +46,7 @@ pub use memory::{CudaGradients, CudaParameters};
 pub use outcome::CudaOutcome;
 
 use self::{
-    fault::{Place, driver_error},
+    fault::{DeviceLabel, driver_error},
     kernels::Kernels,
     last_begun::LastBegun,
     launch::Launcher,
@@ -59,7 +61,7 @@ use crate::Result;
 struct Setup<'a> {
     kernels: &'a Kernels,
     stream: &'a Arc<CudaStream>,
-    device: &'a Place,
+    device: &'a DeviceLabel,
     shape: Shape,
     capacity: Capacity,
 }
@@ -86,11 +88,11 @@ impl<E: Element> CudaDevice<E> {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device): no driver, no such device, too old a device or driver, out of memory.
     pub fn new(ordinal: usize, shape: Shape, capacity: Capacity) -> Result<Self> {
-        let place = Place::new(ordinal);
-        let context = driver::open(ordinal, &place)?;
-        let last_begun = LastBegun::new(&context).map_err(driver_error(&place, "allocate pinned memory"))?;
+        let label = DeviceLabel::new(ordinal);
+        let context = driver::open(ordinal, &label)?;
+        let last_begun = LastBegun::new(&context).map_err(driver_error(&label, "allocate pinned memory"))?;
         let last_begun = Arc::new(last_begun);
-        let device = place.with_last_begun(Arc::clone(&last_begun));
+        let device = label.with_last_begun(Arc::clone(&last_begun));
         let stream = context.new_stream().map_err(driver_error(&device, "create a stream"))?;
         let kernels = Kernels::load(&context, &device)?;
         let setup = Setup { kernels: &kernels, stream: &stream, device: &device, shape, capacity };

@@ -10,11 +10,11 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, PushKernelArg
 
 use super::{
     CudaDevice, CudaGradients, CudaParameters, Setup,
+    buffer::{write, zeros},
     element::Element,
-    fault::Place,
+    fault::DeviceLabel,
     kernels::{Kernel, geometry},
     launch::Launcher,
-    memory::{write, zeros},
 };
 use crate::{
     Result,
@@ -146,7 +146,7 @@ impl<E: Element> Optimizer<E> {
 }
 
 impl Tables {
-    fn new(stream: &Arc<CudaStream>, device: &Place, ranges: &[ParameterRange]) -> Result<Self> {
+    fn new(stream: &Arc<CudaStream>, device: &DeviceLabel, ranges: &[ParameterRange]) -> Result<Self> {
         let chunks: Vec<Chunk> = (0..)
             .zip(ranges)
             .flat_map(|(number, range)| {
@@ -170,7 +170,7 @@ impl Tables {
 
 impl RingTable {
     /// Where the addresses of these slots are.
-    fn holding(&mut self, stream: &Arc<CudaStream>, device: &Place, slots: &[CudaSlice<f32>]) -> Result<u64> {
+    fn holding(&mut self, stream: &Arc<CudaStream>, device: &DeviceLabel, slots: &[CudaSlice<f32>]) -> Result<u64> {
         let addresses = || slots.iter().map(|slot| address(stream, slot));
         if !addresses().eq(self.host.iter().copied()) {
             let host: Vec<u64> = addresses().collect();
@@ -203,7 +203,7 @@ impl FollowerAddresses {
 
     fn follower<E: Element>(
         stream: &Arc<CudaStream>,
-        device: &Place,
+        device: &DeviceLabel,
         table: &mut RingTable,
         follower: &Follower<CudaDevice<E>>,
     ) -> Result<Self> {
@@ -283,8 +283,8 @@ impl<E: Element> OptimizerOps for CudaDevice<E> {
     }
 
     fn set_skips(&mut self, skips: u64) -> Result<()> {
-        let Launcher { stream, device: place, .. } = &self.launcher;
-        write(stream, place, &mut self.optimizer.outcome, &[0.0, skips as f64])
+        let Launcher { stream, device, .. } = &self.launcher;
+        write(stream, device, &mut self.optimizer.outcome, &[0.0, skips as f64])
     }
 }
 

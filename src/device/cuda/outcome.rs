@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, CudaSlice};
 
 use super::{
-    fault::{Place, driver_error},
+    fault::{DeviceLabel, driver_error},
     launch::Launcher,
     pinned::Pinned,
 };
@@ -18,10 +18,10 @@ pub struct CudaOutcome {
 }
 
 impl CudaOutcome {
-    pub fn new(context: &Arc<CudaContext>, place: &Place, losses: usize) -> Result<Self> {
+    pub fn new(context: &Arc<CudaContext>, label: &DeviceLabel, losses: usize) -> Result<Self> {
         let losses = Pinned::new(context, losses.max(1));
         let outcome = losses.and_then(|losses| Ok(Self { losses, norm: Pinned::new(context, 2)? }));
-        outcome.map_err(driver_error(place, "allocate pinned memory"))
+        outcome.map_err(driver_error(label, "allocate pinned memory"))
     }
 
     pub fn send(&mut self, launcher: &Launcher, losses: &CudaSlice<f32>, norm: &CudaSlice<f64>) -> Result<()> {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
 
-use super::{Setup, attention::RowStatistics, element::Element, linear_tiles, memory::zeros, row_sums::RowSums};
+use super::{Setup, attention::RowStatistics, buffer::zeros, element::Element, linear_tiles, row_sums::RowSums};
 use crate::{
     Result,
     device::{Capacity, Shape},

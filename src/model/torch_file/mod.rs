@@ -37,12 +37,12 @@ const PICKLE: &str = "data.pkl";
 pub(super) struct TorchFile {
     path: PathBuf,
     map: Mmap,
-    tensors: BTreeMap<String, Place>,
+    tensors: BTreeMap<String, TensorPlace>,
 }
 
 /// Where a tensor lies.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct TensorPlace {
     dtype: Dtype,
     shape: Vec<usize>,
     /// `None`: row-major, without gaps.
@@ -98,7 +98,7 @@ impl TorchFile {
 }
 
 /// Every tensor's place. The error text says what is wrong.
-fn read(bytes: &[u8]) -> Result<BTreeMap<String, Place>, String> {
+fn read(bytes: &[u8]) -> Result<BTreeMap<String, TensorPlace>, String> {
     match bytes {
         [b'P', b'K', 3, 4, ..] => read_zip(bytes),
         [0x80, ..] => read_legacy(bytes),
@@ -109,7 +109,7 @@ fn read(bytes: &[u8]) -> Result<BTreeMap<String, Place>, String> {
     }
 }
 
-fn read_zip(bytes: &[u8]) -> Result<BTreeMap<String, Place>, String> {
+fn read_zip(bytes: &[u8]) -> Result<BTreeMap<String, TensorPlace>, String> {
     let fault = |error: rawzip::Error| format!("its zip archive is damaged ({error})");
     let archive = ZipArchive::from_slice(bytes).map_err(fault)?;
     let mut members: HashMap<&[u8], Range<usize>> = HashMap::new();
@@ -152,7 +152,7 @@ fn read_zip(bytes: &[u8]) -> Result<BTreeMap<String, Place>, String> {
     })
 }
 
-fn read_legacy(bytes: &[u8]) -> Result<BTreeMap<String, Place>, String> {
+fn read_legacy(bytes: &[u8]) -> Result<BTreeMap<String, TensorPlace>, String> {
     let mut at = 0;
     let mut next = || -> Result<Pickle<'_>, String> {
         let pickle = Pickle::read(bytes.get(at..).unwrap_or_default())?;
@@ -225,7 +225,7 @@ fn dictionary<'p, 'a>(pickle: &'p Pickle<'a>) -> Option<&'p [(Value<'a>, Value<'
 fn places(
     pickle: &Pickle<'_>,
     bytes_of: &dyn Fn(&Storage<'_>) -> Result<Range<usize>, String>,
-) -> Result<BTreeMap<String, Place>, String> {
+) -> Result<BTreeMap<String, TensorPlace>, String> {
     let items = dictionary(pickle).ok_or("it holds something else than a dictionary of tensors")?;
     let mut places = BTreeMap::new();
     for (key, value) in items {
@@ -251,7 +251,7 @@ fn places(
     Ok(places)
 }
 
-fn place(tensor: &pickle::Tensor, storage: &Storage<'_>, bytes: &Range<usize>) -> Result<Place, String> {
+fn place(tensor: &pickle::Tensor, storage: &Storage<'_>, bytes: &Range<usize>) -> Result<TensorPlace, String> {
     let pickle::Tensor { offset, shape, strides, .. } = tensor;
     let beyond = || {
         format!(
@@ -283,7 +283,7 @@ fn place(tensor: &pickle::Tensor, storage: &Storage<'_>, bytes: &Range<usize>) -
             expected /= n;
             n == 1 || stride == expected
         });
-    Ok(Place {
+    Ok(TensorPlace {
         dtype: storage.dtype,
         shape: shape.clone(),
         strides: (!contiguous).then(|| strides.clone()),

@@ -8,7 +8,7 @@ use std::{
 
 use bertsd_cuda::{
     Error,
-    checkpoint::{AtomicFile, CheckpointReader, CheckpointWriter, Dtype, Plan, write_atomically},
+    checkpoint::{AtomicFile, CheckpointPlan, CheckpointReader, CheckpointWriter, Dtype, write_atomically},
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,8 @@ fn floats(count: usize) -> Vec<f32> {
     (0..count).map(|i| f32::from_bits((i as u32).wrapping_mul(0x9E37_79B9))).collect()
 }
 
-fn plan() -> Plan {
-    let plan = Plan::new(&meta()).unwrap();
+fn plan() -> CheckpointPlan {
+    let plan = CheckpointPlan::new(&meta()).unwrap();
     plan.section::<f32>("weights", 1000).section::<u8>("empty", 0).section::<u64>("rng", 3).section::<f64>("mean", 2)
 }
 
@@ -103,7 +103,7 @@ fn sections_longer_than_a_chunk_come_back() {
     let path = directory.path().join("large.ckpt");
     let weights = floats(3 * (1 << 18) + 17);
     let mut writer =
-        CheckpointWriter::create(&path, Plan::new(&()).unwrap().section::<f32>("w", weights.len())).unwrap();
+        CheckpointWriter::create(&path, CheckpointPlan::new(&()).unwrap().section::<f32>("w", weights.len())).unwrap();
     writer.write("w", &weights).unwrap();
     writer.finish().unwrap();
     let back = CheckpointReader::open(&path).unwrap().read::<f32>("w").unwrap();
@@ -264,7 +264,7 @@ fn the_plan_is_kept_to_or_nothing_is_left() {
     writer.write("weights", &[0f32; 999]).unwrap();
     assert!(writer.write("rng", &[0u64; 3]).is_err(), "before the section is complete");
     assert!(writer.finish().unwrap_err().to_string().contains("'weights' is not complete"));
-    let twice = Plan::new(&()).unwrap().section::<u8>("a", 1).section::<u8>("a", 1);
+    let twice = CheckpointPlan::new(&()).unwrap().section::<u8>("a", 1).section::<u8>("a", 1);
     assert!(CheckpointWriter::create(&path, twice).is_err());
     assert_eq!(names(directory.path()), Vec::<String>::new());
 }
@@ -301,7 +301,8 @@ fn a_full_disk_is_named_and_costs_nothing() {
         let path = Path::new(&directory).join("step-00000002.ckpt");
         let large = vec![1f32; 1 << 20];
         let mut writer =
-            CheckpointWriter::create(&path, Plan::new(&()).unwrap().section::<f32>("w", large.len())).unwrap();
+            CheckpointWriter::create(&path, CheckpointPlan::new(&()).unwrap().section::<f32>("w", large.len()))
+                .unwrap();
         let error = writer.write("w", &large).unwrap_err();
         assert!(matches!(&error, Error::Io { action: "write", path: named, .. } if *named == path), "{error}");
         drop(writer);

@@ -10,11 +10,11 @@ use std::{
 
 use bertsd_cuda::{
     Error,
-    checkpoint::{CheckpointReader, CheckpointStore, Plan, RunLock, holds_run},
+    checkpoint::{CheckpointPlan, CheckpointReader, CheckpointStore, RunLock, holds_run},
 };
 
 fn save(store: &CheckpointStore, step: u64, elements: usize) {
-    let plan = Plan::new(&step).unwrap().section::<f32>("w", elements);
+    let plan = CheckpointPlan::new(&step).unwrap().section::<f32>("w", elements);
     let mut writer = store.begin(step, plan).unwrap();
     writer.write("w", &vec![step as f32; elements]).unwrap();
     writer.finish().unwrap();
@@ -60,7 +60,7 @@ fn the_last_n_are_kept_and_the_best_beside_them() {
     save(&store, 20, 3);
     damage(&store.path(20));
     store.best().unwrap().unwrap().verify().unwrap();
-    let mut writer = store.begin_best(Plan::new(&77u64).unwrap().section::<u8>("model", 1)).unwrap();
+    let mut writer = store.begin_best(CheckpointPlan::new(&77u64).unwrap().section::<u8>("model", 1)).unwrap();
     writer.write("model", &[1u8]).unwrap();
     writer.finish().unwrap();
     assert_eq!(store.best().unwrap().unwrap().metadata::<u64>().unwrap(), 77);
@@ -100,7 +100,7 @@ fn what_a_killed_process_left_is_cleared() {
     let run = tempfile::tempdir().unwrap();
     let store = CheckpointStore::open(run.path(), 2).unwrap();
     save(&store, 1, 10);
-    let mut writer = store.begin(2, Plan::new(&()).unwrap().section::<f32>("w", 10)).unwrap();
+    let mut writer = store.begin(2, CheckpointPlan::new(&()).unwrap().section::<f32>("w", 10)).unwrap();
     writer.write("w", &[0f32; 4]).unwrap();
     std::mem::forget(writer);
     assert_eq!(names(&run.path().join("checkpoints")), [".step-00000002.ckpt.partial", "step-00000001.ckpt"]);

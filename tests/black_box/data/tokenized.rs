@@ -7,8 +7,8 @@ use std::{
 };
 
 use bertsd_cuda::data::{
-    BertTokenizer, ColumnRef, EncodeSettings, Examples, Folders, LabelMap, Labels, PackedBatch, Progress,
-    SequenceEncoder, Source, TokenizeRequest, TokenizedSet, Truncation,
+    BertTokenizer, ColumnRef, EncodeSettings, Examples, Folders, LabelMap, Labels, PackedBatch, SequenceEncoder,
+    Source, TokenizeRequest, TokenizedSet, TokenizingProgress, Truncation,
 };
 use bertsd_cuda::{Fault, Result};
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ fn cache_files(directory: &Path) -> Vec<PathBuf> {
 fn a_set_holds_every_row_in_order() {
     let tokenizer = tokenizer();
     let source = source(&snli("train"), "premise", Some("hypothesis"), Some("label"));
-    let mut seen: Vec<Progress> = vec![];
+    let mut seen: Vec<TokenizingProgress> = vec![];
     let request = TokenizeRequest {
         tokenizer: &tokenizer,
         settings: SETTINGS,
@@ -80,7 +80,7 @@ fn a_set_holds_every_row_in_order() {
     assert!(
         seen.len() >= 2 && seen.windows(2).all(|two| two[0].done < two[1].done && two[0].examples < two[1].examples)
     );
-    let end = Progress { done: source.size(), total: source.size(), examples: 12_000, tokens: set.tokens() };
+    let end = TokenizingProgress { done: source.size(), total: source.size(), examples: 12_000, tokens: set.tokens() };
     assert_eq!(seen.last(), Some(&end));
 }
 

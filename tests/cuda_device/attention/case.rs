@@ -38,7 +38,7 @@ impl Case {
         let packed = tiny::batch(&config, lengths, 6);
         let (tokens, c) = (packed.tokens(), config.hidden_size);
         let mut stream = tiny::stream(7000 + head_size as u32);
-        let mut random = |size: f32| E::of(stream.normal() as f32 * size).value();
+        let mut random = |size: f32| E::from_f32(stream.normal() as f32 * size).value();
         let qkv = (0..tokens * 3 * c).map(|i| random(sizes[i / c % 3])).collect();
         let d_ctx = (0..tokens * c).map(|_| random(sizes[3])).collect();
         Self { config, packed, drop_prob, qkv, d_ctx }

@@ -22,7 +22,7 @@ pub fn exactly(x: f64) -> f64 {
 }
 
 pub fn rounded<E: Element>(x: f64) -> f64 {
-    f64::from(E::of(x as f32).value())
+    f64::from(E::from_f32(x as f32).value())
 }
 
 pub type Matrix = Vec<Vec<f64>>;

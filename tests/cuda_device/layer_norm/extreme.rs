@@ -61,7 +61,7 @@ fn extreme_rows<E: Element>(scale: f32, shift: f32) {
     for (i, (&found, &exact_y)) in found.iter().zip(&exact.y).enumerate() {
         let (factor, off) = (f64::from(gamma[i % width].abs()), off(i / width));
         let allowed = 1e-5 + factor * (off + 5.0 * off * off) + E::choose(exact_y.abs() / 256.0, 0.0);
-        for y in [found, E::of(y[i]).value()] {
+        for y in [found, E::from_f32(y[i]).value()] {
             assert!((f64::from(y) - exact_y).abs() <= allowed, "{what}: {y}, not {exact_y}, within {allowed:e}");
         }
     }

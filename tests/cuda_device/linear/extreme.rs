@@ -26,10 +26,10 @@ fn extremes<E: Element>(activation: Activation) {
     for (x_size, w_size) in [(1e-39, 1e6), (1e19, 1e17), (1e-18, 1e-18), (1e-41, 1.0), (30.0, 1.0)] {
         let mut f = Fixture::<E>::new(&ones(rows), inputs, outputs, activation);
         let (weight, bias) = (f.layer.weight.range(), f.layer.bias.range());
-        f.values[weight].iter_mut().for_each(|w| *w = E::of(*w * w_size).value());
+        f.values[weight].iter_mut().for_each(|w| *w = E::from_f32(*w * w_size).value());
         f.values[bias].fill(0.0);
         f.weights = f.device.parameters(&f.values).unwrap();
-        let host: Vec<f32> = f.random(rows * inputs).iter().map(|v| E::of(v * x_size).value()).collect();
+        let host: Vec<f32> = f.random(rows * inputs).iter().map(|v| E::from_f32(v * x_size).value()).collect();
         let layer = f.layer;
         let x = matrix(&f.device, &host, inputs);
         let [mut h, mut u] = [0; 2].map(|_| poisoned(&f.device, rows, outputs));
