@@ -13,7 +13,7 @@ use super::{
     buffer::{write, zeros},
     element::Element,
     fault::DeviceLabel,
-    kernels::{Kernel, geometry},
+    kernels::{Kernel, PACK, geometry},
     launch::Launcher,
 };
 use crate::{
@@ -21,8 +21,6 @@ use crate::{
     device::{Blend, Follower, OptimizerOps, ParameterRange, Student, Update},
 };
 
-/// Elements that a thread takes.
-const PACK: usize = 8;
 /// Elements that a block of the update takes.
 const CHUNK: usize = geometry::UPDATE_THREADS as usize * PACK;
 
