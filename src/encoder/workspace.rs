@@ -187,3 +187,69 @@ impl<D: Device> AllRows<D> {
         pass.project_first_backward_input(d_x, &self.zero_kv, &self.zero_q, first, self.qkv)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        device::{Counter, Storage, cpu::CpuDevice},
+        encoder::LastLayer,
+        model::{Activation, BertConfig},
+    };
+
+    fn allocated(workspace: &Workspace<CpuDevice>) -> usize {
+        let Workspace { x, embedded, layers, h, pooled, dropped, logits, gradients, .. } = workspace;
+        let mut matrices: Vec<_> = x.iter().chain(h).chain([pooled, dropped]).collect();
+        let mut vectors = vec![&embedded.mean, &embedded.rstd, logits];
+        for layer in layers {
+            matrices.extend([&layer.qkv, &layer.ctx, &layer.r1, &layer.y, &layer.r2]);
+            matrices.extend(layer.first.iter().flat_map(|first| [&first.q, &first.x]).chain(&layer.u).chain(&layer.h));
+            let (stats1, stats2) = (&layer.stats1, &layer.stats2);
+            vectors.extend([&layer.lse, &stats1.mean, &stats1.rstd, &stats2.mean, &stats2.rstd]);
+        }
+        if let Some(g) = gradients {
+            matrices.extend([&g.d_out, &g.d_r, &g.d_branch, &g.d_y, &g.d_u, &g.d_qkv]);
+            vectors.push(&g.d_logits);
+        }
+        let elements = matrices.iter().map(|matrix| matrix.elements().len()).chain(vectors.iter().map(|v| v.len()));
+        elements.sum::<usize>() * size_of::<f32>()
+    }
+
+    #[test]
+    fn a_counter_counts_what_is_allocated() {
+        let mut config = BertConfig {
+            vocab_size: 11,
+            hidden_size: 16,
+            layers: 3,
+            heads: 2,
+            intermediate_size: 24,
+            max_positions: 40,
+            type_vocab_size: 2,
+            labels: 5,
+            activation: Activation::GeluErf,
+            layer_norm_eps: 1e-12,
+            hidden_drop_prob: 0.1,
+            attention_drop_prob: 0.1,
+            classifier_drop_prob: 0.1,
+            initializer_range: 0.02,
+        };
+        let capacity = Capacity { tokens: 37, sequences: 4, length: 19 };
+        for (layers, recompute) in [
+            (1, Recompute::None),
+            (1, Recompute::Gelu),
+            (3, Recompute::Gelu),
+            (3, Recompute::Layer),
+            (3, Recompute::None),
+        ] {
+            config.layers = layers;
+            let encoder = Encoder::new(&config, LastLayer::FirstRows).with_recompute(recompute);
+            let device = CpuDevice::new(encoder.shape, capacity);
+            for keep in [Keep::ForBackward, Keep::Logits] {
+                let workspace = Workspace::new(&device, &encoder, capacity, keep).unwrap();
+                let counted =
+                    Counter::count(Storage::FLOAT32, |counter| Workspace::new(counter, &encoder, capacity, keep));
+                assert_eq!(counted.unwrap(), allocated(&workspace), "{layers} {recompute:?} {keep:?}");
+            }
+        }
+    }
+}

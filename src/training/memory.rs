@@ -2,12 +2,10 @@
 
 use crate::{
     Error, Result,
-    device::{Capacity, Counter, Storage},
+    device::{Capacity, Counter, Memory, Storage, Student},
     distillation::{Average, LogitSizes, MethodSettings, Teacher},
     encoder::{Encoder, Keep, Workspace},
 };
-
-const FLOAT_BYTES: usize = size_of::<f32>();
 
 /// Bytes by what they are for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,28 +29,22 @@ impl MemoryPlan {
         storage: Storage,
         scratch_bytes: usize,
     ) -> Self {
-        let arena = encoder.layout.len * FLOAT_BYTES;
-        // Weights of a forward pass have a copy in the working precision, where that is not float32.
-        let weights = if storage.copies_weights { arena + encoder.layout.len * storage.matrix_bytes } else { arena };
-        let labels = encoder.shape.labels;
+        const NEVER: &str = "a counter allocates nothing that could fail, and the settings were checked";
+        let bytes = |allocate: &dyn Fn(&Counter) -> Result<()>| Counter::count(storage, allocate).expect(NEVER);
+        let (layout, labels) = (&encoder.layout, encoder.shape.labels);
         let logits = LogitSizes { step: step_examples * labels, batch: training.sequences * labels };
         // Zeros that nothing touches take no memory.
-        let zeros = vec![0.0; encoder.layout.len];
-        const NEVER: &str = "a counter allocates nothing that could fail, and the settings were checked";
-        let teacher = Counter::count(storage, |counter| Teacher::new(counter, method, &zeros, logits)).expect(NEVER);
-        let average = method
-            .average_from
-            .map_or(0, |from| Counter::count(storage, |counter| Average::new(counter, from, &zeros)).expect(NEVER));
-        let workspace = |capacity, keep| {
-            Counter::count(storage, |counter| Workspace::new(counter, encoder, capacity, keep)).expect(NEVER)
-        };
+        let zeros = vec![0.0f32; layout.len];
+        let weights = bytes(&|counter| counter.parameters(&zeros));
+        let average = |from| bytes(&|counter| Average::new(counter, from, &zeros).map(drop));
+        let workspace = |capacity, keep| bytes(&|counter| Workspace::new(counter, encoder, capacity, keep).map(drop));
         Self {
             rows: vec![
                 ("weights", weights),
-                ("gradients", arena),
-                ("moments", 2 * arena),
-                ("teacher", teacher),
-                ("average", average),
+                ("gradients", bytes(&|counter| counter.gradients(layout.len, &layout.embeddings))),
+                ("moments", bytes(&|counter| Student::new(counter, &zeros).map(drop)) - weights),
+                ("teacher", bytes(&|counter| Teacher::new(counter, method, &zeros, logits).map(drop))),
+                ("average", method.average_from.map_or(0, average)),
                 ("activations", workspace(training, Keep::ForBackward)),
                 ("teacher and evaluation activations", workspace(inference, Keep::Logits)),
                 ("scratch", scratch_bytes),
