@@ -5,7 +5,7 @@ use bertsd_cuda::{
     device::{
         Backend, Capacity, Shape, Storage,
         cpu::CpuDevice,
-        cuda::{self, CudaDevice, Element, cuda_devices},
+        cuda::{self, CudaDevice, CudaInfo, Element, cuda_devices},
     },
     distillation::{Method, MethodSettings},
     encoder::{Encoder, LastLayer},
@@ -85,13 +85,15 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
         Backend::CudaTf32 { .. } => ("float32 with tf32 products on the GPU", cuda::Tf32::STORAGE),
         Backend::CudaBf16 { .. } => ("bf16 on the GPU", cuda::Bf16::STORAGE),
     };
+    let device = gpu(backend);
+    let multiprocessors = device.as_ref().map_or(0, |device| device.multiprocessors.unsigned_abs() as usize);
     let plan_of = |sequences: usize| {
         let capacity = Capacity { tokens: sequences * length, sequences, length };
         let scratch = match backend {
             Backend::Cpu => CpuDevice::scratch_bytes(shape, capacity),
-            Backend::CudaF32 { .. } => CudaDevice::<f32>::scratch_bytes(shape, capacity),
-            Backend::CudaTf32 { .. } => CudaDevice::<cuda::Tf32>::scratch_bytes(shape, capacity),
-            Backend::CudaBf16 { .. } => CudaDevice::<cuda::Bf16>::scratch_bytes(shape, capacity),
+            Backend::CudaF32 { .. } => CudaDevice::<f32>::scratch_bytes(multiprocessors, shape, capacity),
+            Backend::CudaTf32 { .. } => CudaDevice::<cuda::Tf32>::scratch_bytes(multiprocessors, shape, capacity),
+            Backend::CudaBf16 { .. } => CudaDevice::<cuda::Bf16>::scratch_bytes(multiprocessors, shape, capacity),
         };
         MemoryPlan::new(&encoder, &method, capacity, capacity, sequences, storage, scratch)
     };
@@ -106,7 +108,10 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
         args.batch_size,
         aligned(&table)
     ));
-    let fits = fits(backend, args.batch_size, |sequences| plan_of(sequences).total_bytes());
+    let fits = device.map(|CudaInfo { memory_bytes, .. }| {
+        let needs = |sequences| plan_of(sequences).total_bytes();
+        (memory_bytes, largest_that_fits(args.batch_size, memory_bytes, needs))
+    });
     if let Some((memory_bytes, largest)) = fits {
         let gib = gib(memory_bytes);
         text.push_str(&match largest {
@@ -130,13 +135,12 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
     Ok(())
 }
 
-/// Memory of a GPU, and the largest micro-batch up to `sequences` that fits into all of it.
-fn fits(backend: Backend, sequences: usize, needs: impl Fn(usize) -> usize) -> Option<(usize, Option<usize>)> {
+/// The GPU that this runs on.
+fn gpu(backend: Backend) -> Option<CudaInfo> {
     let (Backend::CudaF32 { ordinal } | Backend::CudaTf32 { ordinal } | Backend::CudaBf16 { ordinal }) = backend else {
         return None;
     };
-    let memory_bytes = cuda_devices().ok()?.get(ordinal)?.memory_bytes;
-    Some((memory_bytes, largest_that_fits(sequences, memory_bytes, needs)))
+    cuda_devices().ok()?.into_iter().nth(ordinal)
 }
 
 fn gib(bytes: usize) -> String {

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A teacher or an average is lent to the pass as a [`Follower`]: the buffers that move, and how. Which of them a run
-//! has, and when they move, is decided in [`distillation`](crate::distillation); here nothing is decided.
+//! has, and when they move, is decided in `distillation`; here nothing is decided.
 
 use super::{Buffers, Memory};
 use crate::Result;

@@ -142,6 +142,13 @@ pub fn open(ordinal: usize, label: &DeviceLabel) -> Result<Arc<CudaContext>> {
     Ok(context)
 }
 
+/// How many multiprocessors it has.
+pub fn multiprocessors(context: &CudaContext, label: &DeviceLabel) -> Result<usize> {
+    let count = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    let count = count.map_err(driver_error(label, "count the multiprocessors"))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
 /// The device for logs.
 pub fn describe(context: &CudaContext, label: &DeviceLabel, precision: &str) -> Result<String> {
     let ask =

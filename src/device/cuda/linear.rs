@@ -64,7 +64,7 @@ impl<E: Element> Linears<E> {
             backward_input_gelu: tiled(backward_input_gelu)?,
             project_first_backward_input: for_sequences(names!("project_first_backward_input"))?,
             backward_weight: Tiled::for_weights::<E>(setup, names!("linear_backward_weight", "large", "medium"))?,
-            parts: Parts::new(parts, arrivals, setup.capacity),
+            parts: Parts::new(setup, parts, arrivals),
             element: PhantomData,
         })
     }

@@ -3,14 +3,14 @@
 //! | tile (rows × columns, bytes of depth × stages) | for |
 //! |---|---|
 //! | large, 128 × 128, 64 × 4 | many tokens: 64 × 64 per warp, the fewest reads of shared memory per product |
-//! | medium, 64 × 64, 128 × 3 | products that make fewer than [`BUSY`] large tiles |
+//! | medium, 64 × 64, 128 × 3 | products whose large tiles leave a quarter of the multiprocessors idle |
 //! | small, 32 × 64, 128 × 4 | the same of medium ones; one row per sequence |
 //! | SIMT, 64 × 64, 64 × 2 | float32 |
 //!
 //! The first three are for bf16 and tf32, as tensor cores take either in rows of 32 bytes.
 //!
 //! Neither choice changes the bits of a forward product or of d_x. Those of a weight gradient depend on its shape and
-//! the true number of rows.
+//! the true number of rows, and on how many multiprocessors the GPU has.
 
 use cudarc::driver::{CudaSlice, sys::CUfunction_attribute};
 
@@ -25,13 +25,27 @@ use crate::{
     device::{Capacity, Shape},
 };
 
-/// Blocks that keep most of a GPU's multiprocessors at work (an A100 has 108, an H100 132): with fewer, smaller tiles
-/// are faster, although they read more.
-const BUSY: usize = 96;
-/// Tiles of a weight gradient from which on large ones are taken; parts of the sum make up the number of blocks.
-const BUSY_WITH_PARTS: usize = BUSY / 3;
-/// Blocks that a weight gradient is split into at most: two per multiprocessor, which is what registers allow.
-const SPLIT_BLOCKS: usize = 256;
+/// How many blocks suit a GPU of so many multiprocessors (an A100 has 108, an H100 132).
+#[derive(Clone, Copy, Debug)]
+pub struct Multiprocessors(pub usize);
+
+impl Multiprocessors {
+    /// Blocks that keep most of them at work: with fewer, smaller tiles are faster, although they read more.
+    const fn busy(self) -> usize {
+        self.0 * 8 / 11
+    }
+
+    /// Tiles of a weight gradient from which on large ones are taken; parts of the sum make up the number of blocks.
+    const fn busy_with_parts(self) -> usize {
+        self.busy() / 3
+    }
+
+    /// Blocks that a weight gradient is split into at most: what registers allow on each.
+    const fn split_blocks(self) -> usize {
+        2 * self.0
+    }
+}
+
 /// Parts that a sum is split into at most; the last block of a tile reads them one by one.
 const MOST_PARTS: usize = 8;
 
@@ -147,18 +161,19 @@ impl Tiled {
     pub fn new<E: Element>(setup: &Setup, names: Names<3>) -> Result<Self> {
         let tensor = vec![Tile::LARGE, Tile::MEDIUM, Tile::SMALL];
         let tiles = E::choose_product(tensor.clone(), tensor, vec![Tile::SIMT]);
-        Self::load(setup, tiles, &names.get::<E>(), BUSY)
+        Self::load(setup, tiles, &names.get::<E>(), setup.multiprocessors.busy())
     }
 
     /// Products with one row per sequence only.
     pub fn for_sequences<E: Element>(setup: &Setup, names: Names<1>) -> Result<Self> {
         let tile = E::choose_product(Tile::SMALL, Tile::SMALL, Tile::SIMT);
-        Self::load(setup, vec![tile], &names.get::<E>(), BUSY)
+        Self::load(setup, vec![tile], &names.get::<E>(), setup.multiprocessors.busy())
     }
 
     /// Gradients of weights.
     pub fn for_weights<E: Element>(setup: &Setup, names: Names<2>) -> Result<Self> {
-        Self::load(setup, weight_tiles::<E>(), &names.get::<E>(), BUSY_WITH_PARTS)
+        let busy = setup.multiprocessors.busy_with_parts();
+        Self::load(setup, weight_tiles::<E>(), &names.get::<E>(), busy)
     }
 
     fn load(setup: &Setup, tiles: Vec<Tile>, names: &[&'static str], busy: usize) -> Result<Self> {
@@ -198,17 +213,18 @@ pub struct Parts {
     pub arrivals: CudaSlice<u32>, // [tiles]
     /// Parts beyond this would have no row in the largest batch.
     most: usize,
+    multiprocessors: Multiprocessors,
 }
 
 /// Numbers of [`Parts::partials`] and [`Parts::arrivals`] that the layers of a model need.
-pub fn plan(tiles: &[Tile], shape: Shape, capacity: Capacity) -> (usize, usize) {
+pub fn plan(tiles: &[Tile], on: Multiprocessors, shape: Shape, capacity: Capacity) -> (usize, usize) {
     let Shape { hidden: c, intermediate: f, .. } = shape;
     let most = most_parts(capacity);
     let (mut partials, mut arrivals) = (0, 0);
     for (outputs, inputs) in [(3 * c, c), (2 * c, c), (c, c), (f, c), (c, f)] {
-        let tile = tiles[pick(tiles, outputs, inputs, BUSY_WITH_PARTS)];
+        let tile = tiles[pick(tiles, outputs, inputs, on.busy_with_parts())];
         let count = tile.blocks(outputs, inputs);
-        let parts = wanted_parts(count, most);
+        let parts = wanted_parts(count, most, on);
         if parts > 1 {
             partials = partials.max(parts * count * tile.partial());
             arrivals = arrivals.max(count);
@@ -219,8 +235,9 @@ pub fn plan(tiles: &[Tile], shape: Shape, capacity: Capacity) -> (usize, usize) 
 
 impl Parts {
     /// Of buffers as large as [`plan`] says.
-    pub fn new(partials: CudaSlice<f32>, arrivals: CudaSlice<u32>, capacity: Capacity) -> Self {
-        Self { partials, arrivals, most: most_parts(capacity) }
+    pub fn new(setup: &Setup, partials: CudaSlice<f32>, arrivals: CudaSlice<u32>) -> Self {
+        let &Setup { capacity, multiprocessors, .. } = setup;
+        Self { partials, arrivals, most: most_parts(capacity), multiprocessors }
     }
 
     /// Parts for a gradient of this shape: as many as are wanted and have a place.
@@ -228,7 +245,7 @@ impl Parts {
         let tiles = choice.tile.blocks(outputs, inputs);
         let places =
             if tiles > self.arrivals.len() { 1 } else { self.partials.len() / (tiles * choice.tile.partial()) };
-        wanted_parts(tiles, self.most).min(places.max(1)) as u32
+        wanted_parts(tiles, self.most, self.multiprocessors).min(places.max(1)) as u32
     }
 }
 
@@ -238,6 +255,6 @@ fn most_parts(capacity: Capacity) -> usize {
     capacity.tokens.div_ceil(sizes::GEMM_SPLIT_LEAST as usize).min(MOST_PARTS)
 }
 
-fn wanted_parts(tiles: usize, most: usize) -> usize {
-    (SPLIT_BLOCKS / tiles).clamp(1, most.max(1))
+fn wanted_parts(tiles: usize, most: usize, on: Multiprocessors) -> usize {
+    (on.split_blocks() / tiles).clamp(1, most.max(1))
 }

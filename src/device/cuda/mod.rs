@@ -50,6 +50,7 @@ use self::{
     kernels::Kernels,
     last_begun::LastBegun,
     launch::Launcher,
+    linear_tiles::Multiprocessors,
     recorder::Recorder,
     row_sums::RowShape,
     scratch::Scratch,
@@ -64,6 +65,7 @@ struct Setup<'a> {
     device: &'a DeviceLabel,
     shape: Shape,
     capacity: Capacity,
+    multiprocessors: Multiprocessors,
 }
 
 /// A GPU (or a simulated one), the kernels on it, and the scratch that its operations share.
@@ -95,11 +97,12 @@ impl<E: Element> CudaDevice<E> {
         let device = label.with_last_begun(Arc::clone(&last_begun));
         let stream = context.new_stream().map_err(driver_error(&device, "create a stream"))?;
         let kernels = Kernels::load(&context, &device)?;
-        let setup = Setup { kernels: &kernels, stream: &stream, device: &device, shape, capacity };
+        let multiprocessors = Multiprocessors(driver::multiprocessors(&context, &device)?);
+        let setup = Setup { kernels: &kernels, stream: &stream, device: &device, shape, capacity, multiprocessors };
         // Before memory is taken for rows that no kernel holds.
         let rows = RowShape::new(&setup)?;
         let Scratch { parts, arrivals, statistics, row_sums, d_sum, d_pre } =
-            Scratch::<E, _>::new(&setup, shape, capacity)?;
+            Scratch::<E, _>::new(&setup, multiprocessors, shape, capacity)?;
         let width = shape.hidden;
         Ok(Self {
             linear: linear::Linears::new(&setup, parts, arrivals)?,
@@ -117,9 +120,9 @@ impl<E: Element> CudaDevice<E> {
         })
     }
 
-    /// Bytes of the scratch that [`CudaDevice::new`] allocates.
-    pub fn scratch_bytes(shape: Shape, capacity: Capacity) -> usize {
-        scratch::bytes::<E>(shape, capacity)
+    /// Bytes of the scratch that [`CudaDevice::new`] allocates on a GPU of so many multiprocessors.
+    pub fn scratch_bytes(multiprocessors: usize, shape: Shape, capacity: Capacity) -> usize {
+        scratch::bytes::<E>(Multiprocessors(multiprocessors), shape, capacity)
     }
 
     /// Whether passes are recorded as graphs (the default) or launched kernel by kernel; the results are the same.

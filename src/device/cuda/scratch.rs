@@ -4,7 +4,14 @@ use std::cell::Cell;
 
 use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
 
-use super::{Setup, attention::RowStatistics, buffer::zeros, element::Element, linear_tiles, row_sums::RowSums};
+use super::{
+    Setup,
+    attention::RowStatistics,
+    buffer::zeros,
+    element::Element,
+    linear_tiles::{self, Multiprocessors},
+    row_sums::RowSums,
+};
 use crate::{
     Result,
     device::{Capacity, Shape},
@@ -52,8 +59,8 @@ pub struct Scratch<E: Element, Z: Zeros> {
 }
 
 impl<E: Element, Z: Zeros> Scratch<E, Z> {
-    pub fn new(memory: &Z, shape: Shape, capacity: Capacity) -> Result<Self> {
-        let (parts, arrivals) = linear_tiles::plan(&linear_tiles::weight_tiles::<E>(), shape, capacity);
+    pub fn new(memory: &Z, on: Multiprocessors, shape: Shape, capacity: Capacity) -> Result<Self> {
+        let (parts, arrivals) = linear_tiles::plan(&linear_tiles::weight_tiles::<E>(), on, shape, capacity);
         Ok(Self {
             parts: memory.zeros(parts)?,
             arrivals: memory.zeros(arrivals)?,
@@ -66,8 +73,8 @@ impl<E: Element, Z: Zeros> Scratch<E, Z> {
 }
 
 /// Bytes of all of it.
-pub fn bytes<E: Element>(shape: Shape, capacity: Capacity) -> usize {
+pub fn bytes<E: Element>(on: Multiprocessors, shape: Shape, capacity: Capacity) -> usize {
     let count = Count::default();
-    Scratch::<E, Count>::new(&count, shape, capacity).expect("counting does not fail");
+    Scratch::<E, Count>::new(&count, on, shape, capacity).expect("counting does not fail");
     count.0.get()
 }
