@@ -33,6 +33,10 @@ pub struct RunLock {
 impl RunLock {
     /// Locks a directory for a new run, making it if it is missing. One that already holds a run is refused, or, with
     /// `overwrite`, emptied of [`RUN_FILES`] and of nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the directory holds a run that is not to be overwritten, or another process uses it;
+    /// [`Error::Io`] when it cannot be made, locked or emptied.
     pub fn for_new_run(directory: impl Into<PathBuf>, overwrite: bool) -> Result<Self> {
         let lock = Self::for_overwriting(directory)?;
         if holds_run(&lock.directory)? {
@@ -46,6 +50,9 @@ impl RunLock {
 
     /// Locks a directory whose run a new one will replace, once [`clear`](Self::clear) is called: not before all else
     /// is known to work.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when another process uses the directory; [`Error::Io`] when it cannot be made or locked.
     pub fn for_overwriting(directory: impl Into<PathBuf>) -> Result<Self> {
         let directory = directory.into();
         let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
@@ -64,11 +71,18 @@ impl RunLock {
     }
 
     /// Removes [`RUN_FILES`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] for what cannot be removed.
     pub fn clear(&self) -> Result<()> {
         RUN_FILES.iter().try_for_each(|name| remove(&self.directory.join(name)))
     }
 
     /// Locks a directory whose run is to be continued.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the directory holds no run, or another process uses it; [`Error::Io`] when it cannot be
+    /// locked.
     pub fn for_resume(directory: impl Into<PathBuf>) -> Result<Self> {
         let directory = directory.into();
         if !holds_run(&directory)? {
@@ -133,6 +147,9 @@ fn refusal(directory: &Path) -> &'static str {
 }
 
 /// Whether a directory holds a run, finished or not.
+///
+/// # Errors
+/// [`Error::Io`] when the directory cannot be looked into.
 pub fn holds_run(directory: &Path) -> Result<bool> {
     for path in MARKS.map(|name| directory.join(name)) {
         if path.try_exists().map_err(Error::io("look for", &path))? {

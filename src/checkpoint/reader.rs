@@ -31,6 +31,11 @@ pub struct CheckpointReader {
 }
 
 impl CheckpointReader {
+    /// Opens a file and checks its header.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read; [`Error::Run`] when it is no checkpoint, of another version, cut
+    /// short or damaged.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let mut file = File::open(&path).map_err(Error::io("open", &path))?;
@@ -75,6 +80,9 @@ impl CheckpointReader {
     }
 
     /// The metadata as the caller's type.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when they are not of this type.
     pub fn metadata<M: DeserializeOwned>(&self) -> Result<M> {
         M::deserialize(&self.header.metadata)
             .map_err(|e| Error::run(&self.path, format!("the metadata cannot be understood: {e}")))
@@ -93,6 +101,10 @@ impl CheckpointReader {
     /// Overwrites `elements` with section `name`, which must have exactly that type and length. On an error the content
     /// of
     /// `elements` is unspecified.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when there is no such section, it has another type or length, or its checksum does not hold;
+    /// [`Error::Io`] when it cannot be read.
     pub fn read_into<T: SectionElement>(&mut self, name: &str, elements: &mut [T]) -> Result<()> {
         let section = self.find::<T>(name)?;
         if section.elements != elements.len() as u64 {
@@ -109,6 +121,9 @@ impl CheckpointReader {
     }
 
     /// Section `name` in memory of its own.
+    ///
+    /// # Errors
+    /// As [`read_into`](Self::read_into).
     pub fn read<T: SectionElement>(&mut self, name: &str) -> Result<Vec<T>> {
         // The length was checked against the size of the file, so a hostile header cannot ask for more memory than
         // that.
@@ -121,6 +136,9 @@ impl CheckpointReader {
     }
 
     /// Reads every section once and checks its checksum.
+    ///
+    /// # Errors
+    /// [`Error::Run`] for the first section that is damaged; [`Error::Io`] when the file cannot be read.
     pub fn verify(&mut self) -> Result<()> {
         let mut buffer = vec![0; CHUNK_BYTES];
         for section in self.header.sections.clone() {

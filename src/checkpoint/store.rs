@@ -47,6 +47,9 @@ pub struct LatestValid {
 impl CheckpointStore {
     /// Opens the store of a run, made if it is missing, and clears what a killed process left half-written. Call it
     /// under the run's lock. `keep` is how many checkpoints stay; at least 1.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be made or cleared; [`Error::Misuse`] when `keep` is 0.
     pub fn open(run: impl AsRef<Path>, keep: usize) -> Result<Self> {
         if keep == 0 {
             return Err(Error::misuse(
@@ -71,17 +74,26 @@ impl CheckpointStore {
     }
 
     /// Starts the checkpoint of `step`; its `finish`, then [`prune`](Self::prune).
+    ///
+    /// # Errors
+    /// As [`CheckpointWriter::create`].
     pub fn begin(&self, step: u64, plan: CheckpointPlan) -> Result<CheckpointWriter> {
         CheckpointWriter::create(self.path(step), plan)
     }
 
     /// Starts a new `best.ckpt` with content of its own (the weights alone, say).
+    ///
+    /// # Errors
+    /// As [`CheckpointWriter::create`].
     pub fn begin_best(&self, plan: CheckpointPlan) -> Result<CheckpointWriter> {
         CheckpointWriter::create(self.best_path(), plan)
     }
 
     /// Makes the checkpoint of `step` the best one. It costs no space while that checkpoint is kept: the file gets a
     /// second name, or, on a file system without hard links, a copy.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file can neither be linked nor copied.
     pub fn mark_best(&self, step: u64) -> Result<()> {
         let (from, best) = (self.path(step), self.best_path());
         let file = AtomicFile::create(&best)?;
@@ -89,6 +101,9 @@ impl CheckpointStore {
     }
 
     /// `best.ckpt`, if there is one.
+    ///
+    /// # Errors
+    /// As [`CheckpointReader::open`].
     pub fn best(&self) -> Result<Option<CheckpointReader>> {
         let path = self.best_path();
         if path.try_exists().map_err(Error::io("open", &path))? {
@@ -99,6 +114,9 @@ impl CheckpointStore {
     }
 
     /// Steps of which there is a checkpoint, ascending, whether intact or not.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be listed.
     pub fn steps(&self) -> Result<Vec<u64>> {
         let mut steps = Vec::new();
         for entry in fs::read_dir(&self.directory).map_err(Error::io("list", &self.directory))? {
@@ -110,6 +128,9 @@ impl CheckpointStore {
     }
 
     /// Removes all but the newest checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be removed.
     pub fn prune(&self) -> Result<()> {
         let steps = self.steps()?;
         for &step in &steps[..steps.len().saturating_sub(self.keep)] {
@@ -121,6 +142,9 @@ impl CheckpointStore {
 
     /// The newest checkpoint that is intact to the last byte, and the damaged ones that are newer. Reads those files
     /// whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be listed; what is wrong with a file is no error here.
     pub fn latest_valid(&self) -> Result<LatestValid> {
         let mut damaged = Vec::new();
         for step in self.steps()?.into_iter().rev() {
@@ -135,6 +159,9 @@ impl CheckpointStore {
 
     /// Renames a damaged checkpoint to `….ckpt.damaged`, so that it is out of the way but not lost. Returns its new
     /// path.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be renamed.
     pub fn put_aside(&self, damaged: &Damaged) -> Result<PathBuf> {
         let mut name = damaged.path.clone().into_os_string();
         name.push(ASIDE);

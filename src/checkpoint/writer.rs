@@ -34,6 +34,9 @@ pub struct CheckpointPlan {
 impl CheckpointPlan {
     /// `metadata` is anything that is JSON. Finite floats in it come back to the bit; NaN and infinities do not (they
     /// become `null`), so put floats of which that cannot be known into a section.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when the metadata cannot be written as JSON.
     pub fn new(metadata: &impl Serialize) -> Result<Self> {
         let metadata = serde_json::to_value(metadata).map_err(|e| {
             Error::misuse("CheckpointPlan::new", format!("the metadata cannot be written as JSON: {e}"))
@@ -62,6 +65,10 @@ pub struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
+    /// Starts a file that will be at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be made; [`Error::Run`] when the metadata or a section is too long.
     pub fn create(path: impl Into<PathBuf>, plan: CheckpointPlan) -> Result<Self> {
         let mut file = AtomicFile::create(path)?;
         let mut header = Header { metadata: plan.metadata, sections: plan.sections };
@@ -88,6 +95,10 @@ impl CheckpointWriter {
 
     /// Appends elements to section `name`. Sections come in the plan's order, each with exactly the planned number of
     /// elements.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when this is not the next section of the plan, or has another type or length; [`Error::Io`]
+    /// when it cannot be written.
     pub fn write<T: SectionElement>(&mut self, name: &str, elements: &[T]) -> Result<()> {
         self.skip_complete(Some(name));
         let Some(section) = self.header.sections.get(self.current).filter(|section| section.name == name) else {
@@ -108,6 +119,9 @@ impl CheckpointWriter {
     }
 
     /// Writes the header, makes everything durable and gives the file its name. Errors if a section is not complete.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when a section is not complete; [`Error::Io`] when it cannot be written.
     pub fn finish(mut self) -> Result<()> {
         self.skip_complete(None);
         if let Some(section) = self.header.sections.get(self.current) {

@@ -29,6 +29,9 @@ impl Examples {
     }
 
     /// Splits off a development set; see [`stratified_split`](super::stratified_split).
+    ///
+    /// # Errors
+    /// As [`stratified_split`](super::stratified_split).
     pub fn split(&self, dev_fraction: f64, seed: u64) -> Result<(Self, Self)> {
         let (train, dev) = super::stratified_split(&self.labels(), dev_fraction, seed)?;
         Ok((self.subset(&train), self.subset(&dev)))

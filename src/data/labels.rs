@@ -38,6 +38,9 @@ impl LabelMap {
     ///
     /// Names that are all `LABEL_0`, `LABEL_1`, … are what `transformers` invents for a model that was never given any;
     /// such a model also knows its labels as `0`, `1`, ….
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when one is listed twice.
     pub fn from_names(names: Vec<String>) -> Result<Self> {
         let mut numbers = HashMap::with_capacity(names.len());
         for (number, name) in names.iter().enumerate() {

@@ -51,6 +51,9 @@ pub struct StepPlan {
 
 impl StepPlan {
     /// A plan over examples of these `lengths`, in tokens.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the sizes contradict each other or an example is longer than a micro-batch may be.
     pub fn new(lengths: Vec<u32>, settings: OrderSettings) -> Result<Self> {
         for (setting, value) in [
             ("batch-size", settings.batch_size),

@@ -69,6 +69,9 @@ impl Preset {
     }
 
     /// Finds the splits under `directory`.
+    ///
+    /// # Errors
+    /// [`Error::Table`] when a split is missing, saying which names it may have.
     pub fn open(self, directory: &Path) -> Result<Splits> {
         match self {
             Self::Imdb => self.open_imdb(directory),

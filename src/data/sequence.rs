@@ -28,6 +28,9 @@ impl<'t> SequenceEncoder<'t> {
 
     /// Appends the sequence to `ids` and returns where its second text starts, counted from its own first token;
     /// without a second text, or for a model without token types, that is its length.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the tokenizer cannot cut the text.
     pub fn encode(&mut self, text: &str, pair: Option<&str>, ids: &mut Vec<u32>) -> Result<u32> {
         let start = ids.len();
         let Self { tokenizer, settings, words, first, second } = self;

@@ -9,6 +9,9 @@ const PURPOSE: u32 = u32::from_be_bytes(*b"spli");
 ///
 /// Every label gives the same fraction to development, rounded so that the whole is as near to `fraction` as it can be
 /// (largest remainder), and keeps at least one example for training. A function of its arguments only.
+///
+/// # Errors
+/// [`Error::Setting`] when the share leaves no example on one of the sides.
 pub fn stratified_split(labels: &[u32], fraction: f64, seed: u64) -> Result<(Vec<u32>, Vec<u32>)> {
     if !(fraction > 0.0 && fraction < 1.0) {
         return Err(Error::setting("dev-fraction", format!("{fraction} is not between 0 and 1, both excluded")));

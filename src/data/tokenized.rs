@@ -60,6 +60,10 @@ pub struct TokenizedSet {
 
 impl TokenizedSet {
     /// Takes the set from the cache, or tokenizes `source`.
+    ///
+    /// # Errors
+    /// [`Error::Table`] when a row cannot be used; [`Error::Io`] when a file cannot be read or the cache not be
+    /// written; that of `progress`.
     pub fn open(source: &Source, request: TokenizeRequest) -> Result<Self> {
         if !matches!(request.labels, Labels::Ignore) && !source.is_labelled() {
             return Err(Error::setting("label", "no label column is given; name the one that holds the labels"));

@@ -70,6 +70,9 @@ pub struct EncodeSettings {
 
 impl EncodeSettings {
     /// Checks them against a model's positions and token types.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when they ask for more than the model has.
     pub fn check(&self, max_positions: usize, type_vocab_size: usize, paired: bool) -> Result<()> {
         let least = if paired { PAIR_SPECIALS + 2 } else { SINGLE_SPECIALS + 1 };
         let fault = |message| Err(Error::setting("max-length", message));

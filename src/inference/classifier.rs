@@ -24,6 +24,9 @@ pub struct Classifier<D: Device> {
 
 impl<D: Device> Classifier<D> {
     /// Copies the weights of `model` to the device; the model's own may be dropped afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when the device has no memory for it or fails.
     pub fn new(device: D, model: &Model, capacity: Capacity) -> Result<Self> {
         let encoder = Encoder::new(&model.config, LastLayer::FirstRows);
         Ok(Self {
@@ -70,6 +73,9 @@ impl<D: Device> Classifier<D> {
     }
 
     /// Every example once, in the batches of `plan`.
+    ///
+    /// # Errors
+    /// Of the device, or of what is done with each batch.
     pub fn sweep(&mut self, examples: &Examples, plan: &EvaluationPlan, visit: &mut Visit<'_>) -> Result<()> {
         let seen = plan.sweep(examples, |numbers, batch| {
             visit(numbers, &self.logits(batch)?)?;

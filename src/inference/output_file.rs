@@ -57,6 +57,10 @@ impl OutputFile {
         &self.path
     }
 
+    /// Appends text.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         match &mut self.sink {
             Sink::Atomic(file) => file.write_all(bytes),
@@ -66,6 +70,9 @@ impl OutputFile {
     }
 
     /// Hands what was written to whoever reads a stream; a file has no reader yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
     pub fn flush(&mut self) -> Result<()> {
         match &mut self.sink {
             Sink::Atomic(_) => Ok(()),
@@ -74,6 +81,9 @@ impl OutputFile {
     }
 
     /// Completes the output and, if it is a file, gives it its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written or renamed.
     pub fn finish(self) -> Result<()> {
         match self.sink {
             Sink::Atomic(file) => {

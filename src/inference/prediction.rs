@@ -99,6 +99,10 @@ impl<'l> PredictionWriter<'l> {
         Ok(writer)
     }
 
+    /// Appends an answer.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when it cannot be written.
     pub fn write(&mut self, prediction: &Prediction<'_>) -> Result<()> {
         let best = largest(prediction.probabilities);
         let label = self.labels.get(best).map_or("", String::as_str);
@@ -126,11 +130,17 @@ impl<'l> PredictionWriter<'l> {
     }
 
     /// See [`OutputFile::flush`].
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when it cannot be written.
     pub fn flush(&mut self) -> Result<()> {
         self.file.flush()
     }
 
     /// See [`OutputFile::finish`].
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when it cannot be written or renamed.
     pub fn finish(self) -> Result<()> {
         self.file.finish()
     }

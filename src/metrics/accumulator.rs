@@ -17,7 +17,10 @@ pub struct Accumulator {
 }
 
 impl Accumulator {
-    /// Errors if there are fewer than two classes.
+    /// For a classifier of so many classes.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when there are fewer than two.
     pub fn new(classes: usize) -> Result<Self> {
         if classes < 2 || u32::try_from(classes).is_err() {
             return Err(Error::setting("classes", format!("a classifier needs at least 2 classes, not {classes}")));
@@ -26,7 +29,9 @@ impl Accumulator {
     }
 
     /// Adds examples from their logits `[B, N]`, row-major, and their labels `[B]`.
-    /// Errors, having added none of them, if the shapes disagree or a label is not below `N`.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`], having added none of them, when the shapes disagree or a label is not below `N`.
     pub fn add_logits(&mut self, logits: &[f32], labels: &[u32]) -> Result<()> {
         self.check(logits, labels)?;
         for (row, &label) in logits.chunks_exact(self.confusion.classes()).zip(labels) {
@@ -40,6 +45,9 @@ impl Accumulator {
     }
 
     /// Adds examples from their probabilities `[B, N]`, each row summing to 1; otherwise as [`Self::add_logits`].
+    ///
+    /// # Errors
+    /// As [`add_logits`](Self::add_logits).
     pub fn add_probabilities(&mut self, probabilities: &[f32], labels: &[u32]) -> Result<()> {
         self.check(probabilities, labels)?;
         for (row, &label) in probabilities.chunks_exact(self.confusion.classes()).zip(labels) {
@@ -52,6 +60,9 @@ impl Accumulator {
     }
 
     /// Adds everything that `other` has seen.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when it has another number of classes.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         let (ours, theirs) = (self.confusion.classes(), other.confusion.classes());
         if ours != theirs {

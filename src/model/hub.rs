@@ -63,6 +63,9 @@ impl Hub {
     }
 
     /// [`Hub::from_env`] with the variables given by `lookup`.
+    ///
+    /// # Errors
+    /// As [`Hub::from_env`].
     pub fn from_variables(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let path = |name: &str| set(name).map(PathBuf::from);

@@ -60,16 +60,26 @@ impl Default for CurveOptions {
 }
 
 /// The picture as the text of an SVG file.
+///
+/// # Errors
+/// [`Error::Setting`] for a width out of range, or when no run has recorded anything; [`Error::Picture`] when it cannot
+/// be drawn.
 pub fn curves_svg(runs: &[RunHistory], options: &CurveOptions) -> Result<String> {
     raster::svg(&picture(runs, options)?)
 }
 
 /// The picture as the bytes of a PNG file.
+///
+/// # Errors
+/// As [`curves_svg`].
 pub fn curves_png(runs: &[RunHistory], options: &CurveOptions) -> Result<Vec<u8>> {
     raster::png(&picture(runs, options)?)
 }
 
 /// Writes the picture to `path`; its extension, `.png` or `.svg`, says as what.
+///
+/// # Errors
+/// [`Error::Setting`] for another extension; [`Error::Io`] when it cannot be written; those of [`curves_svg`].
 pub fn write_curves(runs: &[RunHistory], options: &CurveOptions, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let extension = path.extension().map(|extension| extension.to_ascii_lowercase());

@@ -152,6 +152,9 @@ pub struct EventLog {
 
 impl EventLog {
     /// Starts an empty log, replacing what was there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be made.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let file = File::create(&path).map_err(Error::io("create", &path))?;
@@ -160,6 +163,10 @@ impl EventLog {
 
     /// Continues a log after update `step`: what was recorded of later steps, and a half line at the end, is cut off. A
     /// log that is missing starts empty. A damaged line *before* events that are to be kept is an error that names it.
+    ///
+    /// # Errors
+    /// [`Error::Table`] for a damaged line before events that are kept; [`Error::Io`] when the file cannot be read or
+    /// cut.
     pub fn resume(path: impl Into<PathBuf>, step: u64) -> Result<Self> {
         let path = path.into();
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -177,6 +184,10 @@ impl EventLog {
         &self.path
     }
 
+    /// Appends an event as a line of JSON.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
     pub fn write(&mut self, event: &Event) -> Result<()> {
         let mut line = serde_json::to_vec(event)
             .map_err(|e| Error::run(&self.path, format!("an event cannot be written as JSON: {e}")))?;
@@ -185,6 +196,9 @@ impl EventLog {
     }
 
     /// Makes all events durable; to be called before a checkpoint relies on them.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the disk refuses.
     pub fn sync(&mut self) -> Result<()> {
         self.file.sync_data().map_err(Error::io("write", &self.path))
     }

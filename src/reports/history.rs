@@ -30,6 +30,9 @@ pub struct RunHistory {
 
 impl RunHistory {
     /// Reads a run directory, or a `metrics.jsonl` itself. The run's name is the directory's.
+    ///
+    /// # Errors
+    /// As [`read_events`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = if path.is_dir() { path.join("metrics.jsonl") } else { path.to_path_buf() };
@@ -47,6 +50,9 @@ impl RunHistory {
     }
 
     /// Reads several runs; those that would have the same name are told apart by the path they were given as.
+    ///
+    /// # Errors
+    /// As [`RunHistory::open`].
     pub fn open_all<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Self>> {
         let mut runs = paths.iter().map(Self::open).collect::<Result<Vec<_>>>()?;
         let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
@@ -60,6 +66,9 @@ impl RunHistory {
 }
 
 /// The events of a `metrics.jsonl`, in file order.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read; [`Error::Table`] for a line that is no event.
 pub fn read_events(path: impl AsRef<Path>) -> Result<Vec<Event>> {
     let path = path.as_ref();
     let file = File::open(path).map_err(Error::io("open", path))?;

@@ -44,6 +44,9 @@ pub struct TensorBoardWriter {
 
 impl TensorBoardWriter {
     /// Starts the event file of a new run in `directory`, made if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be made.
     pub fn create(directory: impl AsRef<Path>) -> Result<Self> {
         let directory = directory.as_ref();
         fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
@@ -56,6 +59,9 @@ impl TensorBoardWriter {
     }
 
     /// Starts the event file of a run that is continued after update `step`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be made.
     pub fn resume(directory: impl AsRef<Path>, step: u64) -> Result<Self> {
         let mut writer = Self::create(directory)?;
         let (mut event, mut session) = (Message::default(), Message::default());
@@ -71,6 +77,9 @@ impl TensorBoardWriter {
     }
 
     /// Records scalars of one step under their tags.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
     pub fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<()> {
         let (mut event, mut summary) = (Message::default(), Message::default());
         for &(tag, scalar) in scalars {
@@ -84,6 +93,9 @@ impl TensorBoardWriter {
     }
 
     /// Records an event of `metrics.jsonl`: a step as `train/loss` …, an evaluation as `dev/accuracy/student` ….
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
     pub fn write(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::Step(event) => self.step(event),

@@ -37,6 +37,10 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// Starts a timeline, replacing what was at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be made.
     pub fn create(path: PathBuf) -> Result<Self> {
         let file = File::create(&path).map_err(Error::io("create", &path))?;
         let mut timeline = Self { path, file: BufWriter::new(file), origin: Instant::now() };
@@ -48,11 +52,17 @@ impl Timeline {
     }
 
     /// Something the host did, from `start` to now.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
     pub fn host(&mut self, name: &str, start: Instant) -> Result<()> {
         self.complete(name, "host", HOST, start, start.elapsed())
     }
 
     /// What the device did.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
     pub fn device(&mut self, spans: &[Span]) -> Result<()> {
         spans.iter().try_for_each(|span| {
             let scope = span.scope.map_or_else(String::new, |scope| scope.to_string());
@@ -61,6 +71,9 @@ impl Timeline {
     }
 
     /// Ends the array and writes everything out.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
     pub fn finish(&mut self) -> Result<()> {
         self.put("\n]\n")?;
         self.file.flush().map_err(Error::io("write", &self.path))

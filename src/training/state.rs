@@ -236,6 +236,9 @@ pub fn restore<D: Device>(
 }
 
 /// Keeps `weights` as the best of the run.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be written.
 pub fn save_best(store: &CheckpointStore, best: Best, weights: &[f32]) -> Result<()> {
     let plan = CheckpointPlan::new(&best)?.section::<f32>("weights", weights.len());
     let mut writer = store.begin_best(plan)?;
@@ -244,6 +247,9 @@ pub fn save_best(store: &CheckpointStore, best: Best, weights: &[f32]) -> Result
 }
 
 /// The best weights of the run, if an evaluation has chosen any.
+///
+/// # Errors
+/// As [`CheckpointReader::open`].
 pub fn load_best(store: &CheckpointStore, len: usize) -> Result<Option<(Best, Vec<f32>)>> {
     let load = || -> Result<_> {
         let Some(mut reader) = store.best()? else { return Ok(None) };

@@ -102,6 +102,10 @@ struct Queued {
 
 impl<D: Device> Learner<D> {
     /// Plans all memory; `weights` is θ_0.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when the device has no memory for it;
+    /// [`Error::Setting`](crate::Error::Setting) when the method's settings contradict each other.
     pub fn new(
         device: D,
         encoder: Encoder,
@@ -145,12 +149,19 @@ impl<D: Device> Learner<D> {
 
     /// Step t on its micro-batches, to its end. `ahead[k − 1]` are the micro-batches of step t + k, as many as
     /// [`Teacher::steps_ahead`](crate::distillation::Teacher::steps_ahead) asks for and the run still has.
+    ///
+    /// # Errors
+    /// As [`queue`](Self::queue) and [`collect`](Self::collect).
     pub fn step(&mut self, step: u64, micro: &[PackedBatch], ahead: &[&[PackedBatch]]) -> Result<StepReport> {
         self.queue(step, micro, ahead)?;
         self.collect()
     }
 
     /// Sets step t under way, without waiting for it. At most [`MOST_QUEUED`] may be.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when the device fails; [`Error::Misuse`](crate::Error::Misuse) when
+    /// the batches are not those that were planned for.
     pub fn queue(&mut self, step: u64, micro: &[PackedBatch], ahead: &[&[PackedBatch]]) -> Result<()> {
         assert!(self.queued.len() < MOST_QUEUED, "a step is collected before the one after the next is queued");
         let examples: usize = micro.iter().map(PackedBatch::sequences).sum();
@@ -196,6 +207,10 @@ impl<D: Device> Learner<D> {
     }
 
     /// Waits for the oldest step under way.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when the device fails; [`Error::NotFinite`](crate::Error::NotFinite)
+    /// when the loss or the gradient is no number.
     pub fn collect(&mut self) -> Result<StepReport> {
         let Queued { mut report, examples, ce_scale } = self.queued.pop_front().expect("a step was queued");
         let outcome = &self.outcomes[(report.step % MOST_QUEUED as u64) as usize];
@@ -303,6 +318,9 @@ impl<D: Device> Learner<D> {
     }
 
     /// The gradients of the last step, before clipping.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when the device fails.
     pub fn gradients(&self) -> Result<Cow<'_, [f32]>> {
         self.device.read_gradients(&self.gradients)
     }

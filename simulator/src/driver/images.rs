@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::fatbin;
+use super::fatbin::{self, Registers};
+use super::made::{self, Made, Origin};
 use super::result::{Code, Outcome};
 use super::version::{Version, too_new};
 use crate::error::LoadError;
@@ -48,13 +49,10 @@ fn refuse<T>(code: Code, log: impl Into<String>) -> Result<T, Refusal> {
 impl Image {
     /// Loads PTX text or a fat binary.
     pub fn load(bytes: &[u8], memory: &Memory, device: &Target) -> Result<Self, Refusal> {
-        let Target { capability, newest, .. } = *device;
-        let chosen;
-        let mut registers = None;
-        let source = if fatbin::is_fatbin(bytes) {
-            chosen = fatbin::choose(bytes, capability, newest).map_err(|(code, log)| Refusal { code, log })?;
-            registers = Some(&chosen.registers);
-            &chosen.ptx
+        let &Target { capability, newest, numerics } = device;
+        let (ptx, registers) = if fatbin::is_fatbin(bytes) {
+            let chosen = fatbin::choose(bytes, capability, newest).map_err(|(code, log)| Refusal { code, log })?;
+            (chosen.ptx, chosen.registers)
         } else if bytes.starts_with(b"\x7fELF") {
             return refuse(
                 Code::CUDA_ERROR_NO_BINARY_FOR_GPU,
@@ -64,13 +62,19 @@ impl Image {
             match std::str::from_utf8(bytes) {
                 Ok(text) => match too_new(text, newest) {
                     Some(log) => return refuse(Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, log),
-                    None => text,
+                    None => (text.to_owned(), Registers::default()),
                 },
                 Err(_) => return refuse(Code::CUDA_ERROR_INVALID_IMAGE, "the image is neither PTX nor a fat binary"),
             }
         };
+        let origin = Origin { ptx, registers, numerics };
+        if let Some(Made { programs, architecture }) = made::find(&origin)
+            && architecture <= capability
+        {
+            return Ok(Self { programs, variables: HashMap::new(), architecture });
+        }
         let invalid = |e: LoadError| Refusal { code: Code::CUDA_ERROR_INVALID_PTX, log: e.to_string() };
-        let module = crate::ptx::parse(source).map_err(invalid)?;
+        let module = crate::ptx::parse(&origin.ptx).map_err(invalid)?;
         let target: u32 = module.target.trim_start_matches("sm_").trim_end_matches(['a', 'f']).parse().unwrap_or(0);
         if target == 0 || target > capability {
             return refuse(
@@ -84,11 +88,12 @@ impl Image {
             return Err(refusal);
         }
         let addresses = image.variables.iter().map(|(name, &(address, _))| (name.clone(), address)).collect();
-        let mut programs = lower_module(&module, &addresses, isa::decoder, device.numerics);
-        if let Some(registers) = registers {
-            programs.iter_mut().for_each(|program| registers.give(program));
-        }
+        let mut programs = lower_module(&module, &addresses, isa::decoder, numerics);
+        programs.iter_mut().for_each(|program| origin.registers.give(program));
         image.programs = programs.into_iter().map(|p| (p.name.clone(), Arc::new(p))).collect();
+        if image.variables.is_empty() {
+            made::keep(origin, &Made { programs: image.programs.clone(), architecture: target });
+        }
         Ok(image)
     }
 

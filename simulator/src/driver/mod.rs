@@ -14,6 +14,7 @@ mod graph;
 mod idle;
 mod images;
 mod lifecycle;
+mod made;
 mod queue;
 mod recording;
 pub mod result;

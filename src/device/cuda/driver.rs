@@ -41,6 +41,9 @@ pub struct CudaInfo {
 }
 
 /// The devices in the driver's order; an error says why there is no list.
+///
+/// # Errors
+/// Why there is no list: no driver, one that is too old, or what it answered.
 pub fn cuda_devices() -> Result<Vec<CudaInfo>, String> {
     load_driver()?;
     // The binding panics where a library of the driver's name lacks one of its functions.
