@@ -79,7 +79,7 @@ fn rerun_in_another_checkout(root: &Path) {
     }
 }
 
-/// `constexpr int NAME = NUMBER;` as `pub const NAME: u32 = NUMBER;`.
+/// `constexpr int NAME = NUMBER;` as `pub(crate) const NAME: u32 = NUMBER;`.
 fn geometry(header: &Path) -> String {
     let text = fs::read_to_string(header).expect("kernels/geometry.cuh is there");
     let mut rust = String::new();
@@ -87,7 +87,7 @@ fn geometry(header: &Path) -> String {
         let Some(rest) = line.strip_prefix("constexpr int ") else { continue };
         let (name, number) = rest.trim_end_matches(';').split_once(" = ").expect("constexpr int NAME = NUMBER;");
         let number: u32 = number.parse().unwrap_or_else(|_| panic!("geometry.cuh: {name} is not a plain number"));
-        writeln!(rust, "pub const {name}: u32 = {number};").expect("a string takes everything");
+        writeln!(rust, "pub(crate) const {name}: u32 = {number};").expect("a string takes everything");
     }
     rust
 }
@@ -276,7 +276,7 @@ fn entries(ptx: &Path) -> Vec<String> {
 }
 
 fn table(images: &[Image]) -> String {
-    let mut rust = String::from("pub static IMAGES: &[Image] = &[\n");
+    let mut rust = String::from("/// All of kernels/, by file.\npub static IMAGES: &[Image] = &[\n");
     for Image { stem, path, kernels } in images {
         let bytes = fs::read(path).expect("it was written");
         // The first image in it, without comments; its text ends in NUL.

@@ -24,47 +24,108 @@ pub enum Fault {
 pub enum Error {
     /// A setting is out of its range or contradicts another.
     #[error("{setting}: {message}")]
-    Setting { setting: String, message: String },
+    Setting {
+        /// The option, as on the command line without dashes.
+        setting: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// The operating system refused an action on a file.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Of which file.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
 
     /// A table of examples cannot be used as it is. `line` counts from 1 and includes the header.
     #[error("{}{}{}: {message}", path.display(), at_line(line), in_column(column))]
-    Table { path: PathBuf, line: Option<u64>, column: Option<String>, message: String },
+    Table {
+        /// Of which file.
+        path: PathBuf,
+        /// Counts from 1, the header included.
+        line: Option<u64>,
+        /// Its name.
+        column: Option<String>,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// A model directory, its configuration, its weights or its tokenizer cannot be used.
     #[error("{}: {message}", path.display())]
-    Model { path: PathBuf, message: String },
+    Model {
+        /// Of which file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// A model name could not be resolved to files.
     #[error("model '{name}': {message}")]
-    Hub { name: String, message: String },
+    Hub {
+        /// As it was given.
+        name: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// A run directory or checkpoint cannot be used.
     #[error("{}: {message}", path.display())]
-    Run { path: PathBuf, message: String },
+    Run {
+        /// Of which file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// The loss or the gradient stopped being a number.
     #[error("step {step}: {what} is not finite; {advice}")]
-    NotFinite { step: u64, what: &'static str, advice: String },
+    NotFinite {
+        /// Of which step.
+        step: u64,
+        /// Loss or gradient.
+        what: &'static str,
+        /// What to do.
+        advice: String,
+    },
 
     /// The library was used in a way that its documentation excludes: an error of the program, not of its user.
     #[error("{call}: {message}")]
-    Misuse { call: &'static str, message: String },
+    Misuse {
+        /// Of the library.
+        call: &'static str,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// A picture cannot be drawn, whatever it shows.
     #[error("the picture cannot be drawn: {message}")]
-    Picture { message: String },
+    Picture {
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// No such device, or it cannot do what was asked.
     #[error("device {device}: {message}")]
-    Device { device: String, message: String },
+    Device {
+        /// As the user calls it.
+        device: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// A signal asked to stop; everything up to `step` is saved. None: no step was done yet.
     #[error("interrupted {}; continue with: {resume}", after(step))]
-    Interrupted { step: Option<u64>, resume: String },
+    Interrupted {
+        /// Of which step.
+        step: Option<u64>,
+        /// The command that goes on.
+        resume: String,
+    },
 }
 
 impl Error {

@@ -43,6 +43,8 @@
 //! # Ok::<(), bertsd_cuda::Error>(())
 //! ```
 
+#![warn(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks)]
+
 pub mod checkpoint;
 pub mod data;
 pub mod device;

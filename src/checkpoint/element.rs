@@ -10,10 +10,15 @@ compile_error!("checkpoints are raw little-endian memory; this target would need
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
+    /// Bytes.
     U8,
+    /// 32-bit unsigned integers.
     U32,
+    /// 64-bit unsigned integers.
     U64,
+    /// Single precision.
     F32,
+    /// Double precision.
     F64,
 }
 
@@ -41,6 +46,7 @@ impl Dtype {
 
 /// A Rust type that sections are made of.
 pub trait SectionElement: Pod {
+    /// What a header calls it.
     const DTYPE: Dtype;
 }
 

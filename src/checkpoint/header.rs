@@ -61,7 +61,7 @@ impl SectionInfo {
 
 impl Header {
     /// Checks that sections follow each other without gaps from `start` to exactly `end`, under distinct names.
-    pub fn check_layout(&self, start: u64, end: u64) -> Result<(), String> {
+    pub(crate) fn check_layout(&self, start: u64, end: u64) -> Result<(), String> {
         let mut names = HashSet::new();
         let mut next = start;
         for section in &self.sections {
@@ -99,11 +99,11 @@ pub(super) fn header_checksum(version: u32, header: &[u8]) -> u64 {
 mod hex {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub fn serialize<S: Serializer>(checksum: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(checksum: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format!("{checksum:016x}"))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let text = String::deserialize(deserializer)?;
         u64::from_str_radix(&text, 16).map_err(|_| D::Error::custom("a checksum is not 16 hex digits"))
     }

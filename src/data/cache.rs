@@ -85,7 +85,7 @@ pub(super) struct Facts {
 
 impl TokenFile {
     /// Maps the file at `path` if it is there; the error says what is wrong with it.
-    pub fn open(path: &Path, key: u128) -> Result<Option<Self>, String> {
+    pub(crate) fn open(path: &Path, key: u128) -> Result<Option<Self>, String> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(fault) if matches!(fault.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -132,31 +132,31 @@ impl TokenFile {
         Ok(file)
     }
 
-    pub fn examples(&self) -> usize {
+    pub(crate) fn examples(&self) -> usize {
         self.examples
     }
 
-    pub fn facts(&self) -> &Facts {
+    pub(crate) fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    pub fn ids(&self) -> &[u32] {
+    pub(crate) fn ids(&self) -> &[u32] {
         self.section(HEADER_BYTES, self.tokens)
     }
 
-    pub fn offsets(&self) -> &[u64] {
+    pub(crate) fn offsets(&self) -> &[u64] {
         self.section(self.rows_start(), self.examples + 1)
     }
 
-    pub fn lines(&self) -> &[u64] {
+    pub(crate) fn lines(&self) -> &[u64] {
         self.section(self.rows_start() + 8 * (self.examples + 1), self.examples)
     }
 
-    pub fn seconds(&self) -> &[u32] {
+    pub(crate) fn seconds(&self) -> &[u32] {
         self.section(self.rows_start() + 8 * (2 * self.examples + 1), self.examples)
     }
 
-    pub fn labels(&self) -> &[u32] {
+    pub(crate) fn labels(&self) -> &[u32] {
         self.section(self.rows_start() + 8 * (2 * self.examples + 1) + 4 * self.examples, self.examples)
     }
 
@@ -201,7 +201,7 @@ pub(super) struct TokenWriter {
 }
 
 impl TokenWriter {
-    pub fn new(destination: &Destination) -> io::Result<Self> {
+    pub(crate) fn new(destination: &Destination) -> io::Result<Self> {
         const BUFFER_BYTES: usize = 1 << 20;
         let sink = match destination {
             Destination::Named(path) => {
@@ -221,7 +221,7 @@ impl TokenWriter {
     }
 
     /// Appends sequences: their ids, and for each its length and where its second text starts.
-    pub fn push(&mut self, ids: &[u32], rows: &[(u32, u32)]) -> io::Result<()> {
+    pub(crate) fn push(&mut self, ids: &[u32], rows: &[(u32, u32)]) -> io::Result<()> {
         let mut end = self.tokens();
         for (length, second) in rows {
             end += u64::from(*length);
@@ -231,16 +231,16 @@ impl TokenWriter {
         self.write(bytemuck::cast_slice(ids))
     }
 
-    pub fn tokens(&self) -> u64 {
+    pub(crate) fn tokens(&self) -> u64 {
         self.offsets[self.offsets.len() - 1]
     }
 
-    pub fn examples(&self) -> u64 {
+    pub(crate) fn examples(&self) -> u64 {
         self.seconds.len() as u64
     }
 
     /// Completes the file and maps it. `labels` and `lines` have one entry for each example.
-    pub fn finish(mut self, key: u128, labels: &[u32], lines: &[u64], facts: &Facts) -> io::Result<TokenFile> {
+    pub(crate) fn finish(mut self, key: u128, labels: &[u32], lines: &[u64], facts: &Facts) -> io::Result<TokenFile> {
         let facts = serde_json::to_vec(facts)?;
         let (offsets, seconds) = (std::mem::take(&mut self.offsets), std::mem::take(&mut self.seconds));
         let (examples, tokens) = (seconds.len(), offsets[seconds.len()]);

@@ -33,7 +33,7 @@ struct RowPlace {
 }
 
 impl Chunk {
-    pub fn push(&mut self, row: &Row) {
+    pub(crate) fn push(&mut self, row: &Row) {
         let start = self.text.len();
         self.text.push_str(row.text);
         let first_end = self.text.len();
@@ -46,22 +46,22 @@ impl Chunk {
         self.position = row.position;
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// The texts of row `i`.
-    pub fn row(&self, i: usize) -> (&str, Option<&str>) {
+    pub(crate) fn row(&self, i: usize) -> (&str, Option<&str>) {
         let RowPlace { start, first_end, end, paired } = self.rows[i];
         (&self.text[start..first_end], paired.then(|| &self.text[first_end..end]))
     }
 
     /// The kept cells of row `i`.
-    pub fn kept(&self, i: usize) -> impl Iterator<Item = &str> {
+    pub(crate) fn kept(&self, i: usize) -> impl Iterator<Item = &str> {
         let each = self.kept_ends.len() / self.rows.len();
         let mut start = self.rows[i].end;
         self.kept_ends[i * each..][..each].iter().map(move |&end| {
@@ -71,7 +71,7 @@ impl Chunk {
         })
     }
 
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.rows.len() >= MOST_ROWS || self.text.len() >= MOST_BYTES
     }
 }
@@ -91,11 +91,11 @@ pub(crate) struct ChunkEncoder<'t> {
 }
 
 impl<'t> ChunkEncoder<'t> {
-    pub fn new(tokenizer: &'t BertTokenizer, settings: EncodeSettings) -> Self {
+    pub(crate) fn new(tokenizer: &'t BertTokenizer, settings: EncodeSettings) -> Self {
         Self { tokenizer, settings, idle: Mutex::default() }
     }
 
-    pub fn encode(&self, chunk: &Chunk) -> Result<Vec<Piece>> {
+    pub(crate) fn encode(&self, chunk: &Chunk) -> Result<Vec<Piece>> {
         // Several pieces for each thread, so that one with long texts does not leave the others waiting.
         const PIECES_PER_THREAD: usize = 8;
         let size = chunk.rows.len().div_ceil(rayon::current_num_threads() * PIECES_PER_THREAD).max(1);

@@ -10,7 +10,9 @@ use crate::{Error, Result};
 /// A column by name or by position from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnRef {
+    /// By its name in the header.
     Name(String),
+    /// By its number, from 0.
     Index(usize),
 }
 

@@ -49,7 +49,7 @@ pub(super) struct FolderRows<'f> {
 
 impl FolderRows<'_> {
     /// Reads the next file; false at the end.
-    pub fn advance(&mut self) -> Result<bool> {
+    pub(crate) fn advance(&mut self) -> Result<bool> {
         let Some((path, _)) = self.files.get(self.read) else { return Ok(false) };
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
         let text = utf8(&bytes, path, 1, None)?;
@@ -60,7 +60,7 @@ impl FolderRows<'_> {
     }
 
     /// The present row.
-    pub fn row(&self) -> Row<'_> {
+    pub(crate) fn row(&self) -> Row<'_> {
         let (path, label) = &self.files[self.read - 1];
         Row {
             text: &self.content,

@@ -21,6 +21,7 @@ pub enum Format {
     /// One JSON object a line.
     #[value(name = "jsonl")]
     JsonLines,
+    /// Apache Parquet.
     Parquet,
 }
 

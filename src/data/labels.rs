@@ -139,7 +139,7 @@ pub(super) struct LabelLearner {
 
 impl LabelLearner {
     /// The provisional number of the row's label.
-    pub fn observe(&mut self, row: &Row) -> Result<u32> {
+    pub(crate) fn observe(&mut self, row: &Row) -> Result<u32> {
         let label = row.label.unwrap_or_default();
         if let Some(number) = self.numbers.get(label) {
             return Ok(*number);
@@ -154,7 +154,7 @@ impl LabelLearner {
     }
 
     /// The map, and the final number of each provisional one. Labels that `names` lists come first, in its order.
-    pub fn finish(self, path: &std::path::Path, names: &LabelNames) -> Result<(LabelMap, Vec<u32>)> {
+    pub(crate) fn finish(self, path: &std::path::Path, names: &LabelNames) -> Result<(LabelMap, Vec<u32>)> {
         let mut labels: Vec<(String, u32)> = self.numbers.into_iter().collect();
         if let [(only, _)] = &labels[..] {
             let message = format!("every row has the label '{}'; training needs at least two", brief(only));

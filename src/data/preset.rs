@@ -27,14 +27,21 @@ use crate::{
 /// A benchmark set by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Preset {
+    /// Reviews of films: positive or negative.
     Imdb,
+    /// News by topic.
     AgNews,
+    /// Articles by what they are about.
     Dbpedia,
+    /// Reviews of businesses: positive or negative.
     #[value(name = "yelp-p")]
     YelpPolarity,
+    /// The same by one to five stars.
     #[value(name = "yelp-f")]
     YelpFull,
+    /// Pairs of sentences: entailment, neutral or contradiction.
     Snli,
+    /// The same in several genres.
     Mnli,
 }
 

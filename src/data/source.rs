@@ -20,6 +20,7 @@ use crate::{Error, Result};
 pub enum Source {
     /// One table, or several that are read one after another.
     Tables(Vec<Table>),
+    /// Texts in files, by folder.
     Folders(Folders),
 }
 

@@ -23,8 +23,10 @@ pub(super) const PAIR_SPECIALS: usize = 3;
 /// The end of a text that is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Truncation {
+    /// The start stays.
     #[default]
     Head,
+    /// The end stays.
     Tail,
     /// Both: 128 of 510 tokens from the start and the rest from the end (Sun et al. 2019, *How to Fine-Tune BERT for
     /// Text Classification?*, section 5.3.1), scaled to other lengths.
@@ -65,6 +67,7 @@ pub(super) fn longest_first(first: usize, second: usize, budget: usize) -> (usiz
 pub struct EncodeSettings {
     /// Tokens of the longest sequence, special tokens included.
     pub max_length: usize,
+    /// What stays of a text that is too long.
     pub truncation: Truncation,
 }
 

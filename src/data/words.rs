@@ -23,12 +23,12 @@ pub(super) struct WordCache {
 }
 
 impl WordCache {
-    pub fn get(&self, word: &str) -> Option<&[u32]> {
+    pub(crate) fn get(&self, word: &str) -> Option<&[u32]> {
         let (start, end) = *self.places.get(word)?;
         Some(&self.ids[start as usize..end as usize])
     }
 
-    pub fn insert(&mut self, word: &str, ids: &[u32]) {
+    pub(crate) fn insert(&mut self, word: &str, ids: &[u32]) {
         if word.len() <= LONGEST_WORD_BYTES && self.places.len() < MOST_WORDS {
             let start = self.ids.len() as u32;
             self.ids.extend_from_slice(ids);

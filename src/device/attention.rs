@@ -5,16 +5,23 @@ use crate::Result;
 
 /// What attention reads and what it leaves, as its backward pass takes it.
 pub struct Attended<'a, D: Buffers> {
+    /// Queries, keys and values.
     pub qkv: &'a Matrix<D>, // [T, 3C]
+    /// Its result.
     pub ctx: &'a Matrix<D>, // [T, C]
+    /// Log-sum-exp of each row of scores.
     pub lse: &'a D::Vector, // [H, T]
 }
 
 /// The same of first tokens only.
 pub struct AttendedFirst<'a, D: Buffers> {
-    pub q: &'a Matrix<D>,   // [B, C]
-    pub kv: &'a Matrix<D>,  // [T, 2C]
+    /// Queries of first tokens.
+    pub q: &'a Matrix<D>, // [B, C]
+    /// Keys and values of all tokens.
+    pub kv: &'a Matrix<D>, // [T, 2C]
+    /// Its result.
     pub ctx: &'a Matrix<D>, // [B, C]
+    /// Log-sum-exp of each row of scores.
     pub lse: &'a D::Vector, // [B, H]
 }
 

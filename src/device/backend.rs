@@ -16,9 +16,11 @@ pub enum DeviceChoice {
     /// The fastest that this build can use.
     #[default]
     Auto,
+    /// The processor.
     Cpu,
     /// A CUDA device by its number.
     Cuda {
+        /// Its number in the driver's order.
         ordinal: usize,
     },
 }
@@ -29,9 +31,11 @@ pub enum Precision {
     /// bf16 on a GPU, float32 on the processor.
     #[default]
     Auto,
+    /// Activations and products in bf16, sums and weights in float32.
     Bf16,
     /// float32, but for the factors of the products of linear layers.
     Tf32,
+    /// Everything in float32.
     F32,
 }
 
@@ -41,10 +45,23 @@ text_serde!(Precision, DeviceChoice);
 /// A device that this build can run on. Static dispatch starts from a match on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
+    /// The processor, in float32.
     Cpu,
-    CudaBf16 { ordinal: usize },
-    CudaTf32 { ordinal: usize },
-    CudaF32 { ordinal: usize },
+    /// A GPU, in bf16.
+    CudaBf16 {
+        /// Its number in the driver's order.
+        ordinal: usize,
+    },
+    /// A GPU, in float32 with tf32 products.
+    CudaTf32 {
+        /// Its number in the driver's order.
+        ordinal: usize,
+    },
+    /// A GPU, in float32.
+    CudaF32 {
+        /// Its number in the driver's order.
+        ordinal: usize,
+    },
 }
 
 impl DeviceChoice {

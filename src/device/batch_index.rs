@@ -7,7 +7,9 @@ use crate::{Error, Result, data::PackedBatch};
 /// Sizes of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
+    /// Of all sequences together.
     pub tokens: usize,
+    /// How many there are.
     pub sequences: usize,
     /// Tokens of the longest sequence.
     pub longest: usize,
@@ -80,6 +82,7 @@ impl Limits {
 
 /// What a device knows of an uploaded batch on the host.
 pub trait Uploaded {
+    /// Its sizes.
     fn limits(&self) -> &Limits;
 }
 
@@ -96,7 +99,7 @@ pub(super) fn rows<D: Buffers>(batch: &D::Batch, rows: Rows) -> usize {
 }
 
 /// Where the index of a batch is written.
-pub struct Index<'a> {
+pub(crate) struct Index<'a> {
     /// Position in its sequence, of each token.
     pub positions: &'a mut [u32], // [T]
     /// Slot of its sequence, of each token.
@@ -110,7 +113,7 @@ pub struct Index<'a> {
 
 impl Index<'_> {
     /// Fills it all in, and returns the number of runs.
-    pub fn fill(self, source: &PackedBatch) -> usize {
+    pub(crate) fn fill(self, source: &PackedBatch) -> usize {
         let Index { positions, token_slots, order, run_ids, run_starts } = self;
         for (ends, &slot) in source.offsets.windows(2).zip(&source.slots) {
             for t in ends[0]..ends[1] {
@@ -136,7 +139,7 @@ impl Index<'_> {
 }
 
 /// Numbers of a batch and its index on a device.
-pub fn words(capacity: Capacity) -> usize {
+pub(crate) fn words(capacity: Capacity) -> usize {
     let Capacity { tokens, sequences, .. } = capacity;
     // offsets, labels, slots; ids, types, positions, token_slots, order, run_ids, run_starts
     (3 * sequences + 1) + (7 * tokens + 1)

@@ -17,6 +17,7 @@ use crate::random::Philox;
 /// A place in the network that drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
+    /// The summed and normalized embeddings.
     Embeddings,
     /// Of attention, in this layer.
     Probabilities(usize),
@@ -24,6 +25,7 @@ pub enum Site {
     AttentionOutput(usize),
     /// The feed-forward's output projection.
     Output(usize),
+    /// What the classifier reads.
     Classifier,
 }
 
@@ -42,6 +44,7 @@ impl Site {
 /// The masks of one forward pass, before a site is chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
+    /// Its generator, keyed by the run's seed.
     pub philox: Philox,
     /// Optimizer step t.
     pub step: u32,
@@ -52,6 +55,7 @@ pub struct Mask {
 }
 
 impl Mask {
+    /// Random bits of an element.
     pub const BITS: u32 = 16;
 
     /// Nothing is dropped.
@@ -59,6 +63,7 @@ impl Mask {
         Self { philox: Philox::new(0), step: 0, pass: 0, active: false }
     }
 
+    /// The dropout of one site.
     pub fn at(self, site: Site, drop_prob: f32) -> Dropout {
         let range = (1u32 << Self::BITS) as f32;
         let threshold = if self.active { (drop_prob * range).round() as u32 } else { 0 };
@@ -75,8 +80,11 @@ impl Mask {
 /// The masks of one site in one forward pass; the backward pass gets an equal one and makes the same bits.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
+    /// Its generator.
     pub philox: Philox,
+    /// The step whose masks these are.
     pub step: u32,
+    /// The site, with the pass in the upper half.
     pub site: u32,
     /// 16 random bits below it drop the element; 0 keeps everything.
     pub threshold: u32,
@@ -88,10 +96,12 @@ impl Dropout {
     /// Elements that share one Philox block.
     pub const GROUP: usize = 8;
 
+    /// Whether anything is dropped.
     pub fn is_active(&self) -> bool {
         self.threshold > 0
     }
 
+    /// The generator's counter for a block of a slot.
     #[inline(always)]
     pub fn counter(&self, block: u32, slot: u32) -> [u32; 4] {
         [block, slot, self.step, self.site]

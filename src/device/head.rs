@@ -6,15 +6,21 @@ use crate::{Result, model::layout::Linear};
 /// The head's parameters and the dropout between them.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
+    /// The layer before tanh.
     pub pooler: Linear,
+    /// The layer that gives logits.
     pub classifier: Linear,
+    /// Of what the classifier reads.
     pub dropout: Dropout,
 }
 
 /// What the head read and what it kept, all \[B, C\], as its backward pass takes it.
 pub struct Pooled<'a, D: Buffers> {
+    /// First rows of the encoder's output.
     pub first: &'a Matrix<D>,
+    /// After tanh.
     pub pooled: &'a Matrix<D>,
+    /// After dropout.
     pub dropped: &'a Matrix<D>,
 }
 

@@ -11,6 +11,7 @@ use crate::Result;
 /// # Errors
 /// All of it: [`Error::Device`](crate::Error::Device) where the device has failed.
 pub trait Inspect: Buffers {
+    /// The numbers in use or not, row by row, in float32.
     fn read_matrix<'a>(&self, matrix: &'a Matrix<Self>) -> Result<Cow<'a, [f32]>>;
 
     /// Overwrites the first elements.

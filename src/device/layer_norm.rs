@@ -5,14 +5,19 @@ use crate::{Result, model::layout::Norm};
 
 /// What LayerNorm read and what it kept, as its backward pass takes it.
 pub struct Normed<'a, D: Buffers> {
+    /// What was normalized.
     pub r: &'a Matrix<D>, // [rows, C]
+    /// Mean and 1/σ of its rows.
     pub stats: &'a RowStats<D>,
+    /// Scale and shift.
     pub norm: Norm,
 }
 
 /// The gradient of what was added to the residual: that of the sum, through the dropout of its branch.
 pub struct BranchGradient<'a, D: Buffers> {
+    /// Receives the gradient.
     pub d: &'a mut Matrix<D>, // [rows, C]
+    /// That of the branch.
     pub dropout: Dropout,
 }
 

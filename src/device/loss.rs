@@ -5,9 +5,11 @@ use crate::Result;
 
 /// What the loss is made of.
 pub struct LossInputs<'a, D: Buffers> {
+    /// The student's.
     pub logits: &'a D::Vector, // [B, N]
     /// The teacher's logits.
     pub target: Option<&'a D::Vector>, // [B, N]
+    /// Weight of each class in the cross-entropy; none: all 1.
     pub class_weights: Option<&'a D::Vector>, // [N]
 }
 

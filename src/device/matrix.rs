@@ -44,12 +44,15 @@ impl<D: Buffers> Matrix<D> {
 
 /// How many elements a buffer has.
 pub trait Extent {
+    /// How many there are.
     fn elements(&self) -> usize;
 }
 
 /// What a LayerNorm keeps of each row.
 pub struct RowStats<D: Buffers> {
+    /// Of each row.
     pub mean: D::Vector, // [rows]
+    /// Reciprocal of the standard deviation of each row.
     pub rstd: D::Vector, // [rows], 1/σ
 }
 
@@ -63,7 +66,9 @@ impl<D: Memory> RowStats<D> {
 
 /// What an operation works on, beside its matrices.
 pub struct On<'a, D: Buffers> {
+    /// What the pass runs with.
     pub weights: &'a D::Parameters,
+    /// What it runs on.
     pub batch: &'a D::Batch,
     /// What rows of the matrices stand for, where an operation takes either.
     pub rows: Rows,
@@ -80,6 +85,8 @@ impl<D: Buffers> Copy for On<'_, D> {}
 
 /// Where gradients of parameters go, and what becomes of those that are there.
 pub struct Sink<'a, D: Buffers> {
+    /// Where they are.
     pub gradients: &'a mut D::Gradients,
+    /// Whether they are overwritten or added to.
     pub write: Write,
 }

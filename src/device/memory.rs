@@ -16,11 +16,17 @@ pub trait Memory: Buffers {
     /// Memory that is still free, where the device's memory is its own.
     fn free_bytes(&self) -> Result<Option<usize>>;
 
+    /// Zeros in rows and columns, in the working precision.
     fn matrix(&self, rows: usize, cols: usize) -> Result<Matrix<Self>>;
+    /// Zeros in float32.
     fn vector(&self, len: usize) -> Result<Self::Vector>;
+    /// Zeros for something of each parameter.
     fn arena(&self, len: usize) -> Result<Self::Arena>;
+    /// Weights with these values.
     fn parameters(&self, values: &[f32]) -> Result<Self::Parameters>;
+    /// Zeros for the gradients of a model.
     fn gradients(&self, len: usize, embeddings: &Embeddings) -> Result<Self::Gradients>;
+    /// Room for batches up to this size.
     fn batch(&self, capacity: Capacity) -> Result<Self::Batch>;
     /// For that many losses.
     fn outcome(&self, losses: usize) -> Result<Self::Outcome>;
@@ -31,13 +37,20 @@ pub trait Memory: Buffers {
 /// # Errors
 /// All of it: [`Error::Device`](crate::Error::Device) where the device has failed.
 pub trait Copies: Buffers {
+    /// The numbers of a vector.
     fn read_vector<'a>(&self, vector: &'a Self::Vector) -> Result<Cow<'a, [f32]>>;
+    /// The numbers of an arena.
     fn read_arena<'a>(&self, arena: &'a Self::Arena) -> Result<Cow<'a, [f32]>>;
+    /// The weights in float32.
     fn read_parameters<'a>(&self, parameters: &'a Self::Parameters) -> Result<Cow<'a, [f32]>>;
+    /// The gradients as a step has left them.
     fn read_gradients<'a>(&self, gradients: &'a Self::Gradients) -> Result<Cow<'a, [f32]>>;
     /// Overwrites the first elements.
     fn write_vector(&self, vector: &mut Self::Vector, values: &[f32]) -> Result<()>;
+    /// Overwrites an arena.
     fn write_arena(&self, arena: &mut Self::Arena, values: &[f32]) -> Result<()>;
+    /// Overwrites all gradients.
     fn write_gradients(&self, gradients: &mut Self::Gradients, values: &[f32]) -> Result<()>;
+    /// Overwrites the weights, and their copies in the working precision.
     fn write_parameters(&self, parameters: &mut Self::Parameters, values: &[f32]) -> Result<()>;
 }

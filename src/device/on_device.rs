@@ -9,6 +9,7 @@ use crate::Result;
 
 /// Work that is written for any device.
 pub trait OnDevice {
+    /// What comes back.
     type Output;
 
     /// Does the work on the device that `make` makes, for a model of this shape and batches of at most this capacity.

@@ -17,7 +17,9 @@ use crate::Result;
 /// A stretch of the arena with one learning rate and one decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ParameterRange {
+    /// First element in the arena.
     pub start: usize,
+    /// Elements.
     pub len: usize,
     /// Learning rate at this step.
     pub lr: f32,
@@ -29,8 +31,11 @@ pub struct ParameterRange {
 
 /// The weights in training, and their moments.
 pub struct Student<D: Buffers> {
+    /// θ.
     pub weights: D::Parameters,
+    /// m.
     pub first_moment: D::Arena,
+    /// v.
     pub second_moment: D::Arena,
 }
 
@@ -52,7 +57,9 @@ impl<D: Memory> Student<D> {
 /// Without the rest a mean over 10⁵ steps would stop moving, its increments being less than half a unit in the last
 /// place.
 pub struct Mean<D: Buffers> {
+    /// The mean.
     pub value: D::Parameters,
+    /// What float32 rounds off the mean.
     pub rest: D::Arena,
 }
 
@@ -82,6 +89,7 @@ impl<D: Memory> Mean<D> {
 /// rounds a number of up to M once, and an increment of up to 2 M / K twice: (3 K + 11) / 2 · u M in all, M being of
 /// the iterates since the slots were last added up.
 pub struct Window<D: Buffers> {
+    /// Mean of the slots that are filled.
     pub mean: D::Parameters,
     ring: Vec<D::Arena>,
 }
@@ -124,6 +132,7 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// The turn of update `number` in a window of `size` slots.
     pub fn new(number: u64, size: usize) -> Self {
         let size = size as u64;
         Self { slot: (number % size) as usize, filled: size.min(number + 1) as usize }
@@ -137,14 +146,21 @@ impl Turn {
 
 /// A mean that moves: mean ← mean + weight · (iterate − mean).
 pub struct Blend<'a, D: Buffers> {
+    /// What moves.
     pub mean: &'a mut Mean<D>,
+    /// Weight of the student in it.
     pub weight: f64,
 }
 
 /// What follows the student in an update, θ before it and θ' after it.
 pub enum Follower<'a, D: Buffers> {
     /// θ, which is iterate `number`, takes its slot in the window; the mean becomes that of the slots in use.
-    Window { window: &'a mut Window<D>, number: u64 },
+    Window {
+        /// It.
+        window: &'a mut Window<D>,
+        /// Number of the update.
+        number: u64,
+    },
     /// The copy becomes θ.
     Copy(&'a mut D::Parameters),
     /// The mean moves towards θ.
@@ -157,12 +173,16 @@ pub enum Follower<'a, D: Buffers> {
 pub struct Update<'a, D: Buffers> {
     /// Number of the step, from 1. The n of the update is smaller by the steps that were skipped.
     pub step_number: u64,
+    /// β₁.
     pub beta1: f32,
+    /// β₂.
     pub beta2: f32,
+    /// ε.
     pub eps: f32,
     /// Largest gradient norm: gradients are multiplied by min(1, clip / (‖g‖ + 1e-6)), as
     /// torch.nn.utils.clip_grad_norm_ does. Infinite: no clipping.
     pub clip: f32,
+    /// The teacher that follows the student.
     pub teacher: Option<Follower<'a, D>>,
     /// Moves towards θ'.
     pub average: Option<Blend<'a, D>>,

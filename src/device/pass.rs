@@ -50,16 +50,24 @@ pub trait Passes: Buffers {
 /// A part of a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
+    /// The embeddings.
     Embeddings(Direction),
+    /// A layer, by its number from 0.
     Layer(usize, Direction),
+    /// Pooler and classifier.
     Head(Direction),
+    /// The loss.
     Loss,
+    /// The gradient norm and the update.
     Optimizer,
 }
 
+/// Which half of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
+    /// From ids to logits.
     Forward,
+    /// From the loss to gradients.
     Backward,
 }
 
@@ -88,7 +96,9 @@ pub enum Rows {
 /// What happens to a parameter gradient that is already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Write {
+    /// What was there is lost.
     Overwrite,
+    /// Is added to what is there.
     Add,
 }
 
@@ -98,13 +108,18 @@ pub enum Distance {
     /// Mean over batch and classes of (z − z̄)², on the raw logits.
     Mse,
     /// τ² · KL(softmax(z̄ / τ) ‖ softmax(z / τ)), mean over the batch.
-    Kl { temperature: f32 },
+    Kl {
+        /// τ.
+        temperature: f32,
+    },
 }
 
 /// What the loss is, the same through a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossKind {
+    /// How student and teacher differ.
     pub distance: Distance,
+    /// ε, the share of the target that all classes have in equal parts.
     pub label_smoothing: f32,
 }
 
@@ -125,9 +140,19 @@ pub struct StepScalars {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PassKey {
     /// Forward, loss and backward of the student; `target` numbers where the teacher's logits come from.
-    Student { target: u8, write: Write },
+    Student {
+        /// Where the teacher's logits come from.
+        target: u8,
+        /// Whether gradients are overwritten or added to.
+        write: Write,
+    },
     /// A forward pass without a backward one: whose weights, and the dropout pass of its masks (none without dropout).
-    Forward { weights: ForwardWeights, masks: Option<u32> },
+    Forward {
+        /// Whose weights.
+        weights: ForwardWeights,
+        /// The dropout pass.
+        masks: Option<u32>,
+    },
 }
 
 impl fmt::Display for PassKey {
@@ -145,8 +170,11 @@ impl fmt::Display for PassKey {
 /// Whose weights a forward pass runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ForwardWeights {
+    /// The weights that are trained.
     Student,
+    /// Those of the teacher.
     Teacher,
+    /// The running average.
     Average,
     /// A slot of the ring of stored weights.
     Stored(usize),

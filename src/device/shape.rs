@@ -5,18 +5,28 @@ use crate::model::{Activation, BertConfig};
 /// Sizes and constants that every operation of one model shares.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    pub hidden: usize,       // C
-    pub heads: usize,        // H
-    pub head_size: usize,    // D
+    /// C.
+    pub hidden: usize, // C
+    /// H.
+    pub heads: usize, // H
+    /// D.
+    pub head_size: usize, // D
+    /// F.
     pub intermediate: usize, // F
-    pub labels: usize,       // N
-    pub vocabulary: usize,   // V
+    /// N.
+    pub labels: usize, // N
+    /// V.
+    pub vocabulary: usize, // V
+    /// Token types.
     pub types: usize,
+    /// ε of LayerNorms.
     pub layer_norm_eps: f32,
+    /// Of the feed-forward layers.
     pub activation: Activation,
 }
 
 impl Shape {
+    /// That of a model.
     pub fn new(config: &BertConfig) -> Self {
         Self {
             hidden: config.hidden_size,
@@ -36,19 +46,25 @@ impl Shape {
 /// original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storage {
+    /// Bytes of an element of a matrix.
     pub matrix_bytes: usize,
+    /// Whether weights have a copy in the working precision.
     pub copies_weights: bool,
 }
 
 impl Storage {
+    /// Everything in float32.
     pub const FLOAT32: Self = Self { matrix_bytes: 4, copies_weights: false };
+    /// Matrices in bf16.
     pub const BF16: Self = Self { matrix_bytes: 2, copies_weights: true };
 }
 
 /// Most rows a run will ever put through an operation; memory is planned once from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capacity {
+    /// T, of all sequences together.
     pub tokens: usize,
+    /// B.
     pub sequences: usize,
     /// Longest sequence.
     pub length: usize,

@@ -11,7 +11,9 @@ pub struct Span {
     pub name: String,
     /// The part of the step that a kernel belongs to.
     pub scope: Option<Scope>,
+    /// When it began.
     pub start: Instant,
+    /// How long it took.
     pub duration: Duration,
 }
 
@@ -23,6 +25,7 @@ pub struct ScopeClock {
 }
 
 impl ScopeClock {
+    /// Ends the part under way, if there is one, and begins another.
     pub fn enter(&mut self, scope: Scope) {
         self.close();
         self.open = Some((scope, Instant::now()));

@@ -31,6 +31,7 @@ impl<D: Buffers> Average<D> {
         steps >= self.from
     }
 
+    /// The average so far.
     pub fn weights(&self) -> &D::Parameters {
         &self.mean.value
     }

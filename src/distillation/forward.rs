@@ -10,6 +10,7 @@ use crate::{
 /// Dropout masks of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Masks {
+    /// That of the run's dropout.
     pub seed: u64,
     /// Passes other than the student's run with dropout.
     pub teacher_dropout: bool,
@@ -25,8 +26,11 @@ impl Masks {
 
 /// What runs them.
 pub struct Forward<'a, D: Device> {
+    /// What runs.
     pub encoder: &'a Encoder,
+    /// Where it keeps activations.
     pub workspace: &'a mut Workspace<D>,
+    /// Which masks it drops with.
     pub masks: Masks,
 }
 

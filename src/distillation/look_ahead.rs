@@ -18,6 +18,7 @@ use crate::{
 /// A step that has votes.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Pending {
+    /// The step whose batch it is.
     pub step: u64,
     /// How many iterates have voted.
     pub votes: u32,

@@ -73,9 +73,11 @@ text_serde!(Method, SdvMode, TeacherKind);
 /// What a run keeps beside the student, in the user's words.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MethodSettings {
+    /// Which of the six.
     pub method: Method,
     /// Who teaches, where the method distils.
     pub teacher: TeacherKind,
+    /// How the votes of `sdv` are kept.
     pub sdv_mode: SdvMode,
     /// Number of the first update, from 1, whose result enters the average, if one is kept.
     pub average_from: Option<u64>,
@@ -94,12 +96,14 @@ impl MethodSettings {
 /// λ over the steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LambdaSchedule {
+    /// λ after the ramp.
     pub lambda: f64,
     /// λ climbs linearly from 0 over this many steps; 0: constant.
     pub ramp_steps: u64,
 }
 
 impl LambdaSchedule {
+    /// λ at a step, from 0.
     pub fn at(self, step: u64) -> f64 {
         if step < self.ramp_steps { self.lambda * step as f64 / self.ramp_steps as f64 } else { self.lambda }
     }

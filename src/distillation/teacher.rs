@@ -71,7 +71,12 @@ pub enum Teacher<D: Buffers> {
     /// The mean of every earlier iterate.
     All(Mean<D>),
     /// An exponential mean.
-    Ema { mean: Mean<D>, decay: f64 },
+    Ema {
+        /// It.
+        mean: Mean<D>,
+        /// What stays of it at an update.
+        decay: f64,
+    },
     /// The last K iterates, each of which runs on the batch; the mean of their logits.
     Stored(Stored<D>),
     /// Logits that the last K iterates left for the batch; their mean.
@@ -96,7 +101,9 @@ pub struct LogitSizes {
 
 /// A buffer of the training state.
 pub enum Buffer<'a, D: Buffers> {
+    /// Weights.
     Parameters(&'a mut D::Parameters),
+    /// Something of each weight.
     Arena(&'a mut D::Arena),
     /// Sums of logits, [E, N].
     Votes(&'a mut D::Vector),

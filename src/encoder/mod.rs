@@ -46,7 +46,9 @@ text_serde!(Recompute);
 /// Sizes, parameter places and drop probabilities of one classifier.
 #[derive(Clone, Debug)]
 pub struct Encoder {
+    /// Its sizes.
     pub shape: Shape,
+    /// Where its parameters lie.
     pub layout: Layout,
     last_layer: LastLayer,
     recompute: Recompute,
@@ -56,6 +58,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// An encoder that keeps all activations.
     pub fn new(config: &BertConfig, last_layer: LastLayer) -> Self {
         Self {
             shape: Shape::new(config),
@@ -68,6 +71,7 @@ impl Encoder {
         }
     }
 
+    /// The same, keeping fewer activations.
     pub fn with_recompute(self, recompute: Recompute) -> Self {
         Self { recompute, ..self }
     }

@@ -13,10 +13,15 @@ use crate::{
 
 /// Weights that run on a batch, with these masks.
 pub struct Pass<'a, D: Device> {
+    /// What runs.
     pub encoder: &'a Encoder,
+    /// What it runs on.
     pub device: &'a mut D,
+    /// What it runs with.
     pub weights: &'a D::Parameters,
+    /// The uploaded batch.
     pub batch: &'a D::Batch,
+    /// Its dropout masks.
     pub mask: Mask,
 }
 

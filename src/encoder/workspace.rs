@@ -52,12 +52,19 @@ pub struct GradientBuffers<D: Buffers> {
 pub struct Workspace<D: Buffers> {
     /// Input of each layer and output of the last; two that take turns if nothing is kept.
     pub x: Vec<Matrix<D>>, // [T, C]
+    /// Statistics of the embeddings' LayerNorm.
     pub embedded: RowStats<D>, // [T]
+    /// What each layer keeps.
     pub layers: Vec<LayerBuffers<D>>,
+    /// After GELU.
     pub h: Option<Matrix<D>>, // [T, F], where the layers have none of their own
-    pub pooled: Matrix<D>,    // [B, C]
-    pub dropped: Matrix<D>,   // [B, C]
-    pub logits: D::Vector,    // [B, N]
+    /// After the pooler's tanh.
+    pub pooled: Matrix<D>, // [B, C]
+    /// After the classifier's dropout.
+    pub dropped: Matrix<D>, // [B, C]
+    /// The answer.
+    pub logits: D::Vector, // [B, N]
+    /// Those of activations, where the backward pass runs.
     pub gradients: Option<GradientBuffers<D>>,
     pub(super) all_rows: Option<AllRows<D>>,
     keep: Keep,
@@ -177,13 +184,13 @@ impl<D: Memory> AllRows<D> {
 
 impl<D: Device> AllRows<D> {
     /// The first row of each sequence of x \[T, C\].
-    pub fn gather(&mut self, pass: &mut Pass<'_, D>, x: &Matrix<D>) -> Result<&Matrix<D>> {
+    pub(crate) fn gather(&mut self, pass: &mut Pass<'_, D>, x: &Matrix<D>) -> Result<&Matrix<D>> {
         pass.project_first(&mut self.kv, &mut self.q, &mut self.first, x, self.qkv)?;
         Ok(&self.first)
     }
 
     /// d_x \[T, C\] = first \[B, C\] in the first row of each sequence, 0 in the others.
-    pub fn scatter(&self, pass: &mut Pass<'_, D>, d_x: &mut Matrix<D>, first: &Matrix<D>) -> Result<()> {
+    pub(crate) fn scatter(&self, pass: &mut Pass<'_, D>, d_x: &mut Matrix<D>, first: &Matrix<D>) -> Result<()> {
         pass.project_first_backward_input(d_x, &self.zero_kv, &self.zero_q, first, self.qkv)
     }
 }

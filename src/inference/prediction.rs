@@ -16,9 +16,11 @@ use crate::{Error, Result, text_value::text_enum};
 /// How answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PredictionFormat {
+    /// Commas, quoted as need be.
     Csv,
     /// Tabs, no quoting; tabs and line breaks in texts become spaces.
     Tsv,
+    /// An object per line.
     #[value(name = "jsonl")]
     JsonLines,
 }
@@ -43,11 +45,15 @@ pub struct PredictionFields {
     /// Columns of the input that are written as they came, first of all. A name that the answers use themselves gets
     /// the suffix `_input`.
     pub kept: Vec<String>,
+    /// The text.
     pub text: bool,
+    /// The second text.
     pub pair: bool,
     /// The label that the data gives.
     pub truth: bool,
+    /// Those of all classes.
     pub probabilities: bool,
+    /// Those of all classes.
     pub logits: bool,
     /// JSON lines only.
     pub input_ids: bool,
@@ -56,12 +62,19 @@ pub struct PredictionFields {
 /// One answer. What [`PredictionFields`] does not ask for may be empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Prediction<'a> {
+    /// Values of the kept columns.
     pub kept: &'a [&'a str],
+    /// The text.
     pub text: &'a str,
+    /// The second text.
     pub pair: &'a str,
+    /// The label that the data gives.
     pub truth: &'a str,
+    /// By class.
     pub probabilities: &'a [f64], // [N]
-    pub logits: &'a [f32],        // [N]
+    /// By class.
+    pub logits: &'a [f32], // [N]
+    /// What the model read.
     pub input_ids: &'a [u32],
 }
 

@@ -29,18 +29,25 @@ pub struct StreamSettings {
 /// One text and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Streamed<'a> {
+    /// The text.
     pub text: &'a str,
+    /// The second text.
     pub pair: Option<&'a str>,
+    /// Values of the kept columns.
     pub kept: &'a [&'a str],
+    /// What the model read.
     pub input_ids: &'a [u32],
+    /// By class.
     pub logits: &'a [f32], // [N]
 }
 
 /// What has happened, as the caller of [`classify_stream`] hears it.
 pub enum StreamEvent<'a> {
+    /// A text is answered.
     Row(Streamed<'a>),
     /// A chunk is answered; up to here [`crate::data::Row::position`] of the input lies behind.
     Chunk {
+        /// What of the input is answered.
         position: u64,
     },
     /// Something the user should know about the texts; all are answered by now.

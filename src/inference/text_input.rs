@@ -24,9 +24,13 @@ pub enum TextInput {
     Tables(Vec<Table>),
     /// A table from standard input.
     Stream(Table),
+    /// Plain text, one example per line.
     Lines {
+        /// The file.
         path: PathBuf,
+        /// Whether a tab separates two texts.
         paired: bool,
+        /// Whether the lines come from standard input.
         stdin: bool,
     },
 }

@@ -8,12 +8,18 @@ use crate::text_value::{text_enum, text_serde};
 /// A score by name: `accuracy`, `macro-f1`, `weighted-f1`, `mcc`, `loss` or `ece`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Metric {
+    /// Share of right answers.
     #[default]
     Accuracy,
+    /// Mean of the classes' F1.
     MacroF1,
+    /// The same, weighted by their examples.
     WeightedF1,
+    /// Matthews' correlation coefficient.
     Mcc,
+    /// Mean cross-entropy.
     Loss,
+    /// Expected calibration error.
     Ece,
 }
 
@@ -23,7 +29,9 @@ text_serde!(Metric);
 /// Which way a score improves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
+    /// Larger values are better.
     Higher,
+    /// Smaller values are better.
     Lower,
 }
 

@@ -10,8 +10,10 @@ pub struct Scores {
     /// Share of examples whose most probable class is the label; 0..=1, as are the F1 and calibration scores.
     #[serde(deserialize_with = "null_is_nan")]
     pub accuracy: f64,
+    /// Mean of the classes' F1.
     #[serde(deserialize_with = "null_is_nan")]
     pub macro_f1: f64,
+    /// The same, weighted by their examples.
     #[serde(deserialize_with = "null_is_nan")]
     pub weighted_f1: f64,
     /// Matthews' correlation, −1..=1.
@@ -34,6 +36,7 @@ pub struct ClassScores {
     pub precision: f64,
     /// Share of the examples of this class that are found.
     pub recall: f64,
+    /// Harmonic mean of precision and recall.
     pub f1: f64,
     /// Examples that truly are of this class.
     pub support: u64,

@@ -25,15 +25,25 @@ pub enum Activation {
 /// Sizes and constants of the encoder and its classifier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BertConfig {
-    pub vocab_size: usize,        // V
-    pub hidden_size: usize,       // C
-    pub layers: usize,            // L
-    pub heads: usize,             // H
+    /// V.
+    pub vocab_size: usize, // V
+    /// C.
+    pub hidden_size: usize, // C
+    /// L.
+    pub layers: usize, // L
+    /// H.
+    pub heads: usize, // H
+    /// F.
     pub intermediate_size: usize, // F
-    pub max_positions: usize,     // longest sequence the position table knows
-    pub type_vocab_size: usize,   // token types, 2 for sentence pairs
-    pub labels: usize,            // N
+    /// The longest sequence that the position table knows.
+    pub max_positions: usize, // longest sequence the position table knows
+    /// Token types: 2 for pairs of texts.
+    pub type_vocab_size: usize, // token types, 2 for sentence pairs
+    /// N.
+    pub labels: usize, // N
+    /// Of the feed-forward layers.
     pub activation: Activation,
+    /// ε of LayerNorms.
     pub layer_norm_eps: f32,
     /// Probability of dropping after the embeddings and after both output projections.
     pub hidden_drop_prob: f32,

@@ -17,6 +17,7 @@ const PROBLEM: &str = "single_label_classification";
 /// A configuration as it was read.
 #[derive(Clone, Debug)]
 pub struct ConfigFile {
+    /// What was read.
     pub config: BertConfig,
     /// The name of class i at index i; `config.labels` of them.
     pub labels: Vec<String>,

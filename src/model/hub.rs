@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Hub {
     /// The directory with `models--owner--name` in it.
     pub cache: PathBuf,
+    /// Where it answers.
     pub endpoint: String,
     /// For private models; without one, the token file beside the cache is used if it exists.
     pub token: Option<String>,
@@ -41,8 +42,11 @@ pub struct Hub {
 /// How far the fetch of one file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Download {
+    /// Name of the file.
     pub file: String,
+    /// What has come.
     pub done_bytes: u64,
+    /// What will have come at the end.
     pub total_bytes: u64,
 }
 

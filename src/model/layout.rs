@@ -10,11 +10,14 @@ use super::BertConfig;
 /// A range of an arena. Every view starts at a multiple of 8 elements (16 bytes of bf16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
+    /// First element.
     pub start: usize,
+    /// Elements.
     pub len: usize,
 }
 
 impl View {
+    /// The elements.
     pub fn range(self) -> std::ops::Range<usize> {
         self.start..self.start + self.len
     }
@@ -37,10 +40,13 @@ impl View {
 pub struct Segment {
     /// The name `transformers` gives it in `BertForSequenceClassification`.
     pub name: String,
+    /// Rows and columns, or elements.
     pub shape: Vec<usize>,
+    /// Where it lies.
     pub view: View,
     /// Weight decay applies: neither a bias nor of a LayerNorm.
     pub decay: bool,
+    /// Which learning rate it has.
     pub group: Group,
 }
 
@@ -49,7 +55,10 @@ pub struct Segment {
 pub enum Group {
     /// The encoder's, at this height: 0 the embeddings, l + 1 layer l, L + 1 the pooler. Layer-wise decay counts from
     /// it.
-    Encoder { height: usize },
+    Encoder {
+        /// 0 at the bottom.
+        height: usize,
+    },
     /// The classifier's own.
     Head,
 }
@@ -57,48 +66,70 @@ pub enum Group {
 /// A weight and its bias.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
+    /// The matrix.
     pub weight: View,
+    /// The bias.
     pub bias: View,
 }
 
 /// Scale γ and shift β of a layer norm.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm {
+    /// Scale.
     pub gamma: View,
+    /// Shift.
     pub beta: View,
 }
 
+/// Where the embeddings lie.
 #[derive(Clone, Copy, Debug)]
 pub struct Embeddings {
-    pub word: View,     // [V, C]
+    /// By word.
+    pub word: View, // [V, C]
+    /// By position.
     pub position: View, // [positions, C]
-    pub kind: View,     // [types, C]
+    /// By token type.
+    pub kind: View, // [types, C]
+    /// Of their sum.
     pub norm: Norm,
 }
 
+/// Where a layer lies.
 #[derive(Clone, Copy, Debug)]
 pub struct EncoderLayer {
-    pub qkv: Linear,              // [3C, C]
+    /// Queries, keys and values in one product.
+    pub qkv: Linear, // [3C, C]
+    /// After attention.
     pub attention_output: Linear, // [C, C]
-    pub attention_norm: Norm,     // [C]
-    pub intermediate: Linear,     // [F, C]
-    pub output: Linear,           // [C, F]
-    pub output_norm: Norm,        // [C]
+    /// After the first residual.
+    pub attention_norm: Norm, // [C]
+    /// Before GELU.
+    pub intermediate: Linear, // [F, C]
+    /// After GELU.
+    pub output: Linear, // [C, F]
+    /// After the second residual.
+    pub output_norm: Norm, // [C]
 }
 
 /// Every parameter's place.
 #[derive(Clone, Debug)]
 pub struct Layout {
+    /// Every parameter under its name in files, in the order of the arena.
     pub segments: Vec<Segment>,
+    /// The embeddings.
     pub embeddings: Embeddings,
+    /// The layers.
     pub layers: Vec<EncoderLayer>,
-    pub pooler: Linear,     // [C, C]
+    /// Before the head's tanh.
+    pub pooler: Linear, // [C, C]
+    /// Gives the logits.
     pub classifier: Linear, // [N, C]
     /// Elements of an arena, a multiple of 16; what lies behind the last parameter stays 0.
     pub len: usize,
 }
 
 impl Layout {
+    /// That of a model.
     pub fn new(config: &BertConfig) -> Self {
         let (c, f) = (config.hidden_size, config.intermediate_size);
         let mut builder = Builder::default();
@@ -131,6 +162,7 @@ impl Layout {
         self.segments.iter().map(|segment| segment.view.len).sum()
     }
 
+    /// The parameter of this name.
     pub fn segment(&self, name: &str) -> Option<&Segment> {
         self.segments.iter().find(|segment| segment.name == name)
     }

@@ -35,7 +35,9 @@ use crate::{Error, Result};
 /// A classifier in memory.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// Its configuration.
     pub config: BertConfig,
+    /// Where its parameters lie in the arena.
     pub layout: Layout,
     /// The name of class i at index i; `config.labels` of them.
     pub labels: Vec<String>,
@@ -43,6 +45,7 @@ pub struct Model {
     pub raw: Map<String, Value>,
     /// Where it was loaded from; empty for [`Model::random`].
     pub source: PathBuf,
+    /// The files of its tokenizer.
     pub tokenizer: TokenizerFiles,
     /// The arena, `layout.len` elements. A trainer may take it out; [`Model::save`] is given the weights to save.
     pub weights: Vec<f32>,
@@ -53,7 +56,12 @@ pub struct Model {
 pub enum Purpose {
     /// To be trained for these classes, which replace those of `config.json`. A missing pooler or classifier, or a
     /// classifier for another number of classes, is initialised from the seed.
-    Train { labels: Vec<String>, seed: u64 },
+    Train {
+        /// Names of the classes.
+        labels: Vec<String>,
+        /// Of what is initialised.
+        seed: u64,
+    },
     /// To classify as it is: nothing may be missing.
     Inference,
 }

@@ -58,7 +58,7 @@ impl WeightFile {
         }
     }
 
-    pub fn length_bytes(&self) -> usize {
+    pub(crate) fn length_bytes(&self) -> usize {
         match self {
             Self::Safetensors(file) => file.length_bytes(),
             Self::Torch(file) => file.length_bytes(),
@@ -66,7 +66,7 @@ impl WeightFile {
     }
 
     /// All tensors, by name.
-    pub fn tensors(&self) -> Box<dyn Iterator<Item = Tensor<'_>> + '_> {
+    pub(crate) fn tensors(&self) -> Box<dyn Iterator<Item = Tensor<'_>> + '_> {
         match self {
             Self::Safetensors(file) => Box::new(file.tensors()),
             Self::Torch(file) => Box::new(file.tensors()),

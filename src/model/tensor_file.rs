@@ -53,7 +53,7 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Io`] when the file cannot be opened or mapped; [`Error::Model`] when it is not a well-formed
     /// safetensors file.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let metadata = file.metadata().map_err(Error::io("inspect", path))?;
         if !metadata.is_file() {
@@ -69,20 +69,20 @@ impl TensorFile {
         Ok(Self { path: path.to_owned(), map, data_start, infos })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.infos.contains_key(name)
     }
 
-    pub fn length_bytes(&self) -> usize {
+    pub(crate) fn length_bytes(&self) -> usize {
         self.map.len()
     }
 
     /// All tensors, by name.
-    pub fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
         self.infos.iter().map(|(name, info)| {
             let (start, end) = info.data_offsets;
             let data = self.map.get(self.data_start..).unwrap_or_default();

@@ -44,6 +44,7 @@ impl TokenizerFiles {
         Ok(Self { files: files.collect::<Result<_>>()? })
     }
 
+    /// Names and contents.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         self.files.iter().map(|(name, bytes)| (*name, bytes.as_slice()))
     }

@@ -22,6 +22,7 @@ impl Philox {
         self.key
     }
 
+    /// A generator with this key.
     pub const fn new(seed: u64) -> Self {
         Self { key: [seed as u32, (seed >> 32) as u32] }
     }
@@ -77,6 +78,7 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// The next 32 bits.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.words = self.philox.block(self.counter);
@@ -89,6 +91,7 @@ impl Stream {
         self.words[self.used - 1]
     }
 
+    /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32
     }

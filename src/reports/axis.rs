@@ -17,7 +17,7 @@ pub(super) struct Axis {
 impl Axis {
     /// Covers exactly `low..=high`, with about `target` ticks inside. A range that is empty or not finite is widened to
     /// some range.
-    pub fn covering(low: f64, high: f64, target: usize) -> Self {
+    pub(crate) fn covering(low: f64, high: f64, target: usize) -> Self {
         let usable = low.is_finite() && high.is_finite() && (high - low).is_finite();
         let (low, high) = if usable { (low.min(high), low.max(high)) } else { (0.0, 1.0) };
         // Far narrower than its own position: ticks could not be told apart.
@@ -34,7 +34,7 @@ impl Axis {
 
     /// Covers the data with a margin of `margin` of its extent on both sides, but never beyond `limits`. A flat curve
     /// gets more room, so that its ticks are numbers that one would say.
-    pub fn around(low: f64, high: f64, margin: f64, limits: (f64, f64), target: usize) -> Self {
+    pub(crate) fn around(low: f64, high: f64, margin: f64, limits: (f64, f64), target: usize) -> Self {
         const LEAST_EXTENT: f64 = 0.01;
         let extent = high - low;
         let least = (high.abs().max(low.abs()) * LEAST_EXTENT).max(1e-9);
@@ -42,12 +42,12 @@ impl Axis {
         Self::covering((low - room).max(limits.0), (high + room).min(limits.1), target)
     }
 
-    pub fn clamp(&self, value: f64) -> f64 {
+    pub(crate) fn clamp(&self, value: f64) -> f64 {
         value.clamp(self.low, self.high)
     }
 
     /// The label of a tick; thousands are set apart by a comma.
-    pub fn label(&self, tick: f64) -> String {
+    pub(crate) fn label(&self, tick: f64) -> String {
         let digits = format!("{:.*}", self.decimals, tick.abs());
         let (whole, fraction) = digits.split_once('.').map_or((digits.as_str(), None), |(w, f)| (w, Some(f)));
         let mut label = String::new();

@@ -29,22 +29,27 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
+    /// An update.
     Step(StepEvent),
+    /// An evaluation.
     Eval(EvalEvent),
 }
 
 /// One optimizer update. `step` counts the updates done, this one included.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepEvent {
+    /// Number of the update, from 1.
     pub step: u64,
     /// `ce + lambda · distill`, the loss whose gradient was taken.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
+    /// Cross-entropy.
     #[serde(deserialize_with = "null_is_nan")]
     pub ce: f64,
     /// The distillation term before λ; 0 for a method without one.
     #[serde(deserialize_with = "null_is_nan")]
     pub distill: f64,
+    /// Learning rate of the encoder.
     #[serde(deserialize_with = "null_is_nan")]
     pub lr: f64,
     /// Norm of the whole gradient before clipping.
@@ -56,8 +61,10 @@ pub struct StepEvent {
     /// Passes over the training data done, with the fraction of the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<f64>,
+    /// Learning rate of the head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr_head: Option<f64>,
+    /// Weight of the distillation term.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lambda: Option<f64>,
     /// Updates skipped so far because a gradient was not finite.
@@ -71,10 +78,14 @@ pub struct StepEvent {
 /// One evaluation after update `step`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalEvent {
+    /// Which examples.
     pub split: Split,
+    /// Which weights.
     #[serde(default)]
     pub weights: Weights,
+    /// Updates before it.
     pub step: u64,
+    /// What it found.
     #[serde(flatten)]
     pub scores: Scores,
     /// Whatever else the writer wants to record.
@@ -86,16 +97,21 @@ pub struct EvalEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
+    /// The development set.
     Dev,
+    /// The test set.
     Test,
 }
 
 /// Which weights were scored: those being trained, the distillation teacher's, or the mean of the iterates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
 pub enum Weights {
+    /// The weights that are trained.
     #[default]
     Student,
+    /// Those of the teacher.
     Teacher,
+    /// The running average.
     Average,
 }
 
@@ -125,6 +141,7 @@ impl From<EvalEvent> for Event {
 }
 
 impl Split {
+    /// As it is written.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Dev => "dev",
@@ -134,6 +151,7 @@ impl Split {
 }
 
 impl Weights {
+    /// As it is written.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Student => "student",
@@ -245,6 +263,7 @@ fn end_of_step(file: &File, path: &Path, step: u64) -> Result<u64> {
 }
 
 impl EvalEvent {
+    /// An evaluation's event.
     pub fn new(split: Split, weights: Weights, step: u64, scores: Scores) -> Self {
         Self { split, weights, step, scores, extra: Map::new() }
     }

@@ -70,7 +70,7 @@ type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorTy
 
 impl Picture {
     /// Height of the finished picture.
-    pub fn height(&self) -> u32 {
+    pub(crate) fn height(&self) -> u32 {
         self.head() + PANEL_HEIGHT * self.panels.len() as u32 + X_TITLE + MARGIN / 2
     }
 
@@ -78,7 +78,7 @@ impl Picture {
         MARGIN + TITLE_SIZE + MARGIN / 2 + LEGEND_ROW * self.legend_rows().len() as u32
     }
 
-    pub fn draw<DB: DrawingBackend>(&self, root: &Area<DB>) -> Drawn<DB> {
+    pub(crate) fn draw<DB: DrawingBackend>(&self, root: &Area<DB>) -> Drawn<DB> {
         root.fill(&WHITE)?;
         let left = scaled(MARGIN);
         root.draw(&Text::new(self.title.as_str(), (left, scaled(MARGIN)), text(TITLE_SIZE)))?;

@@ -13,11 +13,11 @@ pub(super) struct Smoothed {
 
 impl Smoothed {
     /// `span`: how many values the average looks back over, about; its decay is `1 − 1/span`.
-    pub fn over(span: f64) -> Self {
+    pub(crate) fn over(span: f64) -> Self {
         Self { decay: 1.0 - 1.0 / span.max(1.0), sum: 0.0, weight: 0.0 }
     }
 
-    pub fn add(&mut self, value: f64) {
+    pub(crate) fn add(&mut self, value: f64) {
         if value.is_finite() {
             self.sum = self.decay * self.sum + (1.0 - self.decay) * value;
             self.weight = self.decay * self.weight + (1.0 - self.decay);
@@ -25,7 +25,7 @@ impl Smoothed {
     }
 
     /// `None` before the first value.
-    pub fn value(&self) -> Option<f64> {
+    pub(crate) fn value(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.sum / self.weight)
     }
 }

@@ -24,15 +24,15 @@ const SESSION_START: u64 = 1;
 
 /// Protobuf field numbers of the messages above.
 mod field {
-    pub const WALL_TIME: u32 = 1;
-    pub const STEP: u32 = 2;
-    pub const FILE_VERSION: u32 = 3;
-    pub const SUMMARY: u32 = 5;
-    pub const SESSION_LOG: u32 = 7;
-    pub const SUMMARY_VALUE: u32 = 1;
-    pub const VALUE_TAG: u32 = 1;
-    pub const VALUE_SIMPLE: u32 = 2;
-    pub const SESSION_STATUS: u32 = 1;
+    pub(crate) const WALL_TIME: u32 = 1;
+    pub(crate) const STEP: u32 = 2;
+    pub(crate) const FILE_VERSION: u32 = 3;
+    pub(crate) const SUMMARY: u32 = 5;
+    pub(crate) const SESSION_LOG: u32 = 7;
+    pub(crate) const SUMMARY_VALUE: u32 = 1;
+    pub(crate) const VALUE_TAG: u32 = 1;
+    pub(crate) const VALUE_SIMPLE: u32 = 2;
+    pub(crate) const SESSION_STATUS: u32 = 1;
 }
 
 /// Appends scalars to one event file; each call is one write, so TensorBoard sees it at once.

@@ -13,7 +13,9 @@ use crate::{
 
 /// Examples with their fixed division into batches.
 pub struct EvaluationSet {
+    /// What is scored.
     pub examples: Examples,
+    /// Its batches.
     pub plan: EvaluationPlan,
 }
 

@@ -10,6 +10,7 @@ use crate::{
 /// Bytes by what they are for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
+    /// What for, and how many bytes.
     pub rows: Vec<(&'static str, usize)>,
 }
 
@@ -52,6 +53,7 @@ impl MemoryPlan {
         }
     }
 
+    /// The sum.
     pub fn total_bytes(&self) -> usize {
         self.rows.iter().map(|(_, bytes)| bytes).sum()
     }

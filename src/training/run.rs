@@ -27,12 +27,17 @@ use crate::{
 /// When things happen in the loop; 0 steps: never, or at the end of an epoch only.
 #[derive(Clone, Debug)]
 pub struct LoopSettings {
+    /// Updates of the run.
     pub total_steps: u64,
+    /// Updates between evaluations.
     pub eval_every: u64,
+    /// Updates between checkpoints.
     pub save_every: u64,
+    /// Updates between lines of the log.
     pub log_every: u64,
     /// Stop after this many evaluations without improvement; 0: never.
     pub patience: u64,
+    /// By which the best weights are chosen.
     pub best_metric: Metric,
     /// Weights that are scored; the first is exported.
     pub evaluate: Vec<Weights>,
@@ -46,18 +51,27 @@ pub struct LoopSettings {
 
 /// A run, ready to go.
 pub struct Run<D: Device> {
+    /// Where everything is written.
     pub directory: PathBuf,
+    /// What is exported with the trained weights.
     pub model: Model,
+    /// What trains.
     pub learner: Learner<D>,
+    /// Where batches come from.
     pub batches: Batches,
     /// [`Examples::fingerprint`](crate::data::Examples::fingerprint) of the training examples.
     pub fingerprint: u64,
+    /// How often what is done.
     pub settings: LoopSettings,
+    /// Checkpoints.
     pub store: CheckpointStore,
+    /// Events.
     pub log: EventLog,
+    /// The same for TensorBoard.
     pub board: TensorBoardWriter,
     /// Where the times of everything go, if they are wanted.
     pub timeline: Option<Timeline>,
+    /// How far it is.
     pub position: Position,
 }
 
@@ -72,9 +86,11 @@ struct Coming {
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Updates done.
     pub steps: u64,
     /// Step whose weights are in `model/`.
     pub exported_step: u64,
+    /// The exported model.
     pub model: PathBuf,
     /// Scores of the exported weights, test set by test set.
     pub tests: Vec<(String, Scores)>,

@@ -9,12 +9,17 @@ use crate::{
 /// The rates of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LearningRates {
+    /// Peak rate of the encoder.
     pub encoder: f64,
+    /// Peak rate of the head.
     pub head: f64,
     /// Factor from one layer to the one below it; 1: none.
     pub layer_decay: f64,
+    /// Of matrices.
     pub weight_decay: f64,
+    /// Updates until the peak.
     pub warmup_steps: u64,
+    /// Updates until 0.
     pub total_steps: u64,
 }
 

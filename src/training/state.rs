@@ -19,8 +19,11 @@ use crate::{
 
 /// Everything a step changes on the device.
 pub struct TrainingState<D: Buffers> {
+    /// Weights and moments.
     pub student: Student<D>,
+    /// Who teaches.
     pub teacher: Teacher<D>,
+    /// The running average, if there is one.
     pub average: Option<Average<D>>,
 }
 
@@ -78,7 +81,9 @@ impl<D: Buffers> TrainingState<D> {
 /// Where a run stands after `step` updates.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Position {
+    /// Updates done.
     pub step: u64,
+    /// The best evaluation so far.
     pub best: Option<Best>,
     /// Evaluations since the best one.
     pub stale: u64,
@@ -108,7 +113,9 @@ impl Position {
 /// The best evaluation so far.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Best {
+    /// After which update.
     pub step: u64,
+    /// Its score.
     pub value: f64,
 }
 

@@ -20,34 +20,50 @@ use crate::{
 /// Constants of every step of a run.
 #[derive(Clone, Debug)]
 pub struct StepSettings {
+    /// Of dropout masks.
     pub seed: u64,
     /// Most examples of one step, E: their losses are kept until it ends.
     pub max_examples: usize,
+    /// The method.
     pub method: MethodSettings,
+    /// Learning rates.
     pub rates: LearningRates,
+    /// λ by step.
     pub lambda: LambdaSchedule,
+    /// How student and teacher differ.
     pub distance: Distance,
     /// The teacher runs with dropout, its own masks.
     pub teacher_dropout: bool,
+    /// ε of the cross-entropy.
     pub label_smoothing: f32,
     /// One weight a class; none: all 1.
     pub class_weights: Option<Vec<f32>>,
     /// Largest gradient norm; infinite: no clipping.
     pub clip: f64,
+    /// β₁.
     pub beta1: f32,
+    /// β₂.
     pub beta2: f32,
+    /// ε of AdamW.
     pub adam_eps: f32,
 }
 
 /// What a step did, as it is logged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
+    /// Which, from 0.
     pub step: u64,
+    /// Cross-entropy and λ times the distillation loss.
     pub loss: f64,
+    /// Cross-entropy.
     pub ce: f64,
+    /// Distillation loss, before λ.
     pub distill: f64,
+    /// λ.
     pub lambda: f64,
+    /// Learning rate of the encoder.
     pub lr: f64,
+    /// Learning rate of the head.
     pub lr_head: f64,
     /// Before clipping; where it is not finite, the step was skipped.
     pub grad_norm: f64,
@@ -62,6 +78,7 @@ const MOST_SKIPS_IN_A_ROW: u64 = 5;
 /// Steps whose gradient was not finite: they left weights and moments as they were.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Skips {
+    /// In the whole run.
     pub total: u64,
     /// Up to the last step.
     pub in_a_row: u64,
@@ -69,10 +86,15 @@ pub struct Skips {
 
 /// A model in training on a device.
 pub struct Learner<D: Device> {
+    /// Where it trains.
     pub device: D,
+    /// What it trains.
     pub encoder: Encoder,
+    /// All that a step changes.
     pub state: TrainingState<D>,
+    /// Steps that were left out.
     pub skips: Skips,
+    /// How it trains.
     pub settings: StepSettings,
     student: Workspace<D>,
     /// The teacher's forward pass, also used for evaluation.

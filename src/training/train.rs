@@ -36,7 +36,9 @@ const LENGTHS: [&str; 2] = ["epochs", "max-steps"];
 /// ```
 #[derive(Clone, Debug)]
 pub struct Training {
+    /// What is asked for.
     pub options: RunOptions,
+    /// From where.
     pub start: Start,
     /// Save and stop after this many updates in all.
     pub stop_after: Option<u64>,

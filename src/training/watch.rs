@@ -22,43 +22,63 @@ pub enum Observation<'a> {
     Download(Download),
     /// A set of examples is being tokenized.
     Tokenizing {
+        /// Which set.
         set: &'a str,
+        /// How far it is.
         progress: TokenizingProgress,
     },
     /// A set is there, tokenized or from the cache.
     Tokenized {
+        /// Which set.
         set: &'a str,
+        /// What there is.
         tokens: &'a TokenizedSet,
+        /// How long it took.
         elapsed: Duration,
     },
     /// The classes that the run is to tell apart.
     Labels(&'a LabelSummary),
     /// Everything is open; the next step is `step + 1`.
     Ready {
+        /// Where it trains.
         device: String,
+        /// Of the model.
         parameters: usize,
+        /// Updates of the run.
         total_steps: u64,
+        /// Updates of an epoch.
         steps_per_epoch: u64,
+        /// Updates done before.
         step: u64,
     },
     /// An optimizer update is done.
     Step {
+        /// What is logged of it.
         event: &'a StepEvent,
+        /// Trained on since the last.
         tokens: u64,
+        /// Time since the last.
         elapsed: Duration,
     },
     /// The step's gradient was not finite.
     Skipped {
+        /// Which.
         step: u64,
+        /// How many so far.
         skips: Skips,
     },
+    /// Weights were scored.
     Evaluation(&'a EvalEvent),
+    /// A checkpoint is written.
     Saved {
+        /// After which update.
         step: u64,
     },
     /// Early stopping ends the run.
     StoppedEarly {
+        /// After which update.
         step: u64,
+        /// Whose weights are exported.
         best: Best,
     },
 }

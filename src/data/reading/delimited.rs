@@ -39,7 +39,7 @@ pub(super) struct Delimited<'r> {
 
 impl<'r> Delimited<'r> {
     /// Reads the header, or the first row where there is none, and finds the columns.
-    pub fn open(table: &'r Table, reader: impl Read + 'r) -> Result<Self> {
+    pub(crate) fn open(table: &'r Table, reader: impl Read + 'r) -> Result<Self> {
         let path = &table.path;
         let (delimiter, quoting) = match table.format {
             Format::Tsv => (Delimiter::TAB, Quoting::None),

@@ -35,7 +35,7 @@ pub(super) struct JsonLines<'r> {
 }
 
 impl<'r> JsonLines<'r> {
-    pub fn open(table: &'r Table, reader: impl Read + 'r) -> Result<Self> {
+    pub(crate) fn open(table: &'r Table, reader: impl Read + 'r) -> Result<Self> {
         let names = table.columns.all().map(ToString::to_string);
         let fields: Vec<_> = names.enumerate().map(|(i, name)| (name, table.columns.role(i))).collect();
         let lines = LineReader::new(reader, &table.path)?;

@@ -25,17 +25,17 @@ pub(crate) struct LineReader<'r> {
 impl<'r> LineReader<'r> {
     /// # Errors
     /// [`Error::Io`] when the reader fails; [`Error::Table`] when its first bytes are those of another kind of file.
-    pub fn new(reader: impl Read + 'r, path: &Path) -> Result<Self> {
+    pub(crate) fn new(reader: impl Read + 'r, path: &Path) -> Result<Self> {
         Ok(Self { source: Unpacked::open(reader, path)?, path: path.into(), line: 0, position: 0 })
     }
 
     /// Number of the line read last, from 1.
-    pub fn line(&self) -> u64 {
+    pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
     /// Bytes consumed so far: of the lines, or of the compressed file.
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.source.packed_position().unwrap_or(self.position)
     }
 
@@ -44,7 +44,7 @@ impl<'r> LineReader<'r> {
     /// # Errors
     /// [`Error::Io`] when the reader fails; [`Error::Table`] for a line that is too long, UTF-16, or damaged
     /// compression.
-    pub fn read(&mut self, line: &mut Vec<u8>) -> Result<bool> {
+    pub(crate) fn read(&mut self, line: &mut Vec<u8>) -> Result<bool> {
         line.clear();
         let read = self.source.read_line(LONGEST_LINE as u64 + 1, line, &self.path)?;
         self.position += read as u64;

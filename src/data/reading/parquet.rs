@@ -55,7 +55,7 @@ struct Column {
 }
 
 impl<'r> Parquet<'r> {
-    pub fn open(table: &'r Table, mut file: File) -> Result<Self> {
+    pub(crate) fn open(table: &'r Table, mut file: File) -> Result<Self> {
         let path = &table.path;
         if file.metadata().map_err(Error::io("read", path))?.len() == 0 {
             return Err(Error::table(path, "the file is empty"));

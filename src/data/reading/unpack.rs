@@ -24,13 +24,13 @@ pub(super) enum Packing {
 
 impl Packing {
     /// By the first bytes of a file.
-    pub fn detect(start: &[u8]) -> Option<Self> {
+    pub(crate) fn detect(start: &[u8]) -> Option<Self> {
         const GZIP: [u8; 3] = [0x1F, 0x8B, 8];
         const ZSTD: [u8; 4] = 0xFD2F_B528u32.to_le_bytes();
         if start.starts_with(&GZIP) { Some(Self::Gzip) } else { start.starts_with(&ZSTD).then_some(Self::Zstd) }
     }
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
@@ -65,7 +65,7 @@ pub(super) struct Unpacked<'r> {
 impl<'r> Unpacked<'r> {
     /// Looks at the first bytes: as many as the first read brings, so that a conversation over a pipe does not wait for
     /// more.
-    pub fn open(reader: impl Read + 'r, path: &Path) -> Result<Self> {
+    pub(crate) fn open(reader: impl Read + 'r, path: &Path) -> Result<Self> {
         let taken = Rc::new(Cell::new(0));
         let counted = Counted { reader, taken: Rc::clone(&taken) };
         let mut raw = BufReader::with_capacity(BUFFER_BYTES, counted);
@@ -86,12 +86,12 @@ impl<'r> Unpacked<'r> {
     }
 
     /// Bytes taken from a compressed file so far; `None` where the bytes are the file's own.
-    pub fn packed_position(&self) -> Option<u64> {
+    pub(crate) fn packed_position(&self) -> Option<u64> {
         self.packing.map(|_| self.taken.get())
     }
 
     /// Appends a line with its terminator, or as much of it as `most` bytes, and returns how many bytes that are.
-    pub fn read_line(&mut self, most: u64, line: &mut Vec<u8>, path: &Path) -> Result<usize> {
+    pub(crate) fn read_line(&mut self, most: u64, line: &mut Vec<u8>, path: &Path) -> Result<usize> {
         (&mut self.reader).take(most).read_until(b'\n', line).map_err(|fault| self.explain(fault, path))
     }
 

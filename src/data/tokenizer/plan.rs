@@ -75,7 +75,7 @@ impl TokenizerPlan {
     /// # Errors
     /// [`Error::Model`] naming the file that is malformed, the class that is not supported or the setting that has no
     /// meaning; [`Error::Io`] when a file is there and cannot be read.
-    pub fn read(directory: &Path) -> Result<Self> {
+    pub(crate) fn read(directory: &Path) -> Result<Self> {
         let path = |name: &str| directory.join(name);
         let mut settings = object(&path(SETTINGS))?.unwrap_or_default();
         let config = object(&path(CONFIG))?.unwrap_or_default();

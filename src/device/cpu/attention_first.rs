@@ -36,7 +36,7 @@ fn mask_row(length: usize, head: usize) -> usize {
     head * length * length.next_multiple_of(Dropout::GROUP)
 }
 
-pub fn forward(
+pub(crate) fn forward(
     ctx: &mut [f32],           // [B, C]
     lse: &mut [f32],           // [B, H]
     (q, kv): (&[f32], &[f32]), // [B, C], [T, 2C]
@@ -110,7 +110,7 @@ fn sequence_forward(
 
 /// What the backward pass reads: of the batch, or of one sequence.
 #[derive(Clone, Copy)]
-pub struct Kept<'a> {
+pub(crate) struct Kept<'a> {
     pub d_ctx: &'a [f32], // [B, C], or [C]
     pub ctx: &'a [f32],   // [B, C], or [C]
     pub lse: &'a [f32],   // [B, H], or [H]
@@ -119,7 +119,14 @@ pub struct Kept<'a> {
 }
 
 /// Overwrites d_q [B, C] and d_kv [T, 2C].
-pub fn backward(d_q: &mut [f32], d_kv: &mut [f32], kept: Kept, dropout: Dropout, batch: &CpuBatch, shape: &Shape) {
+pub(crate) fn backward(
+    d_q: &mut [f32],
+    d_kv: &mut [f32],
+    kept: Kept,
+    dropout: Dropout,
+    batch: &CpuBatch,
+    shape: &Shape,
+) {
     let sizes = Sizes::new(shape);
     let (c, heads) = (sizes.c, sizes.heads);
     let task = |b: usize, d_q: &mut [f32], d_kv: MatMut| {

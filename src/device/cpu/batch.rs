@@ -11,7 +11,9 @@ use crate::{
 /// Buffers are as large as the capacity from the start; an upload allocates nothing.
 #[derive(Debug)]
 pub struct CpuBatch {
+    /// The batch as it came.
     pub packed: PackedBatch,
+    /// The numbers of its step.
     pub scalars: StepScalars,
     capacity: Capacity,
     shape: Shape,
@@ -70,10 +72,12 @@ impl CpuBatch {
         Ok(())
     }
 
+    /// How many sequences there are.
     pub fn sequences(&self) -> usize {
         self.packed.sequences()
     }
 
+    /// Tokens of all sequences.
     pub fn tokens(&self) -> usize {
         self.packed.tokens()
     }

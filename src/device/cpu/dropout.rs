@@ -9,7 +9,7 @@ const BLOCKS: usize = 8;
 ///
 /// Call from a multiversioned function.
 #[inline(always)]
-pub fn fill_factors(factors: &mut [f32], dropout: Dropout, slot: u32, first: usize) {
+pub(crate) fn fill_factors(factors: &mut [f32], dropout: Dropout, slot: u32, first: usize) {
     debug_assert!(first.is_multiple_of(Dropout::GROUP));
     let mut block = (first / Dropout::GROUP) as u32;
     for chunk in factors.chunks_mut(BLOCKS * Dropout::GROUP) {
@@ -28,11 +28,11 @@ pub fn fill_factors(factors: &mut [f32], dropout: Dropout, slot: u32, first: usi
 }
 
 /// Elements whose factors are made at once.
-pub const TILE: usize = 256;
+pub(crate) const TILE: usize = 256;
 
 /// `row *= factors`, the row's first element being number `first` of the mask.
 #[inline(always)]
-pub fn drop_row(row: &mut [f32], dropout: Dropout, slot: u32, first: usize) {
+pub(crate) fn drop_row(row: &mut [f32], dropout: Dropout, slot: u32, first: usize) {
     if !dropout.is_active() {
         return;
     }

@@ -9,7 +9,7 @@ use crate::model::Activation;
 
 /// `x = GELU(x)`.
 #[inline(always)]
-pub fn gelu(x: &mut [f32], activation: Activation) {
+pub(crate) fn gelu(x: &mut [f32], activation: Activation) {
     match activation {
         Activation::GeluErf => {
             for v in x {
@@ -49,7 +49,7 @@ fn unsaturated(u: f32) -> f32 {
 
 /// `d = d · GELU'(u)`, and where it is wanted `h = GELU(u)`.
 #[inline(always)]
-pub fn gelu_backward(d: &mut [f32], h: Option<&mut [f32]>, u: &[f32], activation: Activation) {
+pub(crate) fn gelu_backward(d: &mut [f32], h: Option<&mut [f32]>, u: &[f32], activation: Activation) {
     match activation {
         Activation::GeluErf => gelu_backward_by(d, h, u, erf_form),
         Activation::GeluTanh => gelu_backward_by(d, h, u, tanh_form),

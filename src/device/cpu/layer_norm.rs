@@ -21,7 +21,7 @@ use crate::{
 
 /// Mean and 1/σ of one row.
 #[inline(always)]
-pub fn statistics(r: &[f32], eps: f32) -> (f32, f32) {
+pub(crate) fn statistics(r: &[f32], eps: f32) -> (f32, f32) {
     let n = r.len() as f32;
     let mean = sum_by(r, |v| v) / n;
     let variance = sum_by(r, |v| (v - mean) * (v - mean)) / n;
@@ -105,7 +105,7 @@ fn block_forward(
 
 /// One row of the backward pass: `d_r` from `d_y`; adds to the partial sums `d_gamma`, `d_beta`.
 #[inline(always)]
-pub fn row_backward(
+pub(crate) fn row_backward(
     d_r: &mut [f32],
     d_gamma: &mut [f32],
     d_beta: &mut [f32],

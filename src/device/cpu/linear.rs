@@ -194,7 +194,7 @@ fn product_with(
 }
 
 /// y = x · Wᵀ + b.
-pub fn linear(y: &mut [f32], x: &[f32], weights: &[f32], rows: usize, layer: Linear) {
+pub(crate) fn linear(y: &mut [f32], x: &[f32], weights: &[f32], rows: usize, layer: Linear) {
     let bias = &weights[layer.bias.range()];
     product_with(y, x, &weights[layer.weight.range()], rows, bias.len(), |_, col, block| {
         add_bias(block, &bias[col..]);
@@ -275,7 +275,7 @@ fn bias_dropout_residual(mut block: MatMut, bias: &[f32], residual: MatRef, drop
 }
 
 /// d_x = d_y · W (+ residual).
-pub fn linear_backward_input(
+pub(crate) fn linear_backward_input(
     d_x: &mut [f32],
     d_y: &[f32],
     residual: Option<&[f32]>,
@@ -331,7 +331,14 @@ fn input_product_with(
 }
 
 /// d_W (+)= d_yᵀ · x, d_b (+)= column sums of d_y.
-pub fn linear_backward_weight(gradients: &mut [f32], d_y: &[f32], x: &[f32], rows: usize, layer: Linear, write: Write) {
+pub(crate) fn linear_backward_weight(
+    gradients: &mut [f32],
+    d_y: &[f32],
+    x: &[f32],
+    rows: usize,
+    layer: Linear,
+    write: Write,
+) {
     let outputs = layer.bias.len;
     let inputs = layer.weight.len / outputs;
     let d = MatRef::dense(d_y, rows, outputs);

@@ -8,7 +8,7 @@
 use multiversion::{multiversion, target::target_cfg_f};
 
 /// Partial sums of a vectorised reduction.
-pub const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// The vector instructions that the multiversioned functions use on this machine.
 #[multiversion(targets = "simd")]
@@ -22,7 +22,7 @@ pub fn instruction_set() -> &'static str {
 
 /// `x += y`.
 #[inline(always)]
-pub fn add(x: &mut [f32], y: &[f32]) {
+pub(crate) fn add(x: &mut [f32], y: &[f32]) {
     for (x, &y) in x.iter_mut().zip(y) {
         *x += y;
     }
@@ -30,7 +30,7 @@ pub fn add(x: &mut [f32], y: &[f32]) {
 
 /// Σ f(x), `LANES` sums side by side, folded as a tree.
 #[inline(always)]
-pub fn sum_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let mut chunks = x.chunks_exact(LANES);
     for chunk in &mut chunks {
@@ -46,7 +46,7 @@ pub fn sum_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 
 /// Σ f(x, y).
 #[inline(always)]
-pub fn sum_by2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn sum_by2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (mut xs, mut ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
     for (a, b) in (&mut xs).zip(&mut ys) {
@@ -74,7 +74,7 @@ fn fold(mut lanes: [f32; LANES]) -> f32 {
 
 /// Largest element, −∞ for none.
 #[inline(always)]
-pub fn max(x: &[f32]) -> f32 {
+pub(crate) fn max(x: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let mut chunks = x.chunks_exact(LANES);
     for chunk in &mut chunks {
@@ -93,7 +93,7 @@ pub fn max(x: &[f32]) -> f32 {
 /// x = n ln 2 + r with |r| ≤ ln 2 / 2 (ln 2 in two parts), eʳ by its Taylor polynomial of degree 6, times 2ⁿ put into
 /// the exponent bits. NaN stays NaN.
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Adding 1.5 · 2²³ rounds to the nearest integer, which then stands in the low bits.
@@ -117,7 +117,7 @@ pub fn exp(x: f32) -> f32 {
 /// of 7·10⁻⁹ on 0 ≤ a ≤ 6.5, far below float32. In powers of t itself its terms would cancel, and rounding would cost
 /// three bits.
 #[inline(always)]
-pub fn normal_cdf(x: f32) -> (f32, f32) {
+pub(crate) fn normal_cdf(x: f32) -> (f32, f32) {
     const P: [f32; 9] = [
         -0.185_322_4,
         -0.135_430_89,
@@ -143,7 +143,7 @@ pub fn normal_cdf(x: f32) -> (f32, f32) {
 
 /// tanh x, absolute error below 2·10⁻⁷.
 #[inline(always)]
-pub fn tanh(x: f32) -> f32 {
+pub(crate) fn tanh(x: f32) -> f32 {
     1.0 - 2.0 / (exp(2.0 * x) + 1.0)
 }
 

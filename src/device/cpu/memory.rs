@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Rows that one task of a LayerNorm or of the embeddings takes and whose parameter gradients are one partial sum.
-pub const ROW_BLOCK: usize = 32;
+pub(crate) const ROW_BLOCK: usize = 32;
 
 impl Buffers for CpuDevice {
     type Elements = Vec<f32>;
@@ -150,13 +150,13 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub fn new(shape: Shape, capacity: Capacity) -> Self {
+    pub(crate) fn new(shape: Shape, capacity: Capacity) -> Self {
         let [row_sums, d_sum, d_first, losses] = Self::sizes(shape, capacity).map(|len| vec![0.0; len]);
         Self { row_sums, d_sum, d_first, losses }
     }
 
     /// Elements of each.
-    pub fn sizes(shape: Shape, capacity: Capacity) -> [usize; 4] {
+    pub(crate) fn sizes(shape: Shape, capacity: Capacity) -> [usize; 4] {
         let c = shape.hidden;
         let blocks = capacity.tokens.max(capacity.sequences).div_ceil(ROW_BLOCK);
         [blocks * 4 * c, capacity.tokens * c, capacity.sequences * c, 2 * capacity.sequences]
@@ -169,7 +169,7 @@ thread_local! {
 }
 
 /// Runs `f` with this thread's scratch of at least `len` elements.
-pub fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     OF_THREAD.with_borrow_mut(|scratch| {
         if scratch.len() < len {
             scratch.resize(len, 0.0);

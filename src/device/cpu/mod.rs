@@ -38,6 +38,7 @@ pub struct CpuDevice {
 }
 
 impl CpuDevice {
+    /// A device for a model of this shape and batches up to this size.
     pub fn new(shape: Shape, capacity: Capacity) -> Self {
         let scratch = Scratch::new(shape, capacity);
         Self { shape, scratch, norm_partials: Vec::new(), norm: 0.0, skips: 0, clock: None }

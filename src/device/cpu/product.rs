@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 /// A matrix that is read. Element (i, j) is `data[i · row_stride + j · col_stride]`.
 #[derive(Clone, Copy)]
-pub struct MatRef<'a> {
+pub(crate) struct MatRef<'a> {
     data: &'a [f32],
     rows: usize,
     cols: usize,
@@ -17,30 +17,30 @@ pub struct MatRef<'a> {
 
 impl<'a> MatRef<'a> {
     /// Columns `0..cols` of a row-major matrix whose rows are `stride` apart.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(cols <= stride || rows <= 1, "rows do not overlap");
         assert!(rows == 0 || cols == 0 || (rows - 1) * stride + cols <= data.len(), "a matrix lies inside its buffer");
         Self { data, rows, cols, row_stride: stride, col_stride: 1 }
     }
 
     /// A whole row-major matrix.
-    pub fn dense(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub(crate) fn dense(data: &'a [f32], rows: usize, cols: usize) -> Self {
         Self::new(data, rows, cols, cols)
     }
 
-    pub fn rows(self) -> usize {
+    pub(crate) fn rows(self) -> usize {
         self.rows
     }
 
     /// Row i of a row-major view.
     #[inline(always)]
-    pub fn row(self, i: usize) -> &'a [f32] {
+    pub(crate) fn row(self, i: usize) -> &'a [f32] {
         assert!(i < self.rows && self.col_stride == 1, "row {i} of {}", self.rows);
         &self.data[i * self.row_stride..][..self.cols]
     }
 
     /// The transpose.
-    pub fn t(self) -> Self {
+    pub(crate) fn t(self) -> Self {
         Self {
             rows: self.cols,
             cols: self.rows,
@@ -50,7 +50,7 @@ impl<'a> MatRef<'a> {
         }
     }
 
-    pub fn rows_from(self, first: usize, rows: usize) -> Self {
+    pub(crate) fn rows_from(self, first: usize, rows: usize) -> Self {
         assert!(first + rows <= self.rows, "rows lie inside the matrix");
         if rows == 0 {
             return Self { rows, ..self };
@@ -58,14 +58,14 @@ impl<'a> MatRef<'a> {
         Self { data: &self.data[first * self.row_stride..], rows, ..self }
     }
 
-    pub fn cols_from(self, first: usize, cols: usize) -> Self {
+    pub(crate) fn cols_from(self, first: usize, cols: usize) -> Self {
         self.t().rows_from(first, cols).t()
     }
 }
 
 /// A row-major matrix that is written; the only handle to its elements, though its rows may have foreign ones between
 /// them.
-pub struct MatMut<'a> {
+pub(crate) struct MatMut<'a> {
     data: *mut f32,
     rows: usize,
     cols: usize,
@@ -78,26 +78,26 @@ unsafe impl Send for MatMut<'_> {}
 
 impl<'a> MatMut<'a> {
     /// Columns `0..cols` of a row-major matrix whose rows are `stride` apart.
-    pub fn new(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub(crate) fn new(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(cols <= stride || rows <= 1, "rows do not overlap");
         assert!(rows == 0 || cols == 0 || (rows - 1) * stride + cols <= data.len(), "a matrix lies inside its buffer");
         Self { data: data.as_mut_ptr(), rows, cols, stride, borrow: PhantomData }
     }
 
-    pub fn dense(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+    pub(crate) fn dense(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
         Self::new(data, rows, cols, cols)
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    pub fn cols(&self) -> usize {
+    pub(crate) fn cols(&self) -> usize {
         self.cols
     }
 
     /// Rows `..at` and rows `at..`.
-    pub fn split_at_row(self, at: usize) -> (Self, Self) {
+    pub(crate) fn split_at_row(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows, "a split lies inside the matrix");
         // SAFETY: `at ≤ rows`; where at < rows its first element is inside the borrowed buffer, else the pointer is not
         // read.
@@ -106,7 +106,7 @@ impl<'a> MatMut<'a> {
     }
 
     /// Columns `..at` and columns `at..`.
-    pub fn split_at_col(self, at: usize) -> (Self, Self) {
+    pub(crate) fn split_at_col(self, at: usize) -> (Self, Self) {
         assert!(at <= self.cols, "a split lies inside the matrix");
         (Self { cols: at, ..self }, Self { data: self.data.wrapping_add(at), cols: self.cols - at, ..self })
     }
@@ -115,13 +115,13 @@ impl<'a> MatMut<'a> {
     ///
     /// # Safety
     /// No two handles to the same element may be used at the same time.
-    pub unsafe fn alias(&self, row: usize, col: usize, rows: usize, cols: usize) -> MatMut<'a> {
+    pub(crate) unsafe fn alias(&self, row: usize, col: usize, rows: usize, cols: usize) -> MatMut<'a> {
         assert!(row + rows <= self.rows && col + cols <= self.cols, "a block lies inside the matrix");
         MatMut { data: self.data.wrapping_add(row * self.stride + col), rows, cols, ..*self }
     }
 
     #[inline(always)]
-    pub fn row(&mut self, i: usize) -> &mut [f32] {
+    pub(crate) fn row(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         // SAFETY: row i < rows lies inside the buffer that `new` checked, its `cols` elements belong to this view alone
         // (splits are disjoint), and the returned borrow ends before another row is taken.
@@ -131,13 +131,13 @@ impl<'a> MatMut<'a> {
 
 /// What a product does to its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Into {
+pub(crate) enum Into {
     Overwrite,
     Add,
 }
 
 /// `dst = alpha · lhs · rhs`, or `dst += …`, on the calling thread.
-pub fn matmul(dst: &mut MatMut, lhs: MatRef, rhs: MatRef, alpha: f32, into: Into) {
+pub(crate) fn matmul(dst: &mut MatMut, lhs: MatRef, rhs: MatRef, alpha: f32, into: Into) {
     let (m, n, k) = (dst.rows, dst.cols, lhs.cols);
     assert!(lhs.rows == m && rhs.cols == n && rhs.rows == k, "shapes of a product agree");
     // SAFETY: dst covers m × n elements it alone may write, lhs m × k and rhs k × n readable ones (checked when the
@@ -169,7 +169,7 @@ pub fn matmul(dst: &mut MatMut, lhs: MatRef, rhs: MatRef, alpha: f32, into: Into
 
 /// Cuts `dst` into `pieces` blocks of similar size and hands each, with its first row and column, to `f`, on all
 /// threads. Rows are cut first, into multiples of `ROW_GRAIN`; a matrix with few rows is cut by columns.
-pub fn for_each_block<F>(dst: MatMut, pieces: usize, f: &F)
+pub(crate) fn for_each_block<F>(dst: MatMut, pieces: usize, f: &F)
 where
     F: Fn(usize, usize, MatMut) + Sync,
 {
@@ -200,7 +200,7 @@ const COL_GRAIN: usize = 48;
 
 /// How many blocks a product of this many multiply-adds is worth: two per thread, so that a late thread is waited for
 /// less.
-pub fn pieces(multiply_adds: usize) -> usize {
+pub(crate) fn pieces(multiply_adds: usize) -> usize {
     const WORTH_ONE_PIECE: usize = 1 << 20;
     (multiply_adds / WORTH_ONE_PIECE).clamp(1, 2 * rayon::current_num_threads())
 }

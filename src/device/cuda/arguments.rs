@@ -10,7 +10,7 @@ use crate::device::{Dropout, Rows};
 /// A dropout site as kernels take it; the step is in the batch's header. Mirrors `Dropout` in kernels/dropout.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct DropoutArgs {
+pub(crate) struct DropoutArgs {
     key: [u32; 2],
     site: u32,
     threshold: u32,
@@ -23,7 +23,7 @@ unsafe impl DeviceRepr for DropoutArgs {}
 
 impl DropoutArgs {
     /// Masks of `dropout` for a batch that was uploaded for the same step.
-    pub fn new(dropout: Dropout, batch: &CudaBatch) -> Self {
+    pub(crate) fn new(dropout: Dropout, batch: &CudaBatch) -> Self {
         let Dropout { philox, step, site, threshold, scale } = dropout;
         debug_assert!(threshold == 0 || step == batch.step(), "a batch is uploaded for the step of its masks");
         Self { key: philox.key(), site, threshold, scale }
@@ -33,7 +33,7 @@ impl DropoutArgs {
 /// The rows of a matrix as kernels take them. Mirrors `Rows` in kernels/batch.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct RowsArgs {
+pub(crate) struct RowsArgs {
     count: u64,
     slots: u64,
     positions: u64,
@@ -44,7 +44,7 @@ const _: () = assert!(size_of::<RowsArgs>() == 24 && offset_of!(RowsArgs, positi
 unsafe impl DeviceRepr for RowsArgs {}
 
 impl RowsArgs {
-    pub fn new(rows: Rows, batch: &CudaBatch) -> Self {
+    pub(crate) fn new(rows: Rows, batch: &CudaBatch) -> Self {
         match rows {
             Rows::Tokens => {
                 Self { count: batch.token_count(), slots: batch.token_slots(), positions: batch.positions() }
@@ -54,7 +54,7 @@ impl RowsArgs {
     }
 
     /// Address of the number of rows.
-    pub fn count_address(&self) -> u64 {
+    pub(crate) fn count_address(&self) -> u64 {
         self.count
     }
 }

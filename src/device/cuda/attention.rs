@@ -85,7 +85,7 @@ impl SequencesArgs {
 /// −lse · log₂e and d_ctx · ctx of a row: the kernel's float2.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct RowStatistics {
+pub(crate) struct RowStatistics {
     shift: f32,
     delta: f32,
 }
@@ -123,7 +123,7 @@ impl Tiled {
 }
 
 /// Kernels, and what passes between them.
-pub struct Attention<E: Element> {
+pub(crate) struct Attention<E: Element> {
     forward: ByDropout<Tiled>,
     backward_query: ByDropout<Tiled>,
     backward_key_value: ByDropout<Tiled>,
@@ -139,7 +139,7 @@ pub struct Attention<E: Element> {
 impl<E: Element> Attention<E> {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where a head is larger than the kernels know.
-    pub fn new(setup: &Setup, statistics: CudaSlice<RowStatistics>) -> Result<Self> {
+    pub(crate) fn new(setup: &Setup, statistics: CudaSlice<RowStatistics>) -> Result<Self> {
         let &Setup { kernels, device, shape, .. } = setup;
         let d = shape.head_size;
         let Some(&HeadSize { columns, bf16, f32 }) = HEAD_SIZES.iter().find(|size| d <= size.columns) else {

@@ -95,7 +95,12 @@ impl Uploaded for CudaBatch {
 }
 
 impl CudaBatch {
-    pub fn new(context: &Arc<CudaContext>, launcher: &Launcher, shape: Shape, capacity: Capacity) -> Result<Self> {
+    pub(crate) fn new(
+        context: &Arc<CudaContext>,
+        launcher: &Launcher,
+        shape: Shape,
+        capacity: Capacity,
+    ) -> Result<Self> {
         let Launcher { stream, device, .. } = launcher;
         let sections = Sections::new(capacity);
         let words = stream.alloc_zeros(sections.end).map_err(driver_error(device, "allocate a batch"))?;
@@ -118,7 +123,12 @@ impl CudaBatch {
         })
     }
 
-    pub fn upload(&mut self, stream: &Arc<CudaStream>, source: &PackedBatch, scalars: &StepScalars) -> Result<()> {
+    pub(crate) fn upload(
+        &mut self,
+        stream: &Arc<CudaStream>,
+        source: &PackedBatch,
+        scalars: &StepScalars,
+    ) -> Result<()> {
         let limits = Limits::new(source, self.capacity, &self.shape)?;
         let Limits { tokens, sequences, longest, .. } = limits;
         self.turn = 1 - self.turn;
@@ -150,14 +160,14 @@ impl CudaBatch {
     }
 
     /// Rows that grids are made for.
-    pub fn bucket_rows(&self, rows: Rows) -> usize {
+    pub(crate) fn bucket_rows(&self, rows: Rows) -> usize {
         match rows {
             Rows::Tokens => self.bucket.tokens,
             Rows::Sequences => self.bucket.sequences,
         }
     }
 
-    pub fn step(&self) -> u32 {
+    pub(crate) fn step(&self) -> u32 {
         self.step
     }
 
@@ -168,55 +178,55 @@ impl CudaBatch {
 
 /// Addresses of the sections, as kernels take them.
 impl CudaBatch {
-    pub fn header(&self) -> u64 {
+    pub(crate) fn header(&self) -> u64 {
         self.address(0)
     }
 
-    pub fn token_count(&self) -> u64 {
+    pub(crate) fn token_count(&self) -> u64 {
         self.address(0)
     }
 
-    pub fn sequence_count(&self) -> u64 {
+    pub(crate) fn sequence_count(&self) -> u64 {
         self.address(1)
     }
 
-    pub fn offsets(&self) -> u64 {
+    pub(crate) fn offsets(&self) -> u64 {
         self.address(self.sections.offsets)
     }
 
-    pub fn labels(&self) -> u64 {
+    pub(crate) fn labels(&self) -> u64 {
         self.address(self.sections.labels)
     }
 
-    pub fn slots(&self) -> u64 {
+    pub(crate) fn slots(&self) -> u64 {
         self.address(self.sections.slots)
     }
 
-    pub fn ids(&self) -> u64 {
+    pub(crate) fn ids(&self) -> u64 {
         self.address(self.sections.ids)
     }
 
-    pub fn types(&self) -> u64 {
+    pub(crate) fn types(&self) -> u64 {
         self.address(self.sections.types)
     }
 
-    pub fn positions(&self) -> u64 {
+    pub(crate) fn positions(&self) -> u64 {
         self.address(self.sections.positions)
     }
 
-    pub fn token_slots(&self) -> u64 {
+    pub(crate) fn token_slots(&self) -> u64 {
         self.address(self.sections.token_slots)
     }
 
-    pub fn order(&self) -> u64 {
+    pub(crate) fn order(&self) -> u64 {
         self.address(self.sections.order)
     }
 
-    pub fn run_ids(&self) -> u64 {
+    pub(crate) fn run_ids(&self) -> u64 {
         self.address(self.sections.run_ids)
     }
 
-    pub fn run_starts(&self) -> u64 {
+    pub(crate) fn run_starts(&self) -> u64 {
         self.address(self.sections.run_starts)
     }
 }

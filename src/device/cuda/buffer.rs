@@ -11,7 +11,7 @@ use super::{
 use crate::Result;
 
 /// Allocates and clears.
-pub fn zeros<T: DeviceRepr + ValidAsZeroBits>(
+pub(crate) fn zeros<T: DeviceRepr + ValidAsZeroBits>(
     stream: &Arc<CudaStream>,
     device: &DeviceLabel,
     len: usize,
@@ -22,7 +22,7 @@ pub fn zeros<T: DeviceRepr + ValidAsZeroBits>(
 }
 
 /// The numbers of a buffer on the host, in float32; waits for the device.
-pub fn download<'a, E: Element>(
+pub(crate) fn download<'a, E: Element>(
     stream: &Arc<CudaStream>,
     device: &DeviceLabel,
     buffer: &CudaSlice<E>,
@@ -33,7 +33,7 @@ pub fn download<'a, E: Element>(
 }
 
 /// Overwrites the first elements of a buffer.
-pub fn write<T: DeviceRepr>(
+pub(crate) fn write<T: DeviceRepr>(
     stream: &Arc<CudaStream>,
     device: &DeviceLabel,
     buffer: &mut CudaSlice<T>,

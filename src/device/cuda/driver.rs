@@ -28,13 +28,17 @@ use crate::Result;
 pub struct CudaInfo {
     /// Its number, as in `cuda:N`.
     pub ordinal: usize,
+    /// As the driver calls it.
     pub name: String,
+    /// All of its memory.
     pub memory_bytes: usize,
     /// Major and minor compute capability.
     pub capability: (i32, i32),
+    /// How many it has.
     pub multiprocessors: i32,
     /// Most shared memory of a block, which kernels ask for beyond 48 KiB.
     pub shared_bytes: i32,
+    /// Its second-level cache.
     pub l2_bytes: i32,
     /// The newest CUDA that the driver knows, as 1000 · major + 10 · minor.
     pub driver_version: i32,
@@ -137,7 +141,7 @@ pub fn check(ordinal: usize) -> Result<()> {
 }
 
 /// The primary context of a device, without the event tracking of cudarc: there is one stream, whose order is enough.
-pub fn open(ordinal: usize, label: &DeviceLabel) -> Result<Arc<CudaContext>> {
+pub(crate) fn open(ordinal: usize, label: &DeviceLabel) -> Result<Arc<CudaContext>> {
     check(ordinal)?;
     let context = CudaContext::new(ordinal).map_err(driver_error(label, "open the device"))?;
     // SAFETY: all work goes to one stream, in whose order every buffer is written and read.
@@ -146,14 +150,14 @@ pub fn open(ordinal: usize, label: &DeviceLabel) -> Result<Arc<CudaContext>> {
 }
 
 /// How many multiprocessors it has.
-pub fn multiprocessors(context: &CudaContext, label: &DeviceLabel) -> Result<usize> {
+pub(crate) fn multiprocessors(context: &CudaContext, label: &DeviceLabel) -> Result<usize> {
     let count = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
     let count = count.map_err(driver_error(label, "count the multiprocessors"))?;
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
 /// The device for logs.
-pub fn describe(context: &CudaContext, label: &DeviceLabel, precision: &str) -> Result<String> {
+pub(crate) fn describe(context: &CudaContext, label: &DeviceLabel, precision: &str) -> Result<String> {
     let ask =
         || -> Result<_, DriverError> { Ok((context.name()?, context.compute_capability()?, context.total_mem()?)) };
     let (name, (major, minor), bytes) = ask().map_err(driver_error(label, "describe the device"))?;

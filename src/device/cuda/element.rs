@@ -9,14 +9,18 @@ use crate::device::Storage;
 /// The working precision of a device; arithmetic is float32 in all of them, but for the factors of the products of
 /// linear layers.
 pub trait Element: Pod + DeviceRepr + ValidAsZeroBits + Send + Sync + 'static {
+    /// For messages.
     const NAME: &'static str;
+    /// What a number takes, and whether weights have copies in it.
     const STORAGE: Storage;
 
     /// By what is stored.
     fn choose<T>(bf16: T, f32: T) -> T;
     /// By what the factors of the products of linear layers are.
     fn choose_product<T>(bf16: T, tf32: T, f32: T) -> T;
+    /// Rounds to the nearest.
     fn from_f32(value: f32) -> Self;
+    /// In float32.
     fn value(self) -> f32;
 }
 

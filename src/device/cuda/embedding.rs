@@ -30,7 +30,7 @@ const _: () = assert!(size_of::<Stretches>() == 32 && offset_of!(Stretches, pack
 unsafe impl DeviceRepr for Stretches {}
 
 /// Kernels, and the gradient of the summed embeddings.
-pub struct Embedder<E: Element> {
+pub(crate) struct Embedder<E: Element> {
     forward: Kernel,
     backward: Kernel,
     backward_types: Kernel,
@@ -42,7 +42,7 @@ pub struct Embedder<E: Element> {
 }
 
 impl<E: Element> Embedder<E> {
-    pub fn new(setup: &Setup, shape: RowShape, d_sum: Matrix<CudaDevice<E>>) -> Result<Self> {
+    pub(crate) fn new(setup: &Setup, shape: RowShape, d_sum: Matrix<CudaDevice<E>>) -> Result<Self> {
         let kernels = setup.kernels;
         let of_width = |narrow: [&'static str; 2], wide: [&'static str; 2]| {
             let [bf16, f32] = shape.choose(narrow, wide);

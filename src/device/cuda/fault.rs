@@ -9,22 +9,22 @@ use crate::Error;
 
 /// The device as errors name it, and which of its kernels began last.
 #[derive(Clone)]
-pub struct DeviceLabel {
+pub(crate) struct DeviceLabel {
     name: String,
     /// None before the device is open.
     last_begun: Option<Arc<LastBegun>>,
 }
 
 impl DeviceLabel {
-    pub fn new(ordinal: usize) -> Self {
+    pub(crate) fn new(ordinal: usize) -> Self {
         Self { name: format!("cuda:{ordinal}"), last_begun: None }
     }
 
-    pub fn with_last_begun(self, last_begun: Arc<LastBegun>) -> Self {
+    pub(crate) fn with_last_begun(self, last_begun: Arc<LastBegun>) -> Self {
         Self { last_begun: Some(last_begun), ..self }
     }
 
-    pub fn error(&self, message: impl Into<String>) -> Error {
+    pub(crate) fn error(&self, message: impl Into<String>) -> Error {
         Error::Device { device: self.name.clone(), message: message.into() }
     }
 }
@@ -32,7 +32,10 @@ impl DeviceLabel {
 /// An error of the driver while the device was asked to do something ("launch linear_bf16"). A kernel's fault is
 /// reported by whatever call comes next, so there the mark of the kernel that began last names who did it, if kernels
 /// leave marks.
-pub fn driver_error<'a>(label: &'a DeviceLabel, action: impl Display + 'a) -> impl FnOnce(DriverError) -> Error + 'a {
+pub(crate) fn driver_error<'a>(
+    label: &'a DeviceLabel,
+    action: impl Display + 'a,
+) -> impl FnOnce(DriverError) -> Error + 'a {
     move |DriverError(code)| {
         let explained = explain(code);
         let last_begun = label.last_begun.as_ref().filter(|_| is_kernel_fault(code));

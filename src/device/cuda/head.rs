@@ -20,7 +20,7 @@ const STRIPE: u32 = geometry::WARP * geometry::PACK;
 const WARPS: u32 = geometry::HEAD_THREADS / geometry::WARP;
 
 /// Kernels, and the gradient before the pooler's tanh.
-pub struct Classifier<E: Element> {
+pub(crate) struct Classifier<E: Element> {
     forward: Kernel,
     backward: Kernel,
     backward_weight: Kernel,
@@ -28,7 +28,7 @@ pub struct Classifier<E: Element> {
 }
 
 impl<E: Element> Classifier<E> {
-    pub fn new(setup: &Setup, d_pre: Matrix<CudaDevice<E>>) -> Result<Self> {
+    pub(crate) fn new(setup: &Setup, d_pre: Matrix<CudaDevice<E>>) -> Result<Self> {
         let kernels = setup.kernels;
         Ok(Self {
             forward: kernels.of::<E>("classify_forward_bf16", "classify_forward_f32")?,

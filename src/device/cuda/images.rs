@@ -25,6 +25,6 @@ impl Image {
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 /// All kernels of this build.
-pub fn kernel_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn kernel_names() -> impl Iterator<Item = &'static str> {
     IMAGES.iter().flat_map(|image| image.kernels.iter().copied())
 }

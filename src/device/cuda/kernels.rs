@@ -19,17 +19,17 @@ use crate::{Result, device::Dropout};
 
 /// Block sizes, from kernels/geometry.cuh.
 #[allow(dead_code, reason = "some are of the kernels alone")]
-pub mod geometry {
+pub(crate) mod geometry {
     include!(concat!(env!("OUT_DIR"), "/geometry.rs"));
 }
 
 /// Elements that a thread takes together.
-pub const PACK: usize = geometry::PACK as usize;
+pub(crate) const PACK: usize = geometry::PACK as usize;
 const _: () = assert!(PACK == Dropout::GROUP, "a thread has the dropout bits of what it takes");
 
 /// A kernel and its name, which errors and traces give.
 #[derive(Clone, Debug)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     pub name: &'static str,
     /// Its place among [`kernel_names`](super::images::kernel_names).
     pub number: u16,
@@ -48,7 +48,7 @@ fn load_image(context: &Arc<CudaContext>, image: &Image) -> Result<Arc<CudaModul
 }
 
 /// All images, loaded.
-pub struct Kernels {
+pub(crate) struct Kernels {
     modules: HashMap<&'static str, (u16, Arc<CudaModule>)>, // by kernel
     device: DeviceLabel,
 }
@@ -56,7 +56,7 @@ pub struct Kernels {
 impl Kernels {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where the driver takes neither the machine code nor the PTX.
-    pub fn load(context: &Arc<CudaContext>, device: &DeviceLabel) -> Result<Self> {
+    pub(crate) fn load(context: &Arc<CudaContext>, device: &DeviceLabel) -> Result<Self> {
         if IMAGES.is_empty() {
             let message = "this build has no CUDA kernels: nvcc was not there when it was built. Install it (make \
                            does), build again, or run on the processor with --device cpu";
@@ -77,7 +77,7 @@ impl Kernels {
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where no image has a kernel of this name, or the driver cannot load it.
-    pub fn get(&self, name: &'static str) -> Result<Kernel> {
+    pub(crate) fn get(&self, name: &'static str) -> Result<Kernel> {
         let Some((number, module)) = self.modules.get(name) else {
             return Err(self.device.error(format!("has no kernel {name}")));
         };
@@ -88,7 +88,7 @@ impl Kernels {
     }
 
     /// The form of a kernel that works on `E`.
-    pub fn of<E: Element>(&self, bf16: &'static str, f32: &'static str) -> Result<Kernel> {
+    pub(crate) fn of<E: Element>(&self, bf16: &'static str, f32: &'static str) -> Result<Kernel> {
         self.get(E::choose(bf16, f32))
     }
 }

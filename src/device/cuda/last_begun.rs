@@ -18,12 +18,12 @@ use super::images::kernel_names;
 use crate::device::{Direction, Scope};
 
 /// The variable that asks for marks: `1`.
-pub const MARKS: &str = "BERTSD_MARK_KERNELS";
+pub(crate) const MARKS: &str = "BERTSD_MARK_KERNELS";
 
 /// What a kernel takes of it. Mirrors `Mark` in kernels/mark.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct MarkArgs {
+pub(crate) struct MarkArgs {
     last_begun: u64,
     mark: u32,
 }
@@ -32,7 +32,7 @@ pub struct MarkArgs {
 unsafe impl DeviceRepr for MarkArgs {}
 
 /// The word, in pinned memory that the device writes.
-pub struct LastBegun {
+pub(crate) struct LastBegun {
     word: NonNull<c_void>,
     /// Whether every kernel leaves its mark.
     always: bool,
@@ -48,7 +48,7 @@ unsafe impl Sync for LastBegun {}
 const NOTHING: u32 = u32::MAX;
 
 impl LastBegun {
-    pub fn new(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
+    pub(crate) fn new(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
         context.bind_to_thread()?;
         // SAFETY: the context is bound; the memory is written right away, before anything reads it.
         let word = unsafe {
@@ -63,14 +63,14 @@ impl LastBegun {
 
     /// What the kernel of this number, launched for `scope`, takes; it leaves a mark if `wanted`, or if all do.
     /// Addresses of pinned memory are the same on both sides.
-    pub fn mark(&self, kernel: u16, scope: Option<Scope>, wanted: bool) -> MarkArgs {
+    pub(crate) fn mark(&self, kernel: u16, scope: Option<Scope>, wanted: bool) -> MarkArgs {
         let last_begun = if wanted || self.always { self.word.as_ptr() as u64 } else { 0 };
         MarkArgs { last_begun, mark: u32::from(kernel) << 16 | u32::from(scope.map_or(0, code)) }
     }
 
     /// The kernel that began last, and what it was launched for: "attention_forward_f32_d32 (layer 3 forward)". None
     /// without marks.
-    pub fn last(&self) -> Option<String> {
+    pub(crate) fn last(&self) -> Option<String> {
         // SAFETY: the word lives as long as `self`; the device writes all of it at once.
         let mark = unsafe { self.word.cast::<u32>().as_ptr().read_volatile() };
         let name = kernel_names().nth((mark >> 16) as usize).filter(|_| mark != NOTHING)?;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Puts kernels on the device's stream.
-pub struct Launcher {
+pub(crate) struct Launcher {
     pub stream: Arc<CudaStream>,
     /// For errors.
     pub device: DeviceLabel,
@@ -29,18 +29,18 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    pub fn new(stream: Arc<CudaStream>, device: DeviceLabel, last_begun: Arc<LastBegun>) -> Self {
+    pub(crate) fn new(stream: Arc<CudaStream>, device: DeviceLabel, last_begun: Arc<LastBegun>) -> Self {
         Self { stream, device, tracer: None, scope: None, last_begun, ranges: Ranges::new() }
     }
 
     /// Names what follows, to profilers too.
-    pub fn enter(&mut self, scope: Scope) {
+    pub(crate) fn enter(&mut self, scope: Scope) {
         self.ranges.enter(Level::Part, scope);
         self.scope = Some(scope);
     }
 
     /// The kernels since the last call.
-    pub fn take_spans(&mut self) -> Result<Vec<Span>> {
+    pub(crate) fn take_spans(&mut self) -> Result<Vec<Span>> {
         let Some(tracer) = &mut self.tracer else { return Ok(Vec::new()) };
         tracer.get_mut().take(&self.stream).map_err(driver_error(&self.device, "time the kernels"))
     }
@@ -51,7 +51,7 @@ impl Launcher {
     /// # Safety
     /// The arguments have the types of the kernel's parameters, in their order, and the buffers behind them the lengths
     /// that the kernel's comment states for this grid.
-    pub unsafe fn launch<'a>(
+    pub(crate) unsafe fn launch<'a>(
         &'a self,
         kernel: &'a Kernel,
         grid: [u32; 3],
@@ -79,17 +79,17 @@ impl Launcher {
 
 /// A kernel's two forms, for passes that drop something and for those that keep all.
 #[derive(Clone, Copy, Debug)]
-pub struct ByDropout<T> {
+pub(crate) struct ByDropout<T> {
     pub drops: T,
     pub keeps: T,
 }
 
 impl<T> ByDropout<T> {
-    pub fn choose(&self, dropout: Dropout) -> &T {
+    pub(crate) fn choose(&self, dropout: Dropout) -> &T {
         if dropout.threshold == 0 { &self.keeps } else { &self.drops }
     }
 
-    pub fn try_map<U, E>(self, f: impl Fn(T) -> Result<U, E>) -> Result<ByDropout<U>, E> {
+    pub(crate) fn try_map<U, E>(self, f: impl Fn(T) -> Result<U, E>) -> Result<ByDropout<U>, E> {
         Ok(ByDropout { drops: f(self.drops)?, keeps: f(self.keeps)? })
     }
 }

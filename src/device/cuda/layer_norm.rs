@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Kernels, and the sums that backward passes leave.
-pub struct LayerNorms<E: Element> {
+pub(crate) struct LayerNorms<E: Element> {
     forward: Kernel,
     backward: Kernel,
     pub shape: RowShape,
@@ -27,7 +27,7 @@ pub struct LayerNorms<E: Element> {
 }
 
 impl<E: Element> LayerNorms<E> {
-    pub fn new(setup: &Setup, shape: RowShape, sums: CudaSlice<f32>) -> Result<Self> {
+    pub(crate) fn new(setup: &Setup, shape: RowShape, sums: CudaSlice<f32>) -> Result<Self> {
         let [forward, backward] = [
             shape.choose(
                 ["layer_norm_forward_bf16", "layer_norm_forward_f32"],

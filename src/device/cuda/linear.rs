@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Kernels, and where split sums wait.
-pub struct Linears<E: Element> {
+pub(crate) struct Linears<E: Element> {
     linear: Tiled,
     gelu: Tiled,
     residual: ByDropout<Tiled>,
@@ -37,7 +37,7 @@ pub struct Linears<E: Element> {
 }
 
 impl<E: Element> Linears<E> {
-    pub fn new(setup: &Setup, parts: CudaSlice<f32>, arrivals: CudaSlice<u32>) -> Result<Self> {
+    pub(crate) fn new(setup: &Setup, parts: CudaSlice<f32>, arrivals: CudaSlice<u32>) -> Result<Self> {
         let tiled = |names| Tiled::new::<E>(setup, names);
         let for_sequences = |names| Tiled::for_sequences::<E>(setup, names);
         let residual = ByDropout {

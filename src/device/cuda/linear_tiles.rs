@@ -27,7 +27,7 @@ use crate::{
 
 /// How many blocks suit a GPU of so many multiprocessors (an A100 has 108, an H100 132).
 #[derive(Clone, Copy, Debug)]
-pub struct Multiprocessors(pub usize);
+pub(crate) struct Multiprocessors(pub usize);
 
 impl Multiprocessors {
     /// Blocks that keep most of them at work: with fewer, smaller tiles are faster, although they read more.
@@ -51,7 +51,7 @@ const MOST_PARTS: usize = 8;
 
 /// A block's part of the output.
 #[derive(Clone, Copy, Debug)]
-pub struct Tile {
+pub(crate) struct Tile {
     rows: usize,
     columns: usize,
     /// Dynamic shared memory: the stages of both operands' tiles.
@@ -96,7 +96,7 @@ impl Tile {
 }
 
 /// Names of an operation's kernels: `_bf16` and `_tf32` by tile, the largest first, and `_f32`, which has one tile.
-pub struct Names<const TILES: usize> {
+pub(crate) struct Names<const TILES: usize> {
     pub bf16: [&'static str; TILES],
     pub tf32: [&'static str; TILES],
     pub f32: &'static str,
@@ -129,7 +129,7 @@ macro_rules! names {
 pub(super) use names;
 
 /// The kernels of one operation, by tile, the largest first.
-pub struct Tiled {
+pub(crate) struct Tiled {
     tiles: Vec<Tile>,
     kernels: Vec<Kernel>,
     /// Blocks with which a tile is small enough.
@@ -137,7 +137,7 @@ pub struct Tiled {
 }
 
 /// A kernel and the grid that covers an output with its tiles.
-pub struct Choice<'a> {
+pub(crate) struct Choice<'a> {
     pub kernel: &'a Kernel,
     pub tile: Tile,
     /// Tiles along the columns and along the rows.
@@ -146,7 +146,7 @@ pub struct Choice<'a> {
 }
 
 /// The tiles that kernels for weight gradients are compiled for.
-pub fn weight_tiles<E: Element>() -> Vec<Tile> {
+pub(crate) fn weight_tiles<E: Element>() -> Vec<Tile> {
     let tensor = vec![Tile::LARGE, Tile::MEDIUM];
     E::choose_product(tensor.clone(), tensor, vec![Tile::SIMT])
 }
@@ -158,20 +158,20 @@ fn pick(tiles: &[Tile], rows: usize, columns: usize, busy: usize) -> usize {
 
 impl Tiled {
     /// Products of a matrix of activations with weights.
-    pub fn new<E: Element>(setup: &Setup, names: Names<3>) -> Result<Self> {
+    pub(crate) fn new<E: Element>(setup: &Setup, names: Names<3>) -> Result<Self> {
         let tensor = vec![Tile::LARGE, Tile::MEDIUM, Tile::SMALL];
         let tiles = E::choose_product(tensor.clone(), tensor, vec![Tile::SIMT]);
         Self::load(setup, tiles, &names.get::<E>(), setup.multiprocessors.busy())
     }
 
     /// Products with one row per sequence only.
-    pub fn for_sequences<E: Element>(setup: &Setup, names: Names<1>) -> Result<Self> {
+    pub(crate) fn for_sequences<E: Element>(setup: &Setup, names: Names<1>) -> Result<Self> {
         let tile = E::choose_product(Tile::SMALL, Tile::SMALL, Tile::SIMT);
         Self::load(setup, vec![tile], &names.get::<E>(), setup.multiprocessors.busy())
     }
 
     /// Gradients of weights.
-    pub fn for_weights<E: Element>(setup: &Setup, names: Names<2>) -> Result<Self> {
+    pub(crate) fn for_weights<E: Element>(setup: &Setup, names: Names<2>) -> Result<Self> {
         let busy = setup.multiprocessors.busy_with_parts();
         Self::load(setup, weight_tiles::<E>(), &names.get::<E>(), busy)
     }
@@ -191,7 +191,7 @@ impl Tiled {
     }
 
     /// The largest tile that makes enough blocks, or the smallest there is.
-    pub fn choose(&self, rows: usize, columns: usize) -> Choice<'_> {
+    pub(crate) fn choose(&self, rows: usize, columns: usize) -> Choice<'_> {
         let number = pick(&self.tiles, rows, columns, self.busy);
         let (tile, kernel) = (self.tiles[number], &self.kernels[number]);
         let grid = [tile.along_columns(columns) as u32, tile.along_rows(rows) as u32, 1];
@@ -201,13 +201,13 @@ impl Tiled {
 
 impl Choice<'_> {
     /// Tiles along this many rows.
-    pub fn tiles_of_rows(&self, rows: usize) -> u32 {
+    pub(crate) fn tiles_of_rows(&self, rows: usize) -> u32 {
         self.tile.along_rows(rows) as u32
     }
 }
 
 /// Where the parts of a split sum wait for each other.
-pub struct Parts {
+pub(crate) struct Parts {
     pub partials: CudaSlice<f32>, // [parts, tiles, partial]
     /// How many parts of a tile are there; 0 between launches.
     pub arrivals: CudaSlice<u32>, // [tiles]
@@ -217,7 +217,7 @@ pub struct Parts {
 }
 
 /// Numbers of [`Parts::partials`] and [`Parts::arrivals`] that the layers of a model need.
-pub fn plan(tiles: &[Tile], on: Multiprocessors, shape: Shape, capacity: Capacity) -> (usize, usize) {
+pub(crate) fn plan(tiles: &[Tile], on: Multiprocessors, shape: Shape, capacity: Capacity) -> (usize, usize) {
     let Shape { hidden: c, intermediate: f, .. } = shape;
     let most = most_parts(capacity);
     let (mut partials, mut arrivals) = (0, 0);
@@ -235,13 +235,13 @@ pub fn plan(tiles: &[Tile], on: Multiprocessors, shape: Shape, capacity: Capacit
 
 impl Parts {
     /// Of buffers as large as [`plan`] says.
-    pub fn new(setup: &Setup, partials: CudaSlice<f32>, arrivals: CudaSlice<u32>) -> Self {
+    pub(crate) fn new(setup: &Setup, partials: CudaSlice<f32>, arrivals: CudaSlice<u32>) -> Self {
         let &Setup { capacity, multiprocessors, .. } = setup;
         Self { partials, arrivals, most: most_parts(capacity), multiprocessors }
     }
 
     /// Parts for a gradient of this shape: as many as are wanted and have a place.
-    pub fn count(&self, choice: &Choice, outputs: usize, inputs: usize) -> u32 {
+    pub(crate) fn count(&self, choice: &Choice, outputs: usize, inputs: usize) -> u32 {
         let tiles = choice.tile.blocks(outputs, inputs);
         let places =
             if tiles > self.arrivals.len() { 1 } else { self.partials.len() / (tiles * choice.tile.partial()) };

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-pub struct Loss {
+pub(crate) struct Loss {
     kernel: Kernel,
     add_votes: Kernel,
     mean_of_votes: Kernel,
@@ -49,7 +49,7 @@ impl LossArgs {
 }
 
 impl Loss {
-    pub fn new(setup: &Setup) -> Result<Self> {
+    pub(crate) fn new(setup: &Setup) -> Result<Self> {
         let get = |name| setup.kernels.get(name);
         Ok(Self {
             kernel: get("distillation_loss")?,

@@ -174,13 +174,16 @@ impl<E: Element> CudaParameters<E> {
 /// A float32 arena of gradients. Padding between views stays 0; so do word embeddings that the last step has not
 /// touched.
 pub struct CudaGradients {
+    /// The gradients, laid out as the weights.
     pub arena: CudaSlice<f32>, // [len]
     /// 1 for each row of the word embeddings that may not be 0.
     pub touched: CudaSlice<u8>, // [V]
+    /// Where the word embeddings lie.
     pub word: View,
 }
 
 impl CudaGradients {
+    /// One parameter's gradient.
     pub fn view(&mut self, view: View) -> CudaViewMut<'_, f32> {
         self.arena.slice_mut(view.range())
     }

@@ -99,7 +99,7 @@ const _: () = {
 };
 
 /// Kernels, and what they share.
-pub struct Optimizer<E: Element> {
+pub(crate) struct Optimizer<E: Element> {
     norm: Kernel,
     update: Kernel,
     working_copy: Option<Kernel>,
@@ -128,7 +128,7 @@ struct RingTable {
 }
 
 impl<E: Element> Optimizer<E> {
-    pub fn new(setup: &Setup) -> Result<Self> {
+    pub(crate) fn new(setup: &Setup) -> Result<Self> {
         let &Setup { kernels, stream, device, .. } = setup;
         Ok(Self {
             norm: kernels.get("gradient_norm")?,
@@ -287,7 +287,7 @@ impl<E: Element> OptimizerOps for CudaDevice<E> {
 }
 
 /// Makes the copy of an arena in the working precision.
-pub fn working_copy<E: Element>(
+pub(crate) fn working_copy<E: Element>(
     device: &CudaDevice<E>,
     copy: &mut CudaSlice<E>,
     master: &CudaSlice<f32>,

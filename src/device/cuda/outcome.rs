@@ -18,20 +18,20 @@ pub struct CudaOutcome {
 }
 
 impl CudaOutcome {
-    pub fn new(context: &Arc<CudaContext>, label: &DeviceLabel, losses: usize) -> Result<Self> {
+    pub(crate) fn new(context: &Arc<CudaContext>, label: &DeviceLabel, losses: usize) -> Result<Self> {
         let losses = Pinned::new(context, losses.max(1));
         let outcome = losses.and_then(|losses| Ok(Self { losses, norm: Pinned::new(context, 2)? }));
         outcome.map_err(driver_error(label, "allocate pinned memory"))
     }
 
-    pub fn send(&mut self, launcher: &Launcher, losses: &CudaSlice<f32>, norm: &CudaSlice<f64>) -> Result<()> {
+    pub(crate) fn send(&mut self, launcher: &Launcher, losses: &CudaSlice<f32>, norm: &CudaSlice<f64>) -> Result<()> {
         let Launcher { stream, device, .. } = launcher;
         let sent = self.losses.copy_from(stream, losses);
         let sent = sent.and_then(|()| self.norm.copy_from(stream, norm));
         sent.map_err(driver_error(device, "copy from the GPU"))
     }
 
-    pub fn receive(&self, launcher: &Launcher) -> Result<(&[f32], f64)> {
+    pub(crate) fn receive(&self, launcher: &Launcher) -> Result<(&[f32], f64)> {
         let received = self.losses.read().and_then(|losses| Ok((losses, self.norm.read()?[0])));
         received.map_err(driver_error(&launcher.device, "finish a step"))
     }

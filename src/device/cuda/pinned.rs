@@ -10,14 +10,14 @@ use cudarc::driver::{
     sys::CUevent_flags,
 };
 
-pub struct Pinned<T> {
+pub(crate) struct Pinned<T> {
     memory: PinnedHostSlice<T>,
     /// After the last copy.
     copied: CudaEvent,
 }
 
 impl<T: DeviceRepr + ValidAsZeroBits + Copy> Pinned<T> {
-    pub fn new(context: &Arc<CudaContext>, len: usize) -> Result<Self, DriverError> {
+    pub(crate) fn new(context: &Arc<CudaContext>, len: usize) -> Result<Self, DriverError> {
         // Not write-combined memory: batches are sorted where they lie, outcomes are read.
         const FLAGS: u32 = 0;
         // SAFETY: zeros are a valid value of T, and are written before anything reads.
@@ -28,23 +28,23 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy> Pinned<T> {
     }
 
     /// Waits for the last copy.
-    pub fn read(&self) -> Result<&[T], DriverError> {
+    pub(crate) fn read(&self) -> Result<&[T], DriverError> {
         self.copied.synchronize()?;
         self.memory.as_slice()
     }
 
     /// Waits for the last copy.
-    pub fn write(&mut self) -> Result<&mut [T], DriverError> {
+    pub(crate) fn write(&mut self) -> Result<&mut [T], DriverError> {
         self.copied.synchronize()?;
         self.memory.as_mut_slice()
     }
 
-    pub fn copy_to(&self, stream: &Arc<CudaStream>, buffer: &mut CudaSlice<T>) -> Result<(), DriverError> {
+    pub(crate) fn copy_to(&self, stream: &Arc<CudaStream>, buffer: &mut CudaSlice<T>) -> Result<(), DriverError> {
         stream.memcpy_htod(&self.memory, buffer)?;
         self.copied.record(stream)
     }
 
-    pub fn copy_from(&mut self, stream: &Arc<CudaStream>, buffer: &CudaSlice<T>) -> Result<(), DriverError> {
+    pub(crate) fn copy_from(&mut self, stream: &Arc<CudaStream>, buffer: &CudaSlice<T>) -> Result<(), DriverError> {
         stream.memcpy_dtoh(buffer, &mut self.memory)?;
         self.copied.record(stream)
     }

@@ -4,7 +4,7 @@ use cudarc::nvtx;
 
 /// A range of a level lasts until the next of that level, or of one around it, begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub(crate) enum Level {
     Step,
     Pass,
     Part,
@@ -25,20 +25,20 @@ impl Open {
     }
 }
 
-pub struct Ranges {
+pub(crate) struct Ranges {
     /// A profiler's library is there to tell.
     active: bool,
     open: Open,
 }
 
 impl Ranges {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: the library of NVIDIA's profilers; its initialisers look for a profiler and do nothing without one.
         let active = unsafe { nvtx::sys::is_culib_present() };
         Self { active, open: Open::default() }
     }
 
-    pub fn enter(&mut self, level: Level, name: impl ToString) {
+    pub(crate) fn enter(&mut self, level: Level, name: impl ToString) {
         if !self.active {
             return;
         }

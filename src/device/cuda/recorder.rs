@@ -22,7 +22,7 @@ use crate::{
 const MOST_GRAPHS: usize = 128;
 
 /// The recorded passes of a device.
-pub struct Recorder {
+pub(crate) struct Recorder {
     enabled: bool,
     graphs: HashMap<(PassKey, Capacity, u64), Recorded>,
 }
@@ -41,17 +41,17 @@ impl Default for Recorder {
 
 impl Recorder {
     /// Records from now on, or launches every pass kernel by kernel.
-    pub fn enable(&mut self, enabled: bool) {
+    pub(crate) fn enable(&mut self, enabled: bool) {
         self.enabled = enabled;
     }
 
     /// Graphs recorded so far.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.graphs.len()
     }
 }
 
-pub fn replay<E: Element>(
+pub(crate) fn replay<E: Element>(
     device: &mut CudaDevice<E>,
     key: PassKey,
     batch: &CudaBatch,

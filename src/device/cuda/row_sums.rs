@@ -44,7 +44,7 @@ unsafe impl DeviceRepr for Folds {}
 
 /// Two vectors of the arena that get the sums of a slot.
 #[derive(Clone, Copy, Debug)]
-pub struct Destination {
+pub(crate) struct Destination {
     /// First element of each.
     pub first: usize,
     pub second: Option<usize>,
@@ -55,7 +55,7 @@ pub struct Destination {
 
 /// How a row of C elements is shared out: a warp has it, or a block where it is too wide for one.
 #[derive(Clone, Copy, Debug)]
-pub struct RowShape {
+pub(crate) struct RowShape {
     pub width: u32,
     wide: bool,
 }
@@ -63,7 +63,7 @@ pub struct RowShape {
 impl RowShape {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where a block cannot hold a row.
-    pub fn new(setup: &Setup) -> Result<Self> {
+    pub(crate) fn new(setup: &Setup) -> Result<Self> {
         let packs = setup.shape.hidden.div_ceil(PACK);
         let most = |threads: u32| (threads * geometry::ROW_PACKS) as usize;
         if packs > most(geometry::ROW_THREADS) {
@@ -75,23 +75,23 @@ impl RowShape {
     }
 
     /// The kernel for this width.
-    pub fn choose<T>(self, narrow: T, wide: T) -> T {
+    pub(crate) fn choose<T>(self, narrow: T, wide: T) -> T {
         if self.wide { wide } else { narrow }
     }
 
     /// Rows that a block has at a time.
-    pub fn teams(self) -> u32 {
+    pub(crate) fn teams(self) -> u32 {
         if self.wide { 1 } else { geometry::ROW_THREADS / geometry::WARP }
     }
 
     /// Blocks of a kernel that gives each team one row.
-    pub fn blocks(self, rows: usize) -> u32 {
+    pub(crate) fn blocks(self, rows: usize) -> u32 {
         (rows as u32).div_ceil(self.teams())
     }
 }
 
 /// The slots, and those of them that the pass under way has taken.
-pub struct RowSums {
+pub(crate) struct RowSums {
     fold: Kernel,
     sums: CudaSlice<f32>, // [SLOTS, NORM_PARTIAL_BLOCKS, 2, C]
     shape: RowShape,
@@ -99,22 +99,22 @@ pub struct RowSums {
 }
 
 impl RowSums {
-    pub fn new(setup: &Setup, sums: CudaSlice<f32>, shape: RowShape) -> Result<Self> {
+    pub(crate) fn new(setup: &Setup, sums: CudaSlice<f32>, shape: RowShape) -> Result<Self> {
         Ok(Self { fold: setup.kernels.get("norm_fold")?, sums, shape, taken: Vec::with_capacity(SLOTS) })
     }
 
     /// Numbers of all slots.
-    pub fn len(width: usize) -> usize {
+    pub(crate) fn len(width: usize) -> usize {
         SLOTS * geometry::NORM_PARTIAL_BLOCKS as usize * 2 * width
     }
 
     /// Blocks of a kernel that fills a slot: those after the last row return at once.
-    pub fn blocks(&self) -> u32 {
+    pub(crate) fn blocks(&self) -> u32 {
         geometry::NORM_PARTIAL_BLOCKS
     }
 
     /// The next slot. A destination is taken once between two folds.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         launcher: &Launcher,
         gradients: &mut CudaGradients,
@@ -132,7 +132,7 @@ impl RowSums {
     }
 
     /// Folds the slots that are taken, and gives them back.
-    pub fn fold(&mut self, launcher: &Launcher, gradients: &mut CudaGradients) -> Result<()> {
+    pub(crate) fn fold(&mut self, launcher: &Launcher, gradients: &mut CudaGradients) -> Result<()> {
         let Self { fold, sums, shape, taken } = self;
         if taken.is_empty() {
             return Ok(());

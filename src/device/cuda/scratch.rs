@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Gives memory that starts as zeros.
-pub trait Zeros {
+pub(crate) trait Zeros {
     type Buffer<T>;
 
     fn zeros<T: DeviceRepr + ValidAsZeroBits>(&self, len: usize) -> Result<Self::Buffer<T>>;
@@ -46,7 +46,7 @@ impl Zeros for Count {
 }
 
 /// What operations share, or keep between two launches.
-pub struct Scratch<E: Element, Z: Zeros> {
+pub(crate) struct Scratch<E: Element, Z: Zeros> {
     /// Parts of split sums of weight gradients, and how many of them are there.
     pub parts: Z::Buffer<f32>, // [parts, tiles, part]
     pub arrivals: Z::Buffer<u32>,             // [tiles]
@@ -59,7 +59,7 @@ pub struct Scratch<E: Element, Z: Zeros> {
 }
 
 impl<E: Element, Z: Zeros> Scratch<E, Z> {
-    pub fn new(memory: &Z, on: Multiprocessors, shape: Shape, capacity: Capacity) -> Result<Self> {
+    pub(crate) fn new(memory: &Z, on: Multiprocessors, shape: Shape, capacity: Capacity) -> Result<Self> {
         let (parts, arrivals) = linear_tiles::plan(&linear_tiles::weight_tiles::<E>(), on, shape, capacity);
         Ok(Self {
             parts: memory.zeros(parts)?,
@@ -73,7 +73,7 @@ impl<E: Element, Z: Zeros> Scratch<E, Z> {
 }
 
 /// Bytes of all of it.
-pub fn bytes<E: Element>(on: Multiprocessors, shape: Shape, capacity: Capacity) -> usize {
+pub(crate) fn bytes<E: Element>(on: Multiprocessors, shape: Shape, capacity: Capacity) -> usize {
     let count = Count::default();
     Scratch::<E, Count>::new(&count, on, shape, capacity).expect("counting does not fail");
     count.0.get()

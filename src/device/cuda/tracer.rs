@@ -17,7 +17,7 @@ struct Launched {
 }
 
 /// The kernels of a step so far.
-pub struct Tracer {
+pub(crate) struct Tracer {
     context: Arc<CudaContext>,
     launched: Vec<Launched>,
     /// When the host launched the first of them, which stands for when the device began it.
@@ -25,12 +25,17 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    pub fn new(context: &Arc<CudaContext>) -> Self {
+    pub(crate) fn new(context: &Arc<CudaContext>) -> Self {
         Self { context: Arc::clone(context), launched: Vec::new(), start: Instant::now() }
     }
 
     /// Call before the launch.
-    pub fn launch(&mut self, stream: &CudaStream, name: &'static str, scope: Option<Scope>) -> Result<(), DriverError> {
+    pub(crate) fn launch(
+        &mut self,
+        stream: &CudaStream,
+        name: &'static str,
+        scope: Option<Scope>,
+    ) -> Result<(), DriverError> {
         if self.launched.is_empty() {
             self.start = Instant::now();
         }
@@ -40,7 +45,7 @@ impl Tracer {
     }
 
     /// Waits for the kernels, and forgets them.
-    pub fn take(&mut self, stream: &CudaStream) -> Result<Vec<Span>, DriverError> {
+    pub(crate) fn take(&mut self, stream: &CudaStream) -> Result<Vec<Span>, DriverError> {
         let end = self.event(stream)?;
         let launched = std::mem::take(&mut self.launched);
         let Some(first) = launched.first() else { return Ok(Vec::new()) };

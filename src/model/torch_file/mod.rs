@@ -55,7 +55,7 @@ impl TorchFile {
     /// # Errors
     /// [`Error::Io`] when the file cannot be opened or mapped; [`Error::Model`] when it is not a file of tensors,
     /// naming the opcode or the name that it calls for.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let metadata = file.metadata().map_err(Error::io("inspect", path))?;
         if !metadata.is_file() {
@@ -71,20 +71,20 @@ impl TorchFile {
         Ok(Self { path: path.to_owned(), map, tensors })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
-    pub fn length_bytes(&self) -> usize {
+    pub(crate) fn length_bytes(&self) -> usize {
         self.map.len()
     }
 
     /// All tensors, by name.
-    pub fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
         self.tensors.iter().map(|(name, place)| Tensor {
             file: &self.path,
             name,

@@ -10,7 +10,7 @@ macro_rules! opcodes {
         pub(super) enum Opcode { $($name),* }
 
         impl Opcode {
-            pub fn from_byte(byte: u8) -> Option<Self> {
+            pub(crate) fn from_byte(byte: u8) -> Option<Self> {
                 match byte { $($code => Some(Self::$name),)* _ => None }
             }
         }

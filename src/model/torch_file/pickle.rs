@@ -88,7 +88,7 @@ pub(super) struct Pickle<'a> {
 impl Pickle<'_> {
     /// # Errors
     /// Says which opcode or which name is refused, or where the pickle makes no sense.
-    pub fn read(bytes: &[u8]) -> Result<Pickle<'_>> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Pickle<'_>> {
         let bytes = bytes.get(..PICKLE_MAX_BYTES).unwrap_or(bytes);
         let mut machine =
             Machine { bytes, at: 0, stack: vec![], marks: vec![], memo: HashMap::new(), objects: vec![], values: 0 };

@@ -16,6 +16,7 @@ use crate::{
 pub struct Assignment {
     /// Such as `batch-size`.
     pub name: String,
+    /// What the file gives it.
     pub values: Vec<OsString>,
 }
 

@@ -41,7 +41,9 @@ pub enum DistillationTerm {
 /// Something that is done or left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
+    /// Tokens are kept.
     On,
+    /// Texts are tokenized in each run.
     Off,
 }
 
@@ -53,6 +55,7 @@ text_serde!(Order, Export, DistillationTerm, Switch, TokenCache, ClassWeights);
 pub enum TokenCache {
     /// Nowhere.
     None,
+    /// Tokens are kept here.
     Directory(PathBuf),
 }
 

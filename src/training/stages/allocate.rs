@@ -15,6 +15,7 @@ use crate::{
 pub struct Workbench<D: Device> {
     /// What is exported in the end; its weights have gone to the learner.
     pub model: Model,
+    /// With all of its memory.
     pub learner: Learner<D>,
 }
 

@@ -23,8 +23,11 @@ const INDEX_SUFFIX: &str = ".index.json";
 
 /// A checkpoint to start runs from.
 pub struct BaseModel {
+    /// Where it lies.
     pub directory: PathBuf,
+    /// Its configuration.
     pub config: BertConfig,
+    /// Its tokenizer.
     pub tokenizer: BertTokenizer,
     /// Without weights it serves a run that has its own.
     has_weights: bool,

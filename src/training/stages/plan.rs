@@ -17,10 +17,15 @@ const BUCKET_STEPS: usize = 50;
 
 /// The examples of a run in the order and the batches in which they are used.
 pub struct Batches {
+    /// The batches of each update.
     pub steps: StepPlan,
+    /// Updates of the run.
     pub total_steps: u64,
+    /// What is trained on.
     pub train: Examples,
+    /// What is evaluated on.
     pub dev: Option<EvaluationSet>,
+    /// What is scored at the end.
     pub tests: Vec<(String, EvaluationSet)>,
     /// The largest micro-batch.
     pub training: Capacity,

@@ -16,11 +16,15 @@ use crate::{
 /// All examples of a run, before any of them are set aside: they depend on no seed.
 #[derive(Clone)]
 pub struct RunData {
+    /// What is trained on.
     pub train: Examples,
+    /// What is evaluated on, if it is there or was split off.
     pub dev: Option<Examples>,
     /// By the names that their scores are shown under.
     pub tests: Vec<(String, Examples)>,
+    /// Numbers of the classes.
     pub labels: LabelMap,
+    /// How texts became ids.
     pub encode: EncodeSettings,
 }
 
@@ -98,7 +102,7 @@ fn splits(options: &RunOptions) -> Result<Splits> {
 }
 
 /// Where tokenized data is kept: as asked, or below the user's cache directory.
-pub fn token_cache(options: &RunOptions) -> Option<PathBuf> {
+pub(crate) fn token_cache(options: &RunOptions) -> Option<PathBuf> {
     match &options.token_cache {
         Some(TokenCache::None) => None,
         Some(TokenCache::Directory(path)) => Some(path.clone()),
