@@ -1,13 +1,13 @@
 // Attention of packed sequences of any length, forward, on tensor cores.
 //
-//   ctx [T, C] = (softmax(q kᵀ / √D) ∘ f) v, head by head      lse [H, T] = log Σ exp(q kᵀ / √D)      qkv [T, 3C]
+//   ctx [T, A] = (softmax(q kᵀ / √D) ∘ f) v, head by head      lse [H, T] = log Σ exp(q kᵀ / √D)      qkv [T, 3A]
 //
 // A block owns ATTENTION_ROWS queries of one head of one sequence, a warp 16 of them, and walks over the keys in tiles,
 // the next tile on its way while one is worked on (online softmax: Milakov and Gimelshein 2018; Dao et al. 2022). No S
-// × S matrix leaves the registers. Overwrites ctx and lse; rows beyond the batch are left alone. Floor: 8 C bytes per
+// × S matrix leaves the registers. Overwrites ctx and lse; rows beyond the batch are left alone. Floor: 8 A bytes per
 // token (bf16: q, k, v read and ctx written once), 4 S² D FLOPs for each head of S tokens.
 //
-// `columns` is the head size, at most D: columns beyond it are zeros in shared memory.
+// `columns` is what a head has in memory, at most D: columns beyond it are zeros in shared memory.
 #include "attention_mask.cuh"
 #include "attention_tile.cuh"
 #include "mark.cuh"
@@ -66,7 +66,7 @@ struct RunningSoftmax {
 
 template <int D, bool DROPS>
 __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const bf16* qkv, const Sequences& sequences,
-                                                  unsigned hidden, unsigned columns, const Dropout& dropout) {
+                                                  const Heads& heads, const Dropout& dropout) {
     constexpr int KEYS = FORWARD_KEYS<D>;
     constexpr unsigned TILE = KEYS * TileRow<D>::bytes;
     static_assert(ATTENTION_ROWS <= 2 * KEYS, "the queries are read by way of the second stage");
@@ -76,12 +76,13 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
     const unsigned first = blockIdx.x * ATTENTION_ROWS;
     if (first >= task.length) return;
     const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, t = lane % 4;
-    const unsigned stride = 3 * hidden, stages = shared_address(shared);
+    const unsigned width = heads.width, columns = heads.columns;
+    const unsigned stride = 3 * width, stages = shared_address(shared);
     const bf16* q = qkv + (size_t)task.start * stride + task.head * columns;
     const auto load_keys = [&](unsigned tile) {
         const unsigned stage = stages + tile % 2 * (2 * TILE);
-        copy_tile<D, KEYS, KeysByQuad>(stage, q + hidden, stride, columns, tile * KEYS, task.length);
-        copy_tile<D, KEYS, KeysByQuad>(stage + TILE, q + 2 * hidden, stride, columns, tile * KEYS, task.length);
+        copy_tile<D, KEYS, KeysByQuad>(stage, q + width, stride, columns, tile * KEYS, task.length);
+        copy_tile<D, KEYS, KeysByQuad>(stage + TILE, q + 2 * width, stride, columns, tile * KEYS, task.length);
     };
     copy_tile<D, ATTENTION_ROWS, InOrder>(stages + 2 * TILE, q, stride, columns, first, task.length);
     load_keys(0);
@@ -94,7 +95,7 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
 
     const unsigned query = first + warp * FRAGMENT_ROWS + lane / 4;
     const bool busy = first + warp * FRAGMENT_ROWS < task.length;
-    const float root = score_scale(columns), scale = root * LOG2_E;
+    const float root = heads.root, scale = root * LOG2_E;
     const unsigned tiles = (task.length + KEYS - 1) / KEYS;
     RunningSoftmax softmax;
     float o[D / 8][4] = {};
@@ -156,8 +157,8 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
                 lse_of_scores(softmax.largest[half], root, softmax.sum[half]);
         }
     }
-    store_result<D, InOrder>(ctx + (size_t)task.start * hidden + task.head * columns, shared + warp * FRAGMENT_ROWS * D,
-                             o, factor, hidden, columns, first + warp * FRAGMENT_ROWS, task.length);
+    store_result<D, InOrder>(ctx + (size_t)task.start * width + task.head * columns, shared + warp * FRAGMENT_ROWS * D,
+                             o, factor, width, columns, first + warp * FRAGMENT_ROWS, task.length);
 }
 
 // Grid: (blocks of queries, sequences, heads). Both forms take the same arguments, so that the host has one launch for
@@ -165,9 +166,9 @@ __device__ __forceinline__ void attention_forward(bf16* ctx, float* lse, const b
 #define ATTENTION_FORWARD(D, NAME, DROPS)                                                                        \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, FORWARD_BLOCKS<D>)                           \
         NAME(bf16* __restrict__ ctx, float* __restrict__ lse, const bf16* __restrict__ qkv, Sequences sequences, \
-             unsigned hidden, unsigned columns, Dropout dropout, Mark mark) {                                    \
+             Heads heads, Dropout dropout, Mark mark) {                                                          \
         leave_mark(mark);                                                                                        \
-        attention_forward<D, DROPS>(ctx, lse, qkv, sequences, hidden, columns, dropout);                         \
+        attention_forward<D, DROPS>(ctx, lse, qkv, sequences, heads, dropout);                                   \
     }
 ATTENTION_FORWARD(16, attention_forward_bf16_d16, false)
 ATTENTION_FORWARD(32, attention_forward_bf16_d32, false)

@@ -20,6 +20,14 @@ struct Sequences {
 };
 static_assert(sizeof(Sequences) == 24 && __builtin_offsetof(Sequences, slots) == 16, "SequencesArgs of the host");
 
+// How the columns of q, k, v and ctx are cut into heads. Mirrored in src/device/cuda/attention.rs.
+struct Heads {
+    unsigned width;   // A = H · columns
+    unsigned columns; // of a head, with the zeros that fill it up to a multiple of 8
+    float root;       // 1 / √D, D without them
+};
+static_assert(sizeof(Heads) == 12 && __builtin_offsetof(Heads, root) == 8, "HeadsArgs of the host");
+
 // One head of one sequence; a block beyond the batch has the length 0.
 struct Task {
     unsigned sequence, head;
@@ -42,9 +50,6 @@ __device__ __forceinline__ Task task_at(const Sequences& sequences, unsigned seq
 __device__ __forceinline__ unsigned mask_block(const Task& task, unsigned query) {
     return (task.head * task.length + query) * ((task.length + PACK - 1) / PACK);
 }
-
-// 1 / √D, rounded as the CPU device rounds it.
-__device__ __forceinline__ float score_scale(unsigned columns) { return 1.0f / sqrtf(columns); }
 
 // log Σ exp(s / √D), from the largest s and the sum relative to it.
 __device__ __forceinline__ float lse_of_scores(float largest, float root, float sum) {

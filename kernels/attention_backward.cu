@@ -6,7 +6,7 @@
 //
 // In the query pass a block owns ATTENTION_ROWS queries and walks over the keys; in the key-value pass it owns as many
 // keys and walks over the queries. So each row of a gradient has one writer and one order of summation. Both overwrite
-// their columns of d_qkv [T, 3C]. Floor of both: 16 C bytes per token (bf16: qkv, ctx, d_ctx read, d_qkv written), 10
+// their columns of d_qkv [T, 3A]. Floor of both: 16 A bytes per token (bf16: qkv, ctx, d_ctx read, d_qkv written), 10
 // S² D FLOPs for each head of S tokens, of which 4 are computed twice: the scores and d_ctx vᵀ.
 #include "attention_mask.cuh"
 #include "attention_tile.cuh"
@@ -79,7 +79,7 @@ __device__ __forceinline__ void row_deltas(float (&delta)[2], const unsigned (&d
 template <int D, bool DROPS>
 __device__ __forceinline__ void attention_backward_query(bf16* d_qkv, float2* statistics, const bf16* d_ctx,
                                                          const bf16* qkv, const bf16* ctx, const float* lse,
-                                                         const Sequences& sequences, unsigned hidden, unsigned columns,
+                                                         const Sequences& sequences, const Heads& heads,
                                                          const Dropout& dropout) {
     using Tiles = BackwardTiles<D>;
     constexpr int KEYS = Tiles::streamed_rows;
@@ -88,26 +88,27 @@ __device__ __forceinline__ void attention_backward_query(bf16* d_qkv, float2* st
     const unsigned first = blockIdx.x * ATTENTION_ROWS;
     if (first >= task.length) return;
     const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, t = lane % 4;
-    const unsigned stride = 3 * hidden, stages = shared_address(shared);
+    const unsigned width = heads.width, columns = heads.columns;
+    const unsigned stride = 3 * width, stages = shared_address(shared);
     const LaneRow by_row = lane_row<D>(lane), by_column = lane_column<D>(lane);
     const size_t qkv_at = (size_t)task.start * stride + task.head * columns;
-    const size_t ctx_at = (size_t)task.start * hidden + task.head * columns;
+    const size_t ctx_at = (size_t)task.start * width + task.head * columns;
     const bf16* q = qkv + qkv_at;
     const auto load_keys = [&](unsigned tile) {
         const unsigned stage = stages + tile % 2 * (2 * Tiles::tile_bytes);
-        copy_tile<D, KEYS, KeysByQuad>(stage, q + hidden, stride, columns, tile * KEYS, task.length);
-        copy_tile<D, KEYS, KeysByQuad>(stage + Tiles::tile_bytes, q + 2 * hidden, stride, columns, tile * KEYS,
+        copy_tile<D, KEYS, KeysByQuad>(stage, q + width, stride, columns, tile * KEYS, task.length);
+        copy_tile<D, KEYS, KeysByQuad>(stage + Tiles::tile_bytes, q + 2 * width, stride, columns, tile * KEYS,
                                        task.length);
     };
     unsigned queries[D / 16][4], d_out[D / 16][4];
-    load_owned<D, InOrder>(queries, d_out, stages, q, stride, d_ctx + ctx_at, hidden, columns, first, task.length,
+    load_owned<D, InOrder>(queries, d_out, stages, q, stride, d_ctx + ctx_at, width, columns, first, task.length,
                            by_row, load_keys);
 
     const unsigned query = first + warp * FRAGMENT_ROWS + lane / 4;
     const bool busy = first + warp * FRAGMENT_ROWS < task.length;
-    const float root = score_scale(columns), scale = root * LOG2_E;
+    const float root = heads.root, scale = root * LOG2_E;
     float delta[2], shift[2] = {0, 0};
-    row_deltas<D>(delta, d_out, ctx + ctx_at, hidden, columns, query, task.length);
+    row_deltas<D>(delta, d_out, ctx + ctx_at, width, columns, query, task.length);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         if (query + 8 * half >= task.length) break;
@@ -167,8 +168,7 @@ __device__ __forceinline__ void attention_backward_query(bf16* d_qkv, float2* st
 template <int D, bool DROPS>
 __device__ __forceinline__ void attention_backward_key_value(bf16* d_qkv, const float2* statistics, const bf16* d_ctx,
                                                              const bf16* qkv, const Sequences& sequences,
-                                                             unsigned hidden, unsigned columns,
-                                                             const Dropout& dropout) {
+                                                             const Heads& heads, const Dropout& dropout) {
     using Tiles = BackwardTiles<D>;
     constexpr int QUERIES = Tiles::streamed_rows;
     __shared__ __align__(128) bf16 shared[Tiles::rows * D];
@@ -177,16 +177,17 @@ __device__ __forceinline__ void attention_backward_key_value(bf16* d_qkv, const 
     const unsigned first = blockIdx.x * ATTENTION_ROWS;
     if (first >= task.length) return;
     const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, t = lane % 4;
-    const unsigned stride = 3 * hidden, stages = shared_address(shared);
+    const unsigned width = heads.width, columns = heads.columns;
+    const unsigned stride = 3 * width, stages = shared_address(shared);
     const LaneRow by_row = lane_row<D>(lane), by_column = lane_column<D>(lane);
     const size_t qkv_at = (size_t)task.start * stride + task.head * columns;
     const bf16* q = qkv + qkv_at;
-    const bf16* d_out = d_ctx + (size_t)task.start * hidden + task.head * columns;
+    const bf16* d_out = d_ctx + (size_t)task.start * width + task.head * columns;
     const unsigned own_rows = task.head * task.tokens + task.start; // of the statistics
     const auto load_queries = [&](unsigned tile) {
         const unsigned stage = stages + tile % 2 * (2 * Tiles::tile_bytes);
         copy_tile<D, QUERIES, InOrder>(stage, q, stride, columns, tile * QUERIES, task.length);
-        copy_tile<D, QUERIES, InOrder>(stage + Tiles::tile_bytes, d_out, hidden, columns, tile * QUERIES, task.length);
+        copy_tile<D, QUERIES, InOrder>(stage + Tiles::tile_bytes, d_out, width, columns, tile * QUERIES, task.length);
         if (threadIdx.x < QUERIES) {
             const unsigned query = tile * QUERIES + threadIdx.x;
             const bool there = query < task.length;
@@ -195,12 +196,12 @@ __device__ __forceinline__ void attention_backward_key_value(bf16* d_qkv, const 
         }
     };
     unsigned keys[D / 16][4], values[D / 16][4];
-    load_owned<D, KeysByPair>(keys, values, stages, q + hidden, stride, q + 2 * hidden, stride, columns, first,
+    load_owned<D, KeysByPair>(keys, values, stages, q + width, stride, q + 2 * width, stride, columns, first,
                               task.length, by_row, load_queries);
 
     const unsigned first_key = first + warp * FRAGMENT_ROWS;
     const bool busy = first_key < task.length;
-    const float root = score_scale(columns), scale = root * LOG2_E;
+    const float root = heads.root, scale = root * LOG2_E;
     const unsigned tiles = (task.length + QUERIES - 1) / QUERIES;
     float d_k[D / 8][4] = {}, d_v[D / 8][4] = {};
     for (unsigned tile = 0; tile < tiles; tile++) {
@@ -247,8 +248,8 @@ __device__ __forceinline__ void attention_backward_key_value(bf16* d_qkv, const 
     if (!busy) return;
     bf16* own = shared + warp * FRAGMENT_ROWS * D;
     const float d_k_factor[2] = {root, root}, d_v_factor[2] = {dropout.scale, dropout.scale};
-    store_result<D, KeysByPair>(d_qkv + qkv_at + hidden, own, d_k, d_k_factor, stride, columns, first_key, task.length);
-    store_result<D, KeysByPair>(d_qkv + qkv_at + 2 * hidden, own, d_v, d_v_factor, stride, columns, first_key,
+    store_result<D, KeysByPair>(d_qkv + qkv_at + width, own, d_k, d_k_factor, stride, columns, first_key, task.length);
+    store_result<D, KeysByPair>(d_qkv + qkv_at + 2 * width, own, d_v, d_v_factor, stride, columns, first_key,
                                 task.length);
 }
 
@@ -258,18 +259,16 @@ __device__ __forceinline__ void attention_backward_key_value(bf16* d_qkv, const 
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                             \
         NAME(bf16* __restrict__ d_qkv, float2* __restrict__ statistics, const bf16* __restrict__ d_ctx,         \
              const bf16* __restrict__ qkv, const bf16* __restrict__ ctx, const float* __restrict__ lse,         \
-             Sequences sequences, unsigned hidden, unsigned columns, Dropout dropout, Mark mark) {              \
+             Sequences sequences, Heads heads, Dropout dropout, Mark mark) {                                    \
         leave_mark(mark);                                                                                       \
-        attention_backward_query<D, DROPS>(d_qkv, statistics, d_ctx, qkv, ctx, lse, sequences, hidden, columns, \
-                                           dropout);                                                            \
+        attention_backward_query<D, DROPS>(d_qkv, statistics, d_ctx, qkv, ctx, lse, sequences, heads, dropout); \
     }
-#define ATTENTION_BACKWARD_KEY_VALUE(D, NAME, DROPS)                                                                \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                                 \
-        NAME(bf16* __restrict__ d_qkv, const float2* __restrict__ statistics, const bf16* __restrict__ d_ctx,       \
-             const bf16* __restrict__ qkv, Sequences sequences, unsigned hidden, unsigned columns, Dropout dropout, \
-             Mark mark) {                                                                                           \
-        leave_mark(mark);                                                                                           \
-        attention_backward_key_value<D, DROPS>(d_qkv, statistics, d_ctx, qkv, sequences, hidden, columns, dropout); \
+#define ATTENTION_BACKWARD_KEY_VALUE(D, NAME, DROPS)                                                          \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)                                           \
+        NAME(bf16* __restrict__ d_qkv, const float2* __restrict__ statistics, const bf16* __restrict__ d_ctx, \
+             const bf16* __restrict__ qkv, Sequences sequences, Heads heads, Dropout dropout, Mark mark) {    \
+        leave_mark(mark);                                                                                     \
+        attention_backward_key_value<D, DROPS>(d_qkv, statistics, d_ctx, qkv, sequences, heads, dropout);     \
     }
 ATTENTION_BACKWARD_QUERY(16, attention_backward_query_bf16_d16, false)
 ATTENTION_BACKWARD_QUERY(32, attention_backward_query_bf16_d32, false)

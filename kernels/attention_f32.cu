@@ -121,7 +121,7 @@ __device__ __forceinline__ void put(float* row, const float (&p)[PACK], unsigned
 // Shared memory: queries, keys, values [32, D], probabilities [32, 32].
 template <int D, bool DROPS>
 __device__ __forceinline__ void attention_forward(float* ctx, float* lse, const float* qkv, const Sequences& sequences,
-                                                  unsigned hidden, unsigned columns, const Dropout& dropout) {
+                                                  const Heads& heads, const Dropout& dropout) {
     extern __shared__ __align__(16) float shared[];
     float *queries = shared, *keys = queries + TILE_ROWS * ROW<D>, *values = keys + TILE_ROWS * ROW<D>;
     const unsigned row = threadIdx.x / QUARTERS, quarter = threadIdx.x % QUARTERS;
@@ -129,15 +129,16 @@ __device__ __forceinline__ void attention_forward(float* ctx, float* lse, const 
     const Task task = task_at(sequences, blockIdx.y, blockIdx.z);
     const unsigned first = blockIdx.x * TILE_ROWS, query = first + row;
     if (first >= task.length) return;
-    const unsigned stride = 3 * hidden;
+    const unsigned width = heads.width, columns = heads.columns;
+    const unsigned stride = 3 * width;
     const float* q = qkv + (size_t)task.start * stride + task.head * columns;
     load_tile<D, false>(queries, q, stride, columns, first, task.length);
-    const float root = score_scale(columns), scale = root * LOG2_E;
+    const float root = heads.root, scale = root * LOG2_E;
     float largest = -INFINITY, sum = 0;
     float4 o[D / 16] = {};
     for (unsigned tile = 0; tile < task.length; tile += TILE_ROWS) {
-        load_tile<D, true>(keys, q + hidden, stride, columns, tile, task.length);
-        load_tile<D, true>(values, q + 2 * hidden, stride, columns, tile, task.length);
+        load_tile<D, true>(keys, q + width, stride, columns, tile, task.length);
+        load_tile<D, true>(values, q + 2 * width, stride, columns, tile, task.length);
         __syncthreads();
         const unsigned first_key = tile + quarter * PACK;
         float p[PACK];
@@ -171,7 +172,7 @@ __device__ __forceinline__ void attention_forward(float* ctx, float* lse, const 
     sum = quad_sum(sum);
     if (query >= task.length) return;
     if (quarter == 0) lse[(size_t)task.head * task.tokens + task.start + query] = lse_of_scores(largest, root, sum);
-    store_row<D>(ctx + (size_t)(task.start + query) * hidden + task.head * columns, o, dropout.scale / sum, columns,
+    store_row<D>(ctx + (size_t)(task.start + query) * width + task.head * columns, o, dropout.scale / sum, columns,
                  quarter);
 }
 
@@ -179,7 +180,7 @@ __device__ __forceinline__ void attention_forward(float* ctx, float* lse, const 
 template <int D, bool DROPS>
 __device__ __forceinline__ void attention_backward_query(float* d_qkv, float2* statistics, const float* d_ctx,
                                                          const float* qkv, const float* ctx, const float* lse,
-                                                         const Sequences& sequences, unsigned hidden, unsigned columns,
+                                                         const Sequences& sequences, const Heads& heads,
                                                          const Dropout& dropout) {
     extern __shared__ __align__(16) float shared[];
     float *queries = shared, *d_out = queries + TILE_ROWS * ROW<D>;
@@ -189,16 +190,17 @@ __device__ __forceinline__ void attention_backward_query(float* d_qkv, float2* s
     const Task task = task_at(sequences, blockIdx.y, blockIdx.z);
     const unsigned first = blockIdx.x * TILE_ROWS, query = first + row;
     if (first >= task.length) return;
-    const unsigned stride = 3 * hidden;
+    const unsigned width = heads.width, columns = heads.columns;
+    const unsigned stride = 3 * width;
     const size_t qkv_at = (size_t)task.start * stride + task.head * columns;
-    const size_t ctx_at = (size_t)task.start * hidden + task.head * columns;
+    const size_t ctx_at = (size_t)task.start * width + task.head * columns;
     const float* q = qkv + qkv_at;
     load_tile<D, false>(queries, q, stride, columns, first, task.length);
-    load_tile<D, false>(d_out, d_ctx + ctx_at, hidden, columns, first, task.length);
+    load_tile<D, false>(d_out, d_ctx + ctx_at, width, columns, first, task.length);
     __syncthreads();
     float delta = 0, own_lse = 0;
     if (query < task.length) {
-        const float* own = ctx + ctx_at + (size_t)query * hidden;
+        const float* own = ctx + ctx_at + (size_t)query * width;
         for (unsigned column = quarter * CHUNK; column < columns; column += QUARTERS * CHUNK) {
             delta = dot_add(delta, chunk_at(own + column), chunk_at(d_out + row * ROW<D> + column));
         }
@@ -208,11 +210,11 @@ __device__ __forceinline__ void attention_backward_query(float* d_qkv, float2* s
     if (quarter == 0 && query < task.length) {
         statistics[(size_t)task.head * task.tokens + task.start + query] = make_float2(own_lse, delta);
     }
-    const float root = score_scale(columns);
+    const float root = heads.root;
     float4 d_q[D / 16] = {};
     for (unsigned tile = 0; tile < task.length; tile += TILE_ROWS) {
-        load_tile<D, true>(keys, q + hidden, stride, columns, tile, task.length);
-        load_tile<D, true>(values, q + 2 * hidden, stride, columns, tile, task.length);
+        load_tile<D, true>(keys, q + width, stride, columns, tile, task.length);
+        load_tile<D, true>(values, q + 2 * width, stride, columns, tile, task.length);
         __syncthreads();
         const unsigned first_key = tile + quarter * PACK;
         float s[PACK], d[PACK];
@@ -236,8 +238,7 @@ __device__ __forceinline__ void attention_backward_query(float* d_qkv, float2* s
 template <int D, bool DROPS>
 __device__ __forceinline__ void attention_backward_key_value(float* d_qkv, const float2* statistics, const float* d_ctx,
                                                              const float* qkv, const Sequences& sequences,
-                                                             unsigned hidden, unsigned columns,
-                                                             const Dropout& dropout) {
+                                                             const Heads& heads, const Dropout& dropout) {
     extern __shared__ __align__(16) float shared[];
     float *queries = shared, *d_out = queries + TILE_ROWS * ROW<D>;
     float *keys = d_out + TILE_ROWS * ROW<D>, *values = keys + TILE_ROWS * ROW<D>;
@@ -246,17 +247,18 @@ __device__ __forceinline__ void attention_backward_key_value(float* d_qkv, const
     const Task task = task_at(sequences, blockIdx.y, blockIdx.z);
     const unsigned first = blockIdx.x * TILE_ROWS;
     if (first >= task.length) return;
-    const unsigned stride = 3 * hidden, first_key = first + quarter * PACK;
+    const unsigned width = heads.width, columns = heads.columns;
+    const unsigned stride = 3 * width, first_key = first + quarter * PACK;
     const size_t qkv_at = (size_t)task.start * stride + task.head * columns;
     const float* q = qkv + qkv_at;
-    const float* own_d = d_ctx + (size_t)task.start * hidden + task.head * columns;
-    load_tile<D, true>(keys, q + hidden, stride, columns, first, task.length);
-    load_tile<D, true>(values, q + 2 * hidden, stride, columns, first, task.length);
-    const float root = score_scale(columns);
+    const float* own_d = d_ctx + (size_t)task.start * width + task.head * columns;
+    load_tile<D, true>(keys, q + width, stride, columns, first, task.length);
+    load_tile<D, true>(values, q + 2 * width, stride, columns, first, task.length);
+    const float root = heads.root;
     float4 d_k[D / 16] = {}, d_v[D / 16] = {};
     for (unsigned tile = 0; tile < task.length; tile += TILE_ROWS) {
         load_tile<D, false>(queries, q, stride, columns, tile, task.length);
-        load_tile<D, false>(d_out, own_d, hidden, columns, tile, task.length);
+        load_tile<D, false>(d_out, own_d, width, columns, tile, task.length);
         // Queries beyond the sequence are rows of zeros with the statistics 0, 0: they add nothing.
         const unsigned query = tile + row;
         float2 own = make_float2(0, 0);
@@ -282,8 +284,8 @@ __device__ __forceinline__ void attention_backward_key_value(float* d_qkv, const
     const unsigned key = first + spread_key(row);
     if (key >= task.length) return;
     float* out = d_qkv + qkv_at + (size_t)key * stride;
-    store_row<D>(out + hidden, d_k, root, columns, quarter);
-    store_row<D>(out + 2 * hidden, d_v, dropout.scale, columns, quarter);
+    store_row<D>(out + width, d_k, root, columns, quarter);
+    store_row<D>(out + 2 * width, d_v, dropout.scale, columns, quarter);
 }
 
 // Grids: (blocks of queries or of keys, sequences, heads). statistics: [H, T]. Shared memory holds two blocks where
@@ -292,26 +294,24 @@ __device__ __forceinline__ void attention_backward_key_value(float* d_qkv, const
 #define ATTENTION_FORWARD(D, NAME, DROPS)                                                                          \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                             \
         NAME(float* __restrict__ ctx, float* __restrict__ lse, const float* __restrict__ qkv, Sequences sequences, \
-             unsigned hidden, unsigned columns, Dropout dropout, Mark mark) {                                      \
+             Heads heads, Dropout dropout, Mark mark) {                                                            \
         leave_mark(mark);                                                                                          \
-        attention_forward<D, DROPS>(ctx, lse, qkv, sequences, hidden, columns, dropout);                           \
+        attention_forward<D, DROPS>(ctx, lse, qkv, sequences, heads, dropout);                                     \
     }
 #define ATTENTION_BACKWARD_QUERY(D, NAME, DROPS)                                                                \
     extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                          \
         NAME(float* __restrict__ d_qkv, float2* __restrict__ statistics, const float* __restrict__ d_ctx,       \
              const float* __restrict__ qkv, const float* __restrict__ ctx, const float* __restrict__ lse,       \
-             Sequences sequences, unsigned hidden, unsigned columns, Dropout dropout, Mark mark) {              \
+             Sequences sequences, Heads heads, Dropout dropout, Mark mark) {                                    \
         leave_mark(mark);                                                                                       \
-        attention_backward_query<D, DROPS>(d_qkv, statistics, d_ctx, qkv, ctx, lse, sequences, hidden, columns, \
-                                           dropout);                                                            \
+        attention_backward_query<D, DROPS>(d_qkv, statistics, d_ctx, qkv, ctx, lse, sequences, heads, dropout); \
     }
-#define ATTENTION_BACKWARD_KEY_VALUE(D, NAME, DROPS)                                                                 \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                               \
-        NAME(float* __restrict__ d_qkv, const float2* __restrict__ statistics, const float* __restrict__ d_ctx,      \
-             const float* __restrict__ qkv, Sequences sequences, unsigned hidden, unsigned columns, Dropout dropout, \
-             Mark mark) {                                                                                            \
-        leave_mark(mark);                                                                                            \
-        attention_backward_key_value<D, DROPS>(d_qkv, statistics, d_ctx, qkv, sequences, hidden, columns, dropout);  \
+#define ATTENTION_BACKWARD_KEY_VALUE(D, NAME, DROPS)                                                            \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)                                          \
+        NAME(float* __restrict__ d_qkv, const float2* __restrict__ statistics, const float* __restrict__ d_ctx, \
+             const float* __restrict__ qkv, Sequences sequences, Heads heads, Dropout dropout, Mark mark) {     \
+        leave_mark(mark);                                                                                       \
+        attention_backward_key_value<D, DROPS>(d_qkv, statistics, d_ctx, qkv, sequences, heads, dropout);       \
     }
 ATTENTION_FORWARD(16, attention_forward_f32_d16, false)
 ATTENTION_FORWARD(32, attention_forward_f32_d32, false)

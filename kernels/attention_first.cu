@@ -1,7 +1,7 @@
 // Attention of each sequence's first token only, forward and backward: what the last layer needs. No matrix products:
-// the work is T · C, and the floor is reading kv once (and writing d_kv once in the backward pass).
+// the work is T · A, and the floor is reading kv once (and writing d_kv once in the backward pass).
 //
-//   q [B, C], kv [T, 2C] → ctx [B, C], lse [B, H]            d_ctx, ctx [B, C] → d_q [B, C], d_kv [T, 2C]
+//   q [B, A], kv [T, 2A] → ctx [B, A], lse [B, H]            d_ctx, ctx [B, A] → d_q [B, A], d_kv [T, 2A]
 //
 // A block owns one head of one sequence. `lanes` neighbouring threads (a power of two, eight columns each) form a group
 // and work through eight keys at a time, which share a Philox block; groups take turns at the blocks of eight. Each
@@ -90,16 +90,17 @@ struct GroupSums {
 
 template <class T, bool DROPS>
 __device__ __forceinline__ void attention_first_forward(T* ctx, float* lse, const T* q, const T* kv,
-                                                        const Sequences& sequences, unsigned hidden, unsigned columns,
-                                                        unsigned lanes, const Dropout& dropout) {
+                                                        const Sequences& sequences, const Heads& heads, unsigned lanes,
+                                                        const Dropout& dropout) {
     __shared__ __align__(16) GroupSums sums;
     __shared__ float tops[ATTENTION_FIRST_THREADS], totals[ATTENTION_FIRST_THREADS], weights[ATTENTION_FIRST_THREADS];
     const Task task = task_at(sequences, blockIdx.x, blockIdx.y);
     if (task.length == 0) return;
+    const unsigned width = heads.width, columns = heads.columns;
     const Group group(lanes, columns);
-    const size_t own = (size_t)task.sequence * hidden + task.head * columns;
-    const T* keys = kv + (size_t)task.start * 2 * hidden + task.head * columns;
-    const float root = score_scale(columns), scale = root * LOG2_E;
+    const size_t own = (size_t)task.sequence * width + task.head * columns;
+    const T* keys = kv + (size_t)task.start * 2 * width + task.head * columns;
+    const float root = heads.root, scale = root * LOG2_E;
     const Pack query = group.load(q + own, true);
     const unsigned blocks = (task.length + PACK - 1) / PACK;
     float top = -INFINITY, total = 0;
@@ -117,9 +118,9 @@ __device__ __forceinline__ void attention_first_forward(T* ctx, float* lse, cons
             for (unsigned i = 0; i < IN_FLIGHT; i++) {
                 const unsigned key = block * PACK + first + i;
                 const bool valid = key < task.length;
-                const T* row = keys + (size_t)(valid ? key : 0) * 2 * hidden;
+                const T* row = keys + (size_t)(valid ? key : 0) * 2 * width;
                 s[i] = dot(query, group.load(row, valid));
-                values[i] = group.load(row + hidden, valid);
+                values[i] = group.load(row + width, valid);
             }
             group.sum(s);
             float next = top;
@@ -161,16 +162,16 @@ __device__ __forceinline__ void attention_first_forward(T* ctx, float* lse, cons
 template <class T, bool DROPS>
 __device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const T* d_ctx, const T* q, const T* kv,
                                                          const T* ctx, const float* lse, const Sequences& sequences,
-                                                         unsigned hidden, unsigned columns, unsigned lanes,
-                                                         const Dropout& dropout) {
+                                                         const Heads& heads, unsigned lanes, const Dropout& dropout) {
     __shared__ __align__(16) GroupSums sums;
     __shared__ float weights[ATTENTION_FIRST_THREADS];
     const Task task = task_at(sequences, blockIdx.x, blockIdx.y);
     if (task.length == 0) return;
+    const unsigned width = heads.width, columns = heads.columns;
     const Group group(lanes, columns);
-    const size_t own = (size_t)task.sequence * hidden + task.head * columns;
-    const size_t keys = (size_t)task.start * 2 * hidden + task.head * columns;
-    const float root = score_scale(columns), own_lse = lse[task.sequence * gridDim.y + task.head];
+    const size_t own = (size_t)task.sequence * width + task.head * columns;
+    const size_t keys = (size_t)task.start * 2 * width + task.head * columns;
+    const float root = heads.root, own_lse = lse[task.sequence * gridDim.y + task.head];
     const Pack query = group.load(q + own, true), d_out = group.load(d_ctx + own, true);
     float delta[1] = {dot(d_out, group.load(ctx + own, true))};
     group.sum(delta);
@@ -188,10 +189,10 @@ __device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const 
             for (unsigned i = 0; i < IN_FLIGHT; i++) {
                 const unsigned key = block * PACK + first + i;
                 const bool valid = key < task.length;
-                const T* row = kv + keys + (size_t)(valid ? key : 0) * 2 * hidden;
+                const T* row = kv + keys + (size_t)(valid ? key : 0) * 2 * width;
                 key_rows[i] = group.load(row, valid);
                 products[i] = dot(query, key_rows[i]);
-                products[IN_FLIGHT + i] = dot(d_out, group.load(row + hidden, valid));
+                products[IN_FLIGHT + i] = dot(d_out, group.load(row + width, valid));
             }
             group.sum(products);
 #pragma unroll
@@ -201,9 +202,9 @@ __device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const 
                 if (key >= task.length || !group.there) continue;
                 const float p = probability(products[i], root, own_lse);
                 const float d_s = root * p * fmaf(factor, products[IN_FLIGHT + i], -delta[0]);
-                T* row = d_kv + keys + (size_t)key * 2 * hidden + group.column;
+                T* row = d_kv + keys + (size_t)key * 2 * width + group.column;
                 store_pack(row, scaled(d_s, query));
-                store_pack(row + hidden, scaled(p * factor, d_out));
+                store_pack(row + width, scaled(p * factor, d_out));
                 add_scaled(sum, d_s, key_rows[i]);
             }
         }
@@ -217,20 +218,19 @@ __device__ __forceinline__ void attention_first_backward(T* d_q, T* d_kv, const 
 }
 
 // Grids: (sequences, heads). Both forms of a pass take the same arguments, so that the host has one launch for them.
-#define ATTENTION_FIRST(FORWARD, BACKWARD, T, DROPS)                                                                   \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_FIRST_THREADS)                                              \
-        FORWARD(T* __restrict__ ctx, float* __restrict__ lse, const T* __restrict__ q, const T* __restrict__ kv,       \
-                Sequences sequences, unsigned hidden, unsigned columns, unsigned lanes, Dropout dropout, Mark mark) {  \
-        leave_mark(mark);                                                                                              \
-        attention_first_forward<T, DROPS>(ctx, lse, q, kv, sequences, hidden, columns, lanes, dropout);                \
-    }                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(ATTENTION_FIRST_THREADS)                                              \
-        BACKWARD(T* __restrict__ d_q, T* __restrict__ d_kv, const T* __restrict__ d_ctx, const T* __restrict__ q,      \
-                 const T* __restrict__ kv, const T* __restrict__ ctx, const float* __restrict__ lse,                   \
-                 Sequences sequences, unsigned hidden, unsigned columns, unsigned lanes, Dropout dropout, Mark mark) { \
-        leave_mark(mark);                                                                                              \
-        attention_first_backward<T, DROPS>(d_q, d_kv, d_ctx, q, kv, ctx, lse, sequences, hidden, columns, lanes,       \
-                                           dropout);                                                                   \
+#define ATTENTION_FIRST(FORWARD, BACKWARD, T, DROPS)                                                              \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_FIRST_THREADS)                                         \
+        FORWARD(T* __restrict__ ctx, float* __restrict__ lse, const T* __restrict__ q, const T* __restrict__ kv,  \
+                Sequences sequences, Heads heads, unsigned lanes, Dropout dropout, Mark mark) {                   \
+        leave_mark(mark);                                                                                         \
+        attention_first_forward<T, DROPS>(ctx, lse, q, kv, sequences, heads, lanes, dropout);                     \
+    }                                                                                                             \
+    extern "C" __global__ void __launch_bounds__(ATTENTION_FIRST_THREADS)                                         \
+        BACKWARD(T* __restrict__ d_q, T* __restrict__ d_kv, const T* __restrict__ d_ctx, const T* __restrict__ q, \
+                 const T* __restrict__ kv, const T* __restrict__ ctx, const float* __restrict__ lse,              \
+                 Sequences sequences, Heads heads, unsigned lanes, Dropout dropout, Mark mark) {                  \
+        leave_mark(mark);                                                                                         \
+        attention_first_backward<T, DROPS>(d_q, d_kv, d_ctx, q, kv, ctx, lse, sequences, heads, lanes, dropout);  \
     }
 ATTENTION_FIRST(attention_first_forward_bf16, attention_first_backward_bf16, bf16, false)
 ATTENTION_FIRST(attention_first_forward_dropout_bf16, attention_first_backward_dropout_bf16, bf16, true)

@@ -112,23 +112,23 @@ __device__ __forceinline__ void pooler(T* pooled, T* dropped, const T* first, co
 // bias are those of queries, keys and values, in this order.
 template <class Tile, class T = typename Tile::Number>
 __device__ __forceinline__ void project_first(T* kv, T* q, T* first, const T* x, const T* weight, const float* bias,
-                                              const unsigned* offsets, const BatchHeader* header, unsigned width,
-                                              unsigned token_tiles) {
+                                              const unsigned* offsets, const BatchHeader* header, unsigned inputs,
+                                              unsigned outputs, unsigned token_tiles) {
     const bool queries = blockIdx.y >= token_tiles;
-    Place place = place_of<Tile>(queries ? header->sequences : header->tokens, queries ? width : 2 * width);
+    Place place = place_of<Tile>(queries ? header->sequences : header->tokens, queries ? outputs : 2 * outputs);
     if (queries) place.row -= token_tiles * Tile::M;
     if (place.row >= place.rows || place.column >= place.columns) return;
     if (queries && blockIdx.x == 0) {
-        const unsigned row_packs = width / PACK, rows = min(place.rows - place.row, Tile::M);
+        const unsigned row_packs = inputs / PACK, rows = min(place.rows - place.row, Tile::M);
         for (unsigned i = threadIdx.x; i < rows * row_packs; i += GEMM_THREADS) {
             const unsigned row = place.row + i / row_packs, column = i % row_packs * PACK;
-            store_pack(first + static_cast<size_t>(row) * width + column,
-                       load_pack(x + static_cast<size_t>(offsets[row]) * width + column));
+            store_pack(first + static_cast<size_t>(row) * inputs + column,
+                       load_pack(x + static_cast<size_t>(offsets[row]) * inputs + column));
         }
     }
-    const size_t past_queries = queries ? 0 : static_cast<size_t>(width) * width;
+    const size_t past_queries = queries ? 0 : static_cast<size_t>(outputs) * inputs;
     T* y = queries ? q : kv;
-    product_bias<Tile>(x, queries ? offsets : nullptr, weight + past_queries, bias + (queries ? 0 : width), width,
+    product_bias<Tile>(x, queries ? offsets : nullptr, weight + past_queries, bias + (queries ? 0 : outputs), inputs,
                        place, [&](unsigned row, unsigned column, const Pack& pack) {
                            store_pack(y + static_cast<size_t>(row) * place.columns + column, pack);
                        });
@@ -207,13 +207,13 @@ POOLER(pooler_forward_bf16, Small<bf16>, bf16)
 POOLER(pooler_forward_tf32, Small<float>, float)
 POOLER(pooler_forward_f32, Simt, float)
 
-#define PROJECT_FIRST(NAME, TILE, T)                                                                             \
-    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS)                                \
-        NAME(T* __restrict__ kv, T* __restrict__ q, T* __restrict__ first, const T* __restrict__ x,              \
-             const T* __restrict__ weight, const float* __restrict__ bias, const unsigned* __restrict__ offsets, \
-             const BatchHeader* __restrict__ header, unsigned width, unsigned token_tiles, Mark mark) {          \
-        leave_mark(mark);                                                                                        \
-        project_first<TILE>(kv, q, first, x, weight, bias, offsets, header, width, token_tiles);                 \
+#define PROJECT_FIRST(NAME, TILE, T)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS) NAME(                               \
+        T* __restrict__ kv, T* __restrict__ q, T* __restrict__ first, const T* __restrict__ x,                        \
+        const T* __restrict__ weight, const float* __restrict__ bias, const unsigned* __restrict__ offsets,           \
+        const BatchHeader* __restrict__ header, unsigned inputs, unsigned outputs, unsigned token_tiles, Mark mark) { \
+        leave_mark(mark);                                                                                             \
+        project_first<TILE>(kv, q, first, x, weight, bias, offsets, header, inputs, outputs, token_tiles);            \
     }
 PROJECT_FIRST(project_first_forward_bf16_large, Large<bf16>, bf16)
 PROJECT_FIRST(project_first_forward_bf16_medium, Medium<bf16>, bf16)

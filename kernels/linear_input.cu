@@ -3,7 +3,8 @@
 //   linear_backward_input         d_x = d_y · W (+ residual)            d_y [rows, O], W [O, I], d_x [rows, I]
 //   linear_backward_input_gelu    d_u = (d_y · W) ∘ GELU'(u), h = GELU(u) recomputed where it is wanted
 //   linear_backward_input_gelu_tanh   the same with the tanh form of GELU
-//   project_first_backward_input  d_x[first row of sequence b] += d_q · Wq + residual; d_q, residual [B, C], d_x [T, C]
+//   project_first_backward_input  d_x[first row of sequence b] += d_q · Wq + residual; d_q [B, A], residual [B, C],
+//                                 d_x [T, C]
 //
 // A block owns a tile of the output and overwrites it (the last form adds to rows that no other block has); blocks
 // beyond the true number of rows return. W is read as it lies, across the reduction, and transposed by ldmatrix. Floor:
@@ -63,11 +64,11 @@ __device__ __forceinline__ void linear_backward_input_gelu(T* d_u, T* h, const T
 
 template <class Tile, class T = typename Tile::Number>
 __device__ __forceinline__ void project_first_backward_input(T* d_x, const T* d_q, const T* residual, const T* weight,
-                                                             const unsigned* offsets, unsigned width,
+                                                             const unsigned* offsets, unsigned inputs, unsigned outputs,
                                                              const Rows& sequences) {
-    input_product<Tile>(d_q, weight, width, width, sequences.count, [&](unsigned row, unsigned column, Pack pack) {
-        T* at = d_x + static_cast<size_t>(offsets[row]) * width + column;
-        add(pack, load_pack(residual + static_cast<size_t>(row) * width + column));
+    input_product<Tile>(d_q, weight, inputs, outputs, sequences.count, [&](unsigned row, unsigned column, Pack pack) {
+        T* at = d_x + static_cast<size_t>(offsets[row]) * inputs + column;
+        add(pack, load_pack(residual + static_cast<size_t>(row) * inputs + column));
         add(pack, load_pack(at));
         store_pack(at, pack);
     });
@@ -113,9 +114,9 @@ LINEAR_BACKWARD_INPUT_GELU(linear_backward_input_gelu_tanh_f32, Simt, float, TAN
 #define PROJECT_FIRST_BACKWARD_INPUT(NAME, TILE, T)                                                                   \
     extern "C" __global__ void __launch_bounds__(GEMM_THREADS, GEMM_LEAST_BLOCKS) NAME(                               \
         T* __restrict__ d_x, const T* __restrict__ d_q, const T* __restrict__ residual, const T* __restrict__ weight, \
-        const unsigned* __restrict__ offsets, unsigned width, Rows sequences, Mark mark) {                            \
+        const unsigned* __restrict__ offsets, unsigned inputs, unsigned outputs, Rows sequences, Mark mark) {         \
         leave_mark(mark);                                                                                             \
-        project_first_backward_input<TILE>(d_x, d_q, residual, weight, offsets, width, sequences);                    \
+        project_first_backward_input<TILE>(d_x, d_q, residual, weight, offsets, inputs, outputs, sequences);          \
     }
 PROJECT_FIRST_BACKWARD_INPUT(project_first_backward_input_bf16, Small<bf16>, bf16)
 PROJECT_FIRST_BACKWARD_INPUT(project_first_backward_input_tf32, Small<float>, float)

@@ -13,6 +13,7 @@
 //! | `C` | hidden size |
 //! | `H` | attention heads |
 //! | `D` | head size, `C / H` |
+//! | `A` | width of attention: `H` heads in memory, `C` unless `D` is filled up to a multiple of 8 |
 //! | `F` | feed-forward size |
 //! | `V` | vocabulary size |
 //! | `L` | encoder layers |

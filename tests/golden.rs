@@ -245,7 +245,8 @@ fn check_gradients<D: Device>(golden: &Golden, last: LastLayer, make: Make<D>, t
     let mut worst = (0.0, "");
     for segment in golden.model.layout.segments.iter().filter(|segment| !is_key_bias(&segment.name)) {
         let expected = &golden.forward[&format!("grad.{}", segment.name)];
-        let difference = gradients[segment.view.range()].iter().zip(expected).map(|(&a, &b)| f64::from(a - b));
+        let found = segment.runs(&gradients[segment.view.range()]).flatten();
+        let difference = found.zip(expected).map(|(&a, &b)| f64::from(a - b));
         let error = norm(difference) / norm(expected.iter().map(|&v| f64::from(v)));
         assert!(error <= tolerance.gradient, "{}: {error:e}", segment.name);
         worst = if error > worst.0 { (error, &segment.name) } else { worst };
@@ -324,8 +325,9 @@ fn check_final<D: Device>(golden: &Golden, method: &str, learner: &Learner<D>, t
             Some(name) => (average.as_ref().expect("se keeps an average"), name),
             None => (&student, name.as_str()),
         };
-        let view = golden.model.layout.segment(name).unwrap_or_else(|| panic!("{name}")).view;
-        let error = distance(&weights[view.range()], values);
+        let segment = golden.model.layout.segment(name).unwrap_or_else(|| panic!("{name}"));
+        let found: Vec<f32> = segment.runs(&weights[segment.view.range()]).flatten().copied().collect();
+        let error = distance(&found, values);
         assert!(error <= tolerance.weight, "{method} {name}: {error:e}");
         worst = worst.max(error);
     }

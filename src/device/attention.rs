@@ -6,9 +6,9 @@ use crate::Result;
 /// What attention reads and what it leaves, as its backward pass takes it.
 pub struct Attended<'a, D: Buffers> {
     /// Queries, keys and values.
-    pub qkv: &'a Matrix<D>, // [T, 3C]
+    pub qkv: &'a Matrix<D>, // [T, 3A]
     /// Its result.
-    pub ctx: &'a Matrix<D>, // [T, C]
+    pub ctx: &'a Matrix<D>, // [T, A]
     /// Log-sum-exp of each row of scores.
     pub lse: &'a D::Vector, // [H, T]
 }
@@ -16,11 +16,11 @@ pub struct Attended<'a, D: Buffers> {
 /// The same of first tokens only.
 pub struct AttendedFirst<'a, D: Buffers> {
     /// Queries of first tokens.
-    pub q: &'a Matrix<D>, // [B, C]
+    pub q: &'a Matrix<D>, // [B, A]
     /// Keys and values of all tokens.
-    pub kv: &'a Matrix<D>, // [T, 2C]
+    pub kv: &'a Matrix<D>, // [T, 2A]
     /// Its result.
-    pub ctx: &'a Matrix<D>, // [B, C]
+    pub ctx: &'a Matrix<D>, // [B, A]
     /// Log-sum-exp of each row of scores.
     pub lse: &'a D::Vector, // [B, H]
 }
@@ -42,7 +42,7 @@ pub trait AttentionOps: Buffers {
         batch: &Self::Batch,
     ) -> Result<()>;
 
-    /// Overwrites d_qkv \[T, 3C\]. Probabilities are recomputed from qkv and the log-sum-exp.
+    /// Overwrites d_qkv \[T, 3A\]. Probabilities are recomputed from qkv and the log-sum-exp.
     fn attention_backward(
         &mut self,
         d_qkv: &mut Matrix<Self>,
@@ -52,7 +52,7 @@ pub trait AttentionOps: Buffers {
         batch: &Self::Batch,
     ) -> Result<()>;
 
-    /// Attention of each sequence's first token only: q \[B, C\], kv \[T, 2C\] → ctx \[B, C\], log-sum-exp \[B, H\].
+    /// Attention of each sequence's first token only: q \[B, A\], kv \[T, 2A\] → ctx \[B, A\], log-sum-exp \[B, H\].
     fn attention_first(
         &mut self,
         ctx: &mut Matrix<Self>,
@@ -63,7 +63,7 @@ pub trait AttentionOps: Buffers {
         batch: &Self::Batch,
     ) -> Result<()>;
 
-    /// Overwrites d_q \[B, C\] and d_kv \[T, 2C\].
+    /// Overwrites d_q \[B, A\] and d_kv \[T, 2A\].
     fn attention_first_backward(
         &mut self,
         d_q: &mut Matrix<Self>,
@@ -75,24 +75,24 @@ pub trait AttentionOps: Buffers {
     ) -> Result<()>;
 }
 
-/// `of_c` are [T, C], `of_3c` [T, 3C].
+/// `of_a` are [T, A], `of_3a` [T, 3A].
 pub(super) fn check<D: Buffers>(
     shape: &Shape,
     batch: &D::Batch,
     lse: &D::Vector,
-    of_c: &[(&str, &Matrix<D>)],
-    of_3c: &[(&str, &Matrix<D>)],
+    of_a: &[(&str, &Matrix<D>)],
+    of_3a: &[(&str, &Matrix<D>)],
 ) {
-    let (tokens, c) = (rows::<D>(batch, Rows::Tokens), shape.hidden);
+    let (tokens, a) = (rows::<D>(batch, Rows::Tokens), shape.attention);
     let check = Check("attention").vector("the log-sum-exp", lse, shape.heads * tokens);
-    for (matrices, cols) in [(of_c, c), (of_3c, 3 * c)] {
+    for (matrices, cols) in [(of_a, a), (of_3a, 3 * a)] {
         for &(name, matrix) in matrices {
             check.matrix(name, matrix, tokens, cols);
         }
     }
 }
 
-/// `of_sequences` are [B, C], `of_tokens` [T, 2C].
+/// `of_sequences` are [B, A], `of_tokens` [T, 2A].
 pub(super) fn check_first<D: Buffers>(
     shape: &Shape,
     batch: &D::Batch,
@@ -102,7 +102,8 @@ pub(super) fn check_first<D: Buffers>(
 ) {
     let [tokens, sequences] = [Rows::Tokens, Rows::Sequences].map(|kind| rows::<D>(batch, kind));
     let check = Check("attention of first tokens").vector("the log-sum-exp", lse, shape.heads * sequences);
-    for (matrices, rows, cols) in [(of_sequences, sequences, shape.hidden), (of_tokens, tokens, 2 * shape.hidden)] {
+    let a = shape.attention;
+    for (matrices, rows, cols) in [(of_sequences, sequences, a), (of_tokens, tokens, 2 * a)] {
         for &(name, matrix) in matrices {
             check.matrix(name, matrix, rows, cols);
         }

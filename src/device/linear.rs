@@ -67,8 +67,8 @@ pub trait LinearOps: Buffers {
         on: On<'_, Self>,
     ) -> Result<()>;
 
-    /// The projections of the last layer: kv = x · \[Wk; Wv\]ᵀ + b \[T, 2C\], first \[B, C\] = the first row of each
-    /// sequence of x, q = first · Wqᵀ + b \[B, C\].
+    /// The projections of the last layer: kv = x · \[Wk; Wv\]ᵀ + b \[T, 2A\], first \[B, C\] = the first row of each
+    /// sequence of x, q = first · Wqᵀ + b \[B, A\].
     fn project_first(
         &mut self,
         kv: &mut Matrix<Self>,
@@ -109,8 +109,8 @@ fn part_of_outputs(layer: Linear, inputs: usize, from: usize, outputs: usize) ->
 
 /// The rows of the query's projection, and those of the key's and the value's.
 pub fn query_and_key_value(qkv: Linear) -> (Linear, Linear) {
-    let c = inputs(qkv);
-    (part_of_outputs(qkv, c, 0, c), part_of_outputs(qkv, c, c, 2 * c))
+    let (c, a) = (inputs(qkv), outputs(qkv) / 3);
+    (part_of_outputs(qkv, c, 0, a), part_of_outputs(qkv, c, a, 2 * a))
 }
 
 /// `x` has the inputs of a layer in the rows of `on`, `y` and `others` the outputs.
@@ -129,17 +129,16 @@ pub(super) fn check<D: Buffers>(
     }
 }
 
-/// Of first tokens: `of_tokens` [T, ·] and `of_sequences` [B, C].
+/// Of first tokens: x [T, C], kv [T, 2A], q [B, A], and another [B, C].
 pub(super) fn check_first<D: Buffers>(
     operation: &'static str,
     qkv: Linear,
     on: On<'_, D>,
-    [x, kv]: [&Matrix<D>; 2],
-    of_sequences: &[(&str, &Matrix<D>)],
+    [x, kv, q]: [&Matrix<D>; 3],
+    (name, other): (&str, &Matrix<D>),
 ) {
-    let (tokens, sequences, c) = (rows::<D>(on.batch, Rows::Tokens), rows::<D>(on.batch, Rows::Sequences), inputs(qkv));
-    let mut check = Check(operation).matrix("x", x, tokens, c).matrix("kv", kv, tokens, 2 * c);
-    for (name, matrix) in of_sequences {
-        check = check.matrix(name, matrix, sequences, c);
-    }
+    let (tokens, sequences) = (rows::<D>(on.batch, Rows::Tokens), rows::<D>(on.batch, Rows::Sequences));
+    let (c, a) = (inputs(qkv), outputs(qkv) / 3);
+    Check(operation).matrix("x", x, tokens, c).matrix("kv", kv, tokens, 2 * a);
+    Check(operation).matrix("q", q, sequences, a).matrix(name, other, sequences, c);
 }

@@ -9,8 +9,12 @@ pub struct Shape {
     pub hidden: usize, // C
     /// H.
     pub heads: usize, // H
+    /// Elements of a head in memory: D, filled up with zeros to a multiple of 8.
+    pub head_size: usize,
     /// D.
-    pub head_size: usize, // D
+    pub head_used: usize, // D
+    /// A, H heads in memory: C where they are not filled up.
+    pub attention: usize, // A
     /// F.
     pub intermediate: usize, // F
     /// N.
@@ -31,7 +35,9 @@ impl Shape {
         Self {
             hidden: config.hidden_size,
             heads: config.heads,
-            head_size: config.head_size(),
+            head_size: config.padded_head_size(),
+            head_used: config.head_size(),
+            attention: config.attention_size(),
             intermediate: config.intermediate_size,
             labels: config.labels,
             vocabulary: config.vocab_size,
@@ -39,6 +45,11 @@ impl Shape {
             layer_norm_eps: config.layer_norm_eps,
             activation: config.activation,
         }
+    }
+
+    /// 1 / √D, which scores are multiplied by: the zeros that fill heads up do not count.
+    pub fn score_scale(&self) -> f32 {
+        1.0 / (self.head_used as f32).sqrt()
     }
 }
 

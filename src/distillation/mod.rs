@@ -122,6 +122,8 @@ mod tests {
             hidden: 8,
             heads: 1,
             head_size: 8,
+            head_used: 8,
+            attention: 8,
             intermediate: 8,
             labels: 2,
             vocabulary: 1,

@@ -48,6 +48,7 @@ impl<D: Device> Pass<'_, D> {
     fn head_backward(&mut self, workspace: &mut Workspace<D>, sink: &mut Sink<'_, D>, last: usize) -> Result<()> {
         let Workspace { x, all_rows, pooled, dropped, gradients, .. } = workspace;
         let GradientBuffers { d_out, d_y, d_logits, .. } = gradients.as_mut().expect(KEPT);
+        let d_y = d_y.reshaped(self.encoder.shape.hidden);
         let kept = |first| Pooled { first, pooled, dropped };
         match all_rows {
             None => self.classify_backward(d_out, sink, d_logits, kept(&x[last + 1])),
@@ -67,8 +68,10 @@ impl<D: Device> Pass<'_, D> {
         (x, kept): (&Matrix<D>, &LayerBuffers<D>),
         shared_h: Option<&mut Matrix<D>>,
     ) -> Result<()> {
-        let (layer, rows, c) = (&self.encoder.layout.layers[l], self.encoder.rows(l), self.encoder.shape.hidden);
+        let (layer, rows, shape) = (&self.encoder.layout.layers[l], self.encoder.rows(l), self.encoder.shape);
+        let (c, a) = (shape.hidden, shape.attention);
         let GradientBuffers { d_out, d_r, d_branch, d_y, d_u, d_qkv, .. } = flow;
+        let (d_branch, d_y) = (d_branch.reshaped(c), d_y.reshaped(c));
         let u = kept.u.as_ref().expect(KEPT);
 
         let normed = Normed { r: &kept.r2, stats: &kept.stats2, norm: layer.output_norm };
@@ -89,20 +92,20 @@ impl<D: Device> Pass<'_, D> {
 
         let normed = Normed { r: &kept.r1, stats: &kept.stats1, norm: layer.attention_norm };
         self.layer_norm_backward(d_r, (d_branch, AttentionOutput(l)), sink, d_y, normed, rows)?;
-        let d_ctx = d_y;
+        let d_ctx = d_y.reshaped(a);
         self.linear_backward_input(d_ctx, d_branch, None, layer.attention_output, rows)?;
         self.linear_backward_weight(sink, d_branch, &kept.ctx, layer.attention_output, rows)?;
 
         let LayerBuffers { qkv, ctx, lse, .. } = kept;
         match &kept.first {
             None => {
-                let d_qkv = d_qkv.reshaped(3 * c);
+                let d_qkv = d_qkv.reshaped(3 * a);
                 self.attention_backward(d_qkv, d_ctx, Attended { qkv, ctx, lse }, Probabilities(l))?;
                 self.linear_backward_input(d_out, d_qkv, Some(d_r), layer.qkv, rows)?;
                 self.linear_backward_weight(sink, d_qkv, x, layer.qkv, rows)
             }
             Some(FirstRows { q, x: first }) => {
-                let (d_q, d_kv) = (d_branch, d_qkv.reshaped(2 * c));
+                let (d_q, d_kv) = (d_branch.reshaped(a), d_qkv.reshaped(2 * a));
                 let (query, key_value) = query_and_key_value(layer.qkv);
                 let attended = AttendedFirst { q, kv: qkv, ctx, lse };
                 self.attention_first_backward(d_q, d_kv, d_ctx, attended, Probabilities(l))?;

@@ -2,8 +2,8 @@
 //!
 //! | a line of [`Pass::layer`] | in → out | kept for the backward pass |
 //! |---|---|---|
-//! | linear | x \[T, C\] → qkv \[T, 3C\] | x, qkv |
-//! | attention | qkv → ctx \[T, C\], log-sum-exp \[H, T\] | ctx, log-sum-exp |
+//! | linear | x \[T, C\] → qkv \[T, 3A\] | x, qkv |
+//! | attention | qkv → ctx \[T, A\], log-sum-exp \[H, T\] | ctx, log-sum-exp |
 //! | linear, dropout, + x | ctx → r1 \[T, C\] | |
 //! | layer norm | r1 → y \[T, C\] | r1, its rows' mean and 1/σ |
 //! | linear, GELU | y → u, h \[T, F\] | y, u (h, or it is recomputed from u) |

@@ -18,9 +18,9 @@ pub enum Keep {
 
 /// Activations of one layer.
 pub struct LayerBuffers<D: Buffers> {
-    pub qkv: Matrix<D>, // [T, 3C]; with first rows only: keys and values, [T, 2C]
+    pub qkv: Matrix<D>, // [T, 3A]; with first rows only: keys and values, [T, 2A]
     pub first: Option<FirstRows<D>>,
-    pub ctx: Matrix<D>,       // [rows, C]
+    pub ctx: Matrix<D>,       // [rows, A]
     pub lse: D::Vector,       // [H, T] or [B, H]
     pub r1: Matrix<D>,        // [rows, C], before the first LayerNorm
     pub stats1: RowStats<D>,  // [rows]
@@ -33,7 +33,7 @@ pub struct LayerBuffers<D: Buffers> {
 
 /// Of first tokens, where a layer has no other rows.
 pub struct FirstRows<D: Buffers> {
-    pub q: Matrix<D>, // [B, C]
+    pub q: Matrix<D>, // [B, A]
     pub x: Matrix<D>, // [B, C], the layer's input
 }
 
@@ -41,10 +41,10 @@ pub struct FirstRows<D: Buffers> {
 pub struct GradientBuffers<D: Buffers> {
     pub d_out: Matrix<D>,    // [T, C]
     pub d_r: Matrix<D>,      // [T, C]
-    pub d_branch: Matrix<D>, // [T, C]
-    pub d_y: Matrix<D>,      // [T, C]
+    pub d_branch: Matrix<D>, // [T, C], and [T, A] of queries
+    pub d_y: Matrix<D>,      // [T, C], and [T, A] of ctx
     pub d_u: Matrix<D>,      // [T, F]
-    pub d_qkv: Matrix<D>,    // [T, 3C], and for first tokens [T, 2C]
+    pub d_qkv: Matrix<D>,    // [T, 3A], and for first tokens [T, 2A]
     pub d_logits: D::Vector, // [B, N]
 }
 
@@ -78,16 +78,23 @@ impl<D: Memory> Workspace<D> {
     pub fn new(device: &D, encoder: &Encoder, capacity: Capacity, keep: Keep) -> Result<Self> {
         let Capacity { tokens: t, sequences: b, .. } = capacity;
         let (c, f, n) = (encoder.shape.hidden, encoder.shape.intermediate, encoder.shape.labels);
+        let a = encoder.shape.attention;
+        // Of two widths, one after the other.
+        let shared = |rows: usize, cols: usize, other: usize| {
+            let mut matrix = device.matrix(rows, cols.max(other))?;
+            matrix.reshaped(cols);
+            Ok::<_, crate::Error>(matrix)
+        };
         let layers = encoder.layers();
         let gradients = match keep {
             Keep::Logits => None,
             Keep::ForBackward => Some(GradientBuffers {
                 d_out: device.matrix(t, c)?,
                 d_r: device.matrix(t, c)?,
-                d_branch: device.matrix(t, c)?,
-                d_y: device.matrix(t, c)?,
+                d_branch: shared(t, c, a)?,
+                d_y: shared(t, c, a)?,
                 d_u: device.matrix(t, f)?,
-                d_qkv: device.matrix(t, 3 * c)?,
+                d_qkv: device.matrix(t, 3 * a)?,
                 d_logits: device.vector(b * n)?,
             }),
         };
@@ -131,18 +138,19 @@ impl<D: Buffers> Workspace<D> {
 impl<D: Memory> LayerBuffers<D> {
     fn new(device: &D, encoder: &Encoder, capacity: Capacity, rows: Rows, keep: Keep) -> Result<Self> {
         let (c, f, heads) = (encoder.shape.hidden, encoder.shape.intermediate, encoder.shape.heads);
+        let a = encoder.shape.attention;
         let (n, projections) = match rows {
             Rows::Tokens => (capacity.tokens, 3),
             Rows::Sequences => (capacity.sequences, 2),
         };
         let first = match rows {
             Rows::Tokens => None,
-            Rows::Sequences => Some(FirstRows { q: device.matrix(n, c)?, x: device.matrix(n, c)? }),
+            Rows::Sequences => Some(FirstRows { q: device.matrix(n, a)?, x: device.matrix(n, c)? }),
         };
         Ok(Self {
-            qkv: device.matrix(capacity.tokens, projections * c)?,
+            qkv: device.matrix(capacity.tokens, projections * a)?,
             first,
-            ctx: device.matrix(n, c)?,
+            ctx: device.matrix(n, a)?,
             lse: device.vector(heads * n)?,
             r1: device.matrix(n, c)?,
             stats1: RowStats::new(device, n)?,
@@ -160,23 +168,23 @@ impl<D: Memory> LayerBuffers<D> {
 /// through one of zeros.
 pub(super) struct AllRows<D: Buffers> {
     pub first: Matrix<D>, // [B, C], what the pooler reads
-    kv: Matrix<D>,        // [T, 2C]
-    q: Matrix<D>,         // [B, C]
-    zero_kv: Matrix<D>,   // [T, 2C]
-    zero_q: Matrix<D>,    // [B, C]
+    kv: Matrix<D>,        // [T, 2A]
+    q: Matrix<D>,         // [B, A]
+    zero_kv: Matrix<D>,   // [T, 2A]
+    zero_q: Matrix<D>,    // [B, A]
     qkv: Linear,
 }
 
 impl<D: Memory> AllRows<D> {
     fn new(device: &D, encoder: &Encoder, capacity: Capacity) -> Result<Self> {
         let Capacity { tokens: t, sequences: b, .. } = capacity;
-        let c = encoder.shape.hidden;
+        let (c, a) = (encoder.shape.hidden, encoder.shape.attention);
         Ok(Self {
             first: device.matrix(b, c)?,
-            kv: device.matrix(t, 2 * c)?,
-            q: device.matrix(b, c)?,
-            zero_kv: device.matrix(t, 2 * c)?,
-            zero_q: device.matrix(b, c)?,
+            kv: device.matrix(t, 2 * a)?,
+            q: device.matrix(b, a)?,
+            zero_kv: device.matrix(t, 2 * a)?,
+            zero_q: device.matrix(b, a)?,
             qkv: encoder.layout.layers[0].qkv,
         })
     }

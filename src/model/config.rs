@@ -55,7 +55,7 @@ pub struct BertConfig {
     pub initializer_range: f32,
 }
 
-/// Attention is written for heads of 8, 16, … 128 elements.
+/// Attention is written for heads of 8, 16, … 128 elements; sizes in between are padded to the next.
 const HEAD_SIZE_STEP: usize = 8;
 const HEAD_SIZE_MAX: usize = 128;
 
@@ -72,6 +72,16 @@ impl BertConfig {
     /// D = C / H.
     pub fn head_size(&self) -> usize {
         self.hidden_size / self.heads
+    }
+
+    /// The head size that is computed with: the next multiple of 8, which is what the kernels' loads of 16 bytes take.
+    pub fn padded_head_size(&self) -> usize {
+        self.head_size().next_multiple_of(HEAD_SIZE_STEP)
+    }
+
+    /// Columns of queries, keys and values: H padded heads.
+    pub fn attention_size(&self) -> usize {
+        self.heads * self.padded_head_size()
     }
 
     /// Reads and checks `raw`, the content of the `config.json` at `path` (the path serves the messages only).
@@ -138,11 +148,14 @@ impl BertConfig {
             return Err(format!("hidden_size {c} is not a multiple of num_attention_heads {heads}"));
         }
         let d = c / heads;
-        if !d.is_multiple_of(HEAD_SIZE_STEP) || d > HEAD_SIZE_MAX {
+        if d > HEAD_SIZE_MAX {
             return Err(format!(
                 "the head size is {d} (hidden_size {c} / num_attention_heads {heads}); \
-                 supported are multiples of {HEAD_SIZE_STEP} up to {HEAD_SIZE_MAX}"
+                 heads of up to {HEAD_SIZE_MAX} are supported"
             ));
+        }
+        if !c.is_multiple_of(HEAD_SIZE_STEP) {
+            return Err(format!("hidden_size {c} is not a multiple of {HEAD_SIZE_STEP}"));
         }
         if !f.is_multiple_of(HEAD_SIZE_STEP) {
             return Err(format!("intermediate_size {f} is not a multiple of {HEAD_SIZE_STEP}"));
@@ -158,7 +171,8 @@ impl BertConfig {
     fn estimated_parameters(&self) -> u128 {
         let [v, c, f, l] = [self.vocab_size, self.hidden_size, self.intermediate_size, self.layers].map(|n| n as u128);
         let [positions, types, n] = [self.max_positions, self.type_vocab_size, self.labels].map(|n| n as u128);
-        c * (v + positions + types + l * (4 * c + 2 * f) + c + n)
+        let a = self.attention_size() as u128;
+        c * (v + positions + types + l * (4 * a + 2 * f) + c + n)
     }
 }
 

@@ -28,7 +28,8 @@ pub(super) fn fill(layout: &Layout, initializer_range: f32, seed: u64, arena: &m
     });
 }
 
-/// Overwrites one parameter, the one at `place` in the layout, with what [`fill`] would give it.
+/// Overwrites one parameter, the one at `place` in the layout, with what [`fill`] would give it; zeros between its
+/// elements stay.
 pub(super) fn fill_segment(place: usize, segment: &Segment, initializer_range: f32, seed: u64, part: &mut [f32]) {
     if segment.name.ends_with(".bias") {
         part.fill(0.0);
@@ -37,7 +38,9 @@ pub(super) fn fill_segment(place: usize, segment: &Segment, initializer_range: f
     } else {
         let mut stream = Philox::new(seed).stream(STREAM, place as u32);
         let range = f64::from(initializer_range);
-        part.fill_with(|| (range * stream.normal()) as f32);
+        for run in segment.runs_mut(part) {
+            run.fill_with(|| (range * stream.normal()) as f32);
+        }
     }
 }
 

@@ -95,7 +95,7 @@ fn write_tensors(file: &mut impl Write, layout: &Layout, weights: &[f32]) -> io:
     let mut end = 0;
     let infos = layout.segments.iter().map(|segment| {
         let start = end;
-        end += segment.view.len * size_of::<f32>();
+        end += segment.elements() * size_of::<f32>();
         let info = TensorInfo { dtype: Dtype::F32, shape: segment.shape.clone(), data_offsets: (start, end) };
         (segment.name.clone(), info)
     });
@@ -106,8 +106,11 @@ fn write_tensors(file: &mut impl Write, layout: &Layout, weights: &[f32]) -> io:
     header.resize(header.len().next_multiple_of(HEADER_ALIGN_BYTES), b' ');
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;
-    for x in layout.segments.iter().flat_map(|segment| &weights[segment.view.range()]) {
-        file.write_all(&x.to_le_bytes())?;
+    for segment in &layout.segments {
+        let part = &weights[segment.view.range()];
+        for x in segment.runs(part).flatten() {
+            file.write_all(&x.to_le_bytes())?;
+        }
     }
     Ok(())
 }

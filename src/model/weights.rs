@@ -67,11 +67,10 @@ pub(super) fn read(files: &[WeightFile], request: &Request<'_>) -> Result<Loaded
         source.map_or(Ok(()), |tensor| check_tensor(&tensor, segment))?;
     }
     let file_bytes: usize = files.iter().map(WeightFile::length_bytes).sum();
-    if request.layout.len / PARAMETERS_PER_BYTE > file_bytes {
-        let message = format!(
-            "has {} parameters in {file_bytes} bytes; its tensors share more than makes sense",
-            request.layout.len
-        );
+    let parameters = request.layout.parameters();
+    if parameters / PARAMETERS_PER_BYTE > file_bytes {
+        let message =
+            format!("has {parameters} parameters in {file_bytes} bytes; its tensors share more than makes sense");
         return Err(Error::model(request.directory, message));
     }
     let mut arena = allocate(request)?;
@@ -79,7 +78,7 @@ pub(super) fn read(files: &[WeightFile], request: &Request<'_>) -> Result<Loaded
     let outcomes: Vec<Result<()>> = jobs
         .into_par_iter()
         .map(|(place, (part, source))| match source {
-            Some(tensor) => decode(tensor, part),
+            Some(tensor) => decode_into(tensor, &request.layout.segments[place], part),
             None => {
                 // Without a seed nothing is missing here: `announce_heads` has seen to it.
                 let seed = request.seed.unwrap_or_default();
@@ -282,6 +281,19 @@ fn allocate(request: &Request<'_>) -> Result<Vec<f32>> {
     })?;
     arena.resize(request.layout.len, 0.0);
     Ok(arena)
+}
+
+/// [`decode`] to where the parameter's elements lie.
+fn decode_into(tensor: &Tensor<'_>, segment: &Segment, part: &mut [f32]) -> Result<()> {
+    if !segment.is_padded() {
+        return decode(tensor, part);
+    }
+    let mut dense = vec![0.0; segment.elements()];
+    decode(tensor, &mut dense)?;
+    for (run, elements) in segment.runs_mut(part).zip(dense.chunks_exact(segment.run)) {
+        run.copy_from_slice(elements);
+    }
+    Ok(())
 }
 
 /// Converts a checked tensor and looks for the first number that is none.

@@ -1,5 +1,7 @@
 //! What the program and its library do, seen from outside: one binary, so that it is linked once.
 
+#[path = "../common/padding.rs"]
+mod padding;
 #[path = "../common/place.rs"]
 mod place;
 #[path = "../common/reference.rs"]
@@ -62,6 +64,7 @@ mod step {
     mod dropout;
     mod embeddings;
     mod gradients;
+    mod heads;
     mod learner;
     mod operations;
     mod states;

@@ -106,7 +106,7 @@ impl Reference {
         for (l, layer) in layout.layers.iter().enumerate() {
             let qkv: Rows = x.iter().map(|row| self.linear(row, layer.qkv)).collect();
             let masks = self.masks.map(|masks| (masks, probabilities(l), config.attention_drop_prob, slot));
-            let ctx = attention(&qkv, config.heads, masks);
+            let ctx = attention(&qkv, config.heads, config.head_size(), masks);
             for (p, (x, ctx)) in x.iter_mut().zip(&ctx).enumerate() {
                 let mut branch = self.linear(ctx, layer.attention_output);
                 self.drop_row(&mut branch, attention_output(l), hidden, slot, p);
@@ -155,13 +155,14 @@ pub fn layer_norm(x: &[f64], gamma: &[f64], beta: &[f64], eps: f64) -> Vec<f64> 
     x.iter().zip(gamma).zip(beta).map(|((v, g), b)| (v - mean) / sigma * g + b).collect()
 }
 
-/// Rows of [3C] → rows of [C]; the mask is (masks, site, drop probability, slot).
-pub fn attention(qkv: &[Vec<f64>], heads: usize, masks: Option<(Masks, u32, f32, u32)>) -> Rows {
-    let (length, c) = (qkv.len(), qkv[0].len() / 3);
-    let d = c / heads;
-    let mut ctx = vec![vec![0.0; c]; length];
+/// Rows of [3A] → rows of [A], of whose heads the first `d` elements count; the mask is (masks, site, drop probability,
+/// slot).
+pub fn attention(qkv: &[Vec<f64>], heads: usize, d: usize, masks: Option<(Masks, u32, f32, u32)>) -> Rows {
+    let (length, a) = (qkv.len(), qkv[0].len() / 3);
+    let stride = a / heads;
+    let mut ctx = vec![vec![0.0; a]; length];
     for head in 0..heads {
-        let part = |row: usize, which: usize| &qkv[row][which * c + head * d..which * c + (head + 1) * d];
+        let part = |row: usize, which: usize| &qkv[row][which * a + head * stride..][..d];
         for (query, ctx) in ctx.iter_mut().enumerate() {
             let scores: Vec<f64> =
                 (0..length).map(|key| dot(part(query, 0), part(key, 1)) / (d as f64).sqrt()).collect();
@@ -171,7 +172,7 @@ pub fn attention(qkv: &[Vec<f64>], heads: usize, masks: Option<(Masks, u32, f32,
                     masks.factor(site, drop_prob, slot, attention_element(length, head, query, key))
                 });
                 let p = (score - lse).exp() * factor;
-                for (out, v) in ctx[head * d..(head + 1) * d].iter_mut().zip(part(key, 2)) {
+                for (out, v) in ctx[head * stride..][..d].iter_mut().zip(part(key, 2)) {
                     *out += p * v;
                 }
             }

@@ -53,7 +53,7 @@ pub fn weights(config: &BertConfig, name: u32) -> Vec<f32> {
     let (mut stream, deviation) = (stream(name), 1.0 / (config.hidden_size as f64).sqrt());
     for segment in &model.layout.segments {
         let deviation = if segment.shape.len() == 1 { 0.1 } else { deviation };
-        for w in &mut model.weights[segment.view.range()] {
+        for w in segment.runs_mut(&mut model.weights[segment.view.range()]).flatten() {
             *w += (deviation * stream.normal()) as f32;
         }
     }

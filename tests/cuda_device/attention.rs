@@ -64,7 +64,7 @@ const LENGTHS: [&[usize]; 4] =
     [&[1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33], &[63, 64, 65, 5], &[127, 1, 128, 129], &[97, 23, 201]];
 
 fn every_head_size<E: Element>() {
-    for (i, head_size) in [16, 32, 64, 96, 128, 8, 24, 72, 120].into_iter().enumerate() {
+    for (i, head_size) in [16, 32, 64, 96, 128, 8, 24, 72, 120, 26, 3, 1, 127].into_iter().enumerate() {
         let lengths = LENGTHS[i % 2];
         check::<E>(&Case::new::<E>(2, head_size, lengths, 0.0, [1.0; 4]), "no dropout");
         check::<E>(&Case::new::<E>(2, head_size, lengths, 0.1, [1.0; 4]), "dropout");
@@ -286,7 +286,7 @@ fn larger_heads_are_refused() {
     let case = Case::new::<f32>(1, 128, &[4], 0.0, [1.0; 4]);
     let shape = Shape::new(&case.config);
     support::device::<f32>(shape, case.capacity());
-    let refused = CudaDevice::<f32>::new(0, Shape { head_size: 136, hidden: 136, ..shape }, case.capacity());
+    let refused = CudaDevice::<f32>::new(0, Shape { head_size: 136, attention: 136, ..shape }, case.capacity());
     let message = refused.err().expect("no kernel has such heads").to_string();
     assert!(message.contains("136") && message.contains("--device cpu"), "{message}");
 }

@@ -3,6 +3,8 @@
 
 #[path = "../common/gpu.rs"]
 mod gpu;
+#[path = "../common/padding.rs"]
+mod padding;
 #[path = "../common/reference.rs"]
 mod reference;
 #[path = "../common/skips.rs"]

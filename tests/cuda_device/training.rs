@@ -15,7 +15,7 @@ use bertsd_cuda::{
     training::{Learner, StepReport, step::StepSettings},
 };
 
-use super::{skips, support, tiny};
+use super::{padding, skips, support, tiny};
 
 /// Dropout on everywhere, a hidden size that is no multiple of a tile.
 fn config() -> BertConfig {
@@ -123,6 +123,21 @@ fn check_recorded_passes<E: Element>() {
 fn recorded_passes_give_the_bits_of_launched_ones() {
     check_recorded_passes::<Bf16>();
     check_recorded_passes::<Tf32>();
+}
+
+fn check_padding<E: Element>() {
+    for (method, teacher) in padding::METHODS {
+        let settings = padding::settings(method, teacher);
+        let learner = cuda_learner::<E>(&padding::config(), settings, &padding::batches(3));
+        padding::stays_zero(learner, 3, method == Method::Sda);
+    }
+}
+
+#[test]
+fn what_fills_heads_up_stays_zero() {
+    check_padding::<f32>();
+    check_padding::<Tf32>();
+    check_padding::<Bf16>();
 }
 
 #[test]

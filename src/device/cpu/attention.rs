@@ -45,8 +45,8 @@ impl AttentionOps for CpuDevice {
         dropout: Dropout,
         batch: &CpuBatch,
     ) -> Result<()> {
-        let (of_c, of_3c) = ([("d_ctx", d_ctx), ("ctx", kept.ctx)], [("d_qkv", &*d_qkv), ("qkv", kept.qkv)]);
-        check(&self.shape, batch, kept.lse, &of_c, &of_3c);
+        let (of_a, of_3a) = ([("d_ctx", d_ctx), ("ctx", kept.ctx)], [("d_qkv", &*d_qkv), ("qkv", kept.qkv)]);
+        check(&self.shape, batch, kept.lse, &of_a, &of_3a);
         let input = Kept { d_ctx: &d_ctx.elements, qkv: &kept.qkv.elements, ctx: &kept.ctx.elements, lse: kept.lse };
         backward(d_qkv.top_mut(batch.tokens()), input, dropout, batch, &self.shape);
         Ok(())
@@ -119,22 +119,18 @@ impl<'a> Task<'a> {
         self.batch.sequence(self.b).len()
     }
 
-    fn scale(&self) -> f32 {
-        1.0 / (self.shape.head_size as f32).sqrt()
-    }
-
-    /// The `part`-th (0 query, 1 key, 2 value) matrix [S, D] of a packed [T, 3C].
+    /// The `part`-th (0 query, 1 key, 2 value) matrix [S, D] of a packed [T, 3A].
     fn part(&self, qkv: &'a [f32], part: usize) -> MatRef<'a> {
-        let (c, d) = (self.shape.hidden, self.shape.head_size);
+        let (a, d) = (self.shape.attention, self.shape.head_size);
         let tokens = self.batch.sequence(self.b);
-        MatRef::new(&qkv[tokens.start * 3 * c + part * c + self.head * d..], tokens.len(), d, 3 * c)
+        MatRef::new(&qkv[tokens.start * 3 * a + part * a + self.head * d..], tokens.len(), d, 3 * a)
     }
 
-    /// [S, D] of a packed [T, C].
+    /// [S, D] of a packed [T, A].
     fn head_columns(&self, x: &'a [f32]) -> MatRef<'a> {
-        let (c, d) = (self.shape.hidden, self.shape.head_size);
+        let (a, d) = (self.shape.attention, self.shape.head_size);
         let tokens = self.batch.sequence(self.b);
-        MatRef::new(&x[tokens.start * c + self.head * d..], tokens.len(), d, c)
+        MatRef::new(&x[tokens.start * a + self.head * d..], tokens.len(), d, a)
     }
 
     fn slot(&self) -> u32 {
@@ -179,7 +175,7 @@ fn for_each_task<O: Split>(outputs: O, batch: &CpuBatch, shape: &Shape, f: &(imp
 }
 
 struct Forward<'a> {
-    ctx: MatMut<'a>, // [T, C]
+    ctx: MatMut<'a>, // [T, A]
     lse: MatMut<'a>, // [H, T]
 }
 
@@ -198,16 +194,16 @@ impl Split for Forward<'_> {
 }
 
 fn forward(
-    ctx: &mut [f32], // [T, C]
+    ctx: &mut [f32], // [T, A]
     lse: &mut [f32], // [H, T]
-    qkv: &[f32],     // [T, 3C]
+    qkv: &[f32],     // [T, 3A]
     dropout: Dropout,
     batch: &CpuBatch,
     shape: &Shape,
 ) {
     let tokens = batch.tokens();
     let outputs =
-        Forward { ctx: MatMut::dense(ctx, tokens, shape.hidden), lse: MatMut::dense(lse, shape.heads, tokens) };
+        Forward { ctx: MatMut::dense(ctx, tokens, shape.attention), lse: MatMut::dense(lse, shape.heads, tokens) };
     for_each_task(outputs, batch, shape, &|task, mut out: Forward| {
         let length = task.length();
         let (q, k, v) = (task.part(qkv, 0), task.part(qkv, 1), task.part(qkv, 2));
@@ -219,7 +215,7 @@ fn forward(
                 let n = QUERIES.min(length - first);
                 let p = &mut p[..n * length];
                 let mut scores = MatMut::dense(p, n, length);
-                matmul(&mut scores, q.rows_from(first, n), k.t(), task.scale(), Into::Overwrite);
+                matmul(&mut scores, q.rows_from(first, n), k.t(), task.shape.score_scale(), Into::Overwrite);
                 softmax_rows(p, &mut lse[first..first + n], factors, task, first, dropout);
                 let (mut block, rest) = ctx.split_at_row(n);
                 matmul(&mut block, MatRef::dense(p, n, length), v, 1.0, Into::Overwrite);
@@ -259,9 +255,9 @@ fn softmax(row: &mut [f32]) -> f32 {
 }
 
 struct Backward<'a> {
-    d_q: MatMut<'a>, // [T, C], columns of d_qkv
-    d_k: MatMut<'a>, // [T, C]
-    d_v: MatMut<'a>, // [T, C]
+    d_q: MatMut<'a>, // [T, A], columns of d_qkv
+    d_k: MatMut<'a>, // [T, A]
+    d_v: MatMut<'a>, // [T, A]
 }
 
 impl<'a> Backward<'a> {
@@ -284,18 +280,18 @@ impl Split for Backward<'_> {
 /// What the backward pass reads.
 #[derive(Clone, Copy)]
 struct Kept<'a> {
-    d_ctx: &'a [f32], // [T, C]
-    qkv: &'a [f32],   // [T, 3C]
-    ctx: &'a [f32],   // [T, C]
+    d_ctx: &'a [f32], // [T, A]
+    qkv: &'a [f32],   // [T, 3A]
+    ctx: &'a [f32],   // [T, A]
     lse: &'a [f32],   // [H, T]
 }
 
-/// Overwrites d_qkv [T, 3C].
+/// Overwrites d_qkv [T, 3A].
 fn backward(d_qkv: &mut [f32], kept: Kept, dropout: Dropout, batch: &CpuBatch, shape: &Shape) {
     let Kept { d_ctx, qkv, ctx, lse } = kept;
-    let (tokens, c, d) = (batch.tokens(), shape.hidden, shape.head_size);
-    let (d_q, rest) = MatMut::dense(d_qkv, tokens, 3 * c).split_at_col(c);
-    let (d_k, d_v) = rest.split_at_col(c);
+    let (tokens, a, d) = (batch.tokens(), shape.attention, shape.head_size);
+    let (d_q, rest) = MatMut::dense(d_qkv, tokens, 3 * a).split_at_col(a);
+    let (d_k, d_v) = rest.split_at_col(a);
     for_each_task(Backward { d_q, d_k, d_v }, batch, shape, &|task, out: Backward| {
         let (length, start) = (task.length(), batch.sequence(task.b).start);
         let (q, k, v) = (task.part(qkv, 0), task.part(qkv, 1), task.part(qkv, 2));
@@ -310,17 +306,17 @@ fn backward(d_qkv: &mut [f32], kept: Kept, dropout: Dropout, batch: &CpuBatch, s
                 let n = QUERIES.min(length - first);
                 let (p, d_p) = (&mut p[..n * length], &mut d_p[..n * length]);
                 let (q, d_out) = (q.rows_from(first, n), d_out.rows_from(first, n));
-                matmul(&mut MatMut::dense(p, n, length), q, k.t(), task.scale(), Into::Overwrite);
+                matmul(&mut MatMut::dense(p, n, length), q, k.t(), task.shape.score_scale(), Into::Overwrite);
                 matmul(&mut MatMut::dense(d_p, n, length), d_out, v.t(), 1.0, Into::Overwrite);
-                let at = (start + first) * c + task.head * d;
+                let at = (start + first) * a + task.head * d;
                 let rows = Rows { d_ctx: &d_ctx[at..], ctx: &ctx[at..], lse: &lse[first..first + n], first };
                 score_gradients(p, d_p, factors, rows, task, dropout);
                 let into = if first == 0 { Into::Overwrite } else { Into::Add };
                 let (p, d_s) = (MatRef::dense(p, n, length), MatRef::dense(d_p, n, length));
                 matmul(&mut d_v, p.t(), d_out, 1.0, into);
-                matmul(&mut d_k, d_s.t(), q, task.scale(), into);
+                matmul(&mut d_k, d_s.t(), q, task.shape.score_scale(), into);
                 let (mut block, rest) = d_q.split_at_row(n);
-                matmul(&mut block, d_s, k, task.scale(), Into::Overwrite);
+                matmul(&mut block, d_s, k, task.shape.score_scale(), Into::Overwrite);
                 d_q = rest;
             }
         });
@@ -330,7 +326,7 @@ fn backward(d_qkv: &mut [f32], kept: Kept, dropout: Dropout, batch: &CpuBatch, s
 /// What a block of queries reads, its first query being `first`.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
-    d_ctx: &'a [f32], // from the block's first row and this head's first column on, rows C apart
+    d_ctx: &'a [f32], // from the block's first row and this head's first column on, rows A apart
     ctx: &'a [f32],   // as d_ctx
     lse: &'a [f32],   // [n]
     first: usize,
@@ -339,10 +335,10 @@ struct Rows<'a> {
 /// In: `p` scores, `d_p` = d_ctx vᵀ. Out: `p` = P ∘ f, `d_p` = d_s.
 #[multiversion(targets = "simd")]
 fn score_gradients(p: &mut [f32], d_p: &mut [f32], factors: &mut [f32], rows: Rows, task: Task, dropout: Dropout) {
-    let (c, d) = (task.shape.hidden, task.shape.head_size);
+    let (a, d) = (task.shape.attention, task.shape.head_size);
     let length = p.len() / rows.lse.len();
     for (i, (p, d_p)) in p.chunks_exact_mut(length).zip(d_p.chunks_exact_mut(length)).enumerate() {
-        let delta = sum_by2(&rows.d_ctx[i * c..][..d], &rows.ctx[i * c..][..d], |a, b| a * b);
+        let delta = sum_by2(&rows.d_ctx[i * a..][..d], &rows.ctx[i * a..][..d], |a, b| a * b);
         let lse = rows.lse[i];
         if dropout.is_active() {
             fill_factors(factors, dropout, task.slot(), mask_row(length, task.head, rows.first + i));

@@ -137,7 +137,7 @@ impl LinearOps for CpuDevice {
         qkv: Linear,
         on: On<'_, Self>,
     ) -> Result<()> {
-        check_first("project first tokens", qkv, on, [x, kv], &[("q", q), ("the first rows", first)]);
+        check_first("project first tokens", qkv, on, [x, kv, q], ("the first rows", first));
         let ((query, key_value), c) = (query_and_key_value(qkv), inputs(qkv));
         let (tokens, sequences) = (on.batch.tokens(), on.batch.sequences());
         for (b, row) in first.top_mut(sequences).chunks_exact_mut(c).enumerate() {
@@ -157,8 +157,7 @@ impl LinearOps for CpuDevice {
         qkv: Linear,
         on: On<'_, Self>,
     ) -> Result<()> {
-        let of_sequences = [("d_q", d_q), ("the residual", residual)];
-        check_first("project first tokens backward", qkv, on, [d_x, d_kv], &of_sequences);
+        check_first("project first tokens backward", qkv, on, [d_x, d_kv, d_q], ("the residual", residual));
         let ((query, key_value), c) = (query_and_key_value(qkv), inputs(qkv));
         let (tokens, sequences) = (on.batch.tokens(), on.batch.sequences());
         let d_x = d_x.top_mut(tokens);

@@ -1,8 +1,8 @@
 //! Attention: of all tokens (kernels/attention.cu, attention_backward.cu, attention_f32.cu) and of first tokens only
 //! (kernels/attention_first.cu).
 //!
-//! Kernels are compiled for the head sizes of `HEAD_SIZES`; another runs on the next larger one, whose columns beyond
-//! it are zeros in shared memory. A block owns rows of one head of one sequence: grids are (blocks of rows of the
+//! Kernels are compiled for the head sizes of `HEAD_SIZES`; another multiple of 8 runs on the next larger one, whose
+//! columns beyond it are zeros in shared memory. Heads of other sizes come filled up to one ([`Shape`]). A block owns rows of one head of one sequence: grids are (blocks of rows of the
 //! longest sequence, sequences, heads).
 
 use std::{marker::PhantomData, mem::offset_of};
@@ -79,6 +79,25 @@ unsafe impl DeviceRepr for SequencesArgs {}
 impl SequencesArgs {
     fn new(batch: &CudaBatch) -> Self {
         Self { header: batch.header(), offsets: batch.offsets(), slots: batch.slots() }
+    }
+}
+
+/// How the columns are cut into heads. Mirrors `Heads` in kernels/attention.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct HeadsArgs {
+    width: u32,
+    columns: u32,
+    root: f32,
+}
+
+const _: () = assert!(size_of::<HeadsArgs>() == 12 && offset_of!(HeadsArgs, root) == 8);
+// SAFETY: three numbers, laid out as the kernel's struct, which asserts the same.
+unsafe impl DeviceRepr for HeadsArgs {}
+
+impl HeadsArgs {
+    fn new(shape: &Shape) -> Self {
+        Self { width: shape.attention as u32, columns: shape.head_size as u32, root: shape.score_scale() }
     }
 }
 
@@ -199,13 +218,13 @@ impl<E: Element> AttentionOps for CudaDevice<E> {
         check(shape, batch, lse, &[("ctx", ctx)], &[("qkv", qkv)]);
         let forward = forward.choose(dropout);
         let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
-        let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
+        let heads = HeadsArgs::new(shape);
         let (grid, threads) = (grid::<E>(shape, batch), geometry::ATTENTION_THREADS);
-        // SAFETY: checked above: T rows of C, 3C and H columns; the batch's sections hold its sequences.
+        // SAFETY: checked above: T rows of A, 3A and H columns; the batch's sections hold its sequences.
         unsafe {
             launcher.launch(&forward.kernel, grid, threads, forward.shared_bytes, |args| {
                 args.arg(&mut ctx.elements).arg(lse).arg(&qkv.elements);
-                args.arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
+                args.arg(&sequences).arg(&heads).arg(&dropout);
             })
         }
     }
@@ -225,19 +244,19 @@ impl<E: Element> AttentionOps for CudaDevice<E> {
         Check("attention").vector("the statistics", statistics, shape.heads * batch.limits().tokens);
         let (backward_query, backward_key_value) = (backward_query.choose(dropout), backward_key_value.choose(dropout));
         let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
-        let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
+        let heads = HeadsArgs::new(shape);
         let (grid, threads) = (grid::<E>(shape, batch), geometry::ATTENTION_THREADS);
         let (d_qkv, d_ctx, qkv) = (&mut d_qkv.elements, &d_ctx.elements, &qkv.elements);
-        // SAFETY: checked above: T rows of C, 3C and H columns; the batch's sections hold its sequences.
+        // SAFETY: checked above: T rows of A, 3A and H columns; the batch's sections hold its sequences.
         unsafe {
             launcher.launch(&backward_query.kernel, grid, threads, backward_query.shared_bytes, |args| {
                 args.arg(&mut *d_qkv).arg(&mut *statistics).arg(d_ctx).arg(qkv).arg(&ctx.elements).arg(lse);
-                args.arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
+                args.arg(&sequences).arg(&heads).arg(&dropout);
             })?;
             // The first launch has written the statistics; the two write different columns of d_qkv.
             launcher.launch(&backward_key_value.kernel, grid, threads, backward_key_value.shared_bytes, |args| {
                 args.arg(d_qkv).arg(&*statistics).arg(d_ctx).arg(qkv);
-                args.arg(&sequences).arg(&hidden).arg(&columns).arg(&dropout);
+                args.arg(&sequences).arg(&heads).arg(&dropout);
             })
         }
     }
@@ -255,12 +274,12 @@ impl<E: Element> AttentionOps for CudaDevice<E> {
         check_first(shape, batch, lse, &[("ctx", ctx), ("q", q)], &[("kv", kv)]);
         let first_forward = first_forward.choose(dropout);
         let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
-        let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
-        // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.
+        let heads = HeadsArgs::new(shape);
+        // SAFETY: checked above: B rows of A and H columns, T rows of 2A; the batch's sections hold its sequences.
         unsafe {
             launcher.launch(first_forward, first_grid(shape, batch), geometry::ATTENTION_FIRST_THREADS, 0, |args| {
                 args.arg(&mut ctx.elements).arg(lse).arg(&q.elements).arg(&kv.elements);
-                args.arg(&sequences).arg(&hidden).arg(&columns).arg(&*lanes).arg(&dropout);
+                args.arg(&sequences).arg(&heads).arg(&*lanes).arg(&dropout);
             })
         }
     }
@@ -280,13 +299,13 @@ impl<E: Element> AttentionOps for CudaDevice<E> {
         check_first(shape, batch, lse, &of_sequences, &[("d_kv", d_kv), ("kv", kv)]);
         let first_backward = first_backward.choose(dropout);
         let (sequences, dropout) = (SequencesArgs::new(batch), DropoutArgs::new(dropout, batch));
-        let (hidden, columns) = (shape.hidden as u32, shape.head_size as u32);
-        // SAFETY: checked above: B rows of C and H columns, T rows of 2C; the batch's sections hold its sequences.
+        let heads = HeadsArgs::new(shape);
+        // SAFETY: checked above: B rows of A and H columns, T rows of 2A; the batch's sections hold its sequences.
         unsafe {
             launcher.launch(first_backward, first_grid(shape, batch), geometry::ATTENTION_FIRST_THREADS, 0, |args| {
                 args.arg(&mut d_q.elements).arg(&mut d_kv.elements).arg(&d_ctx.elements);
                 args.arg(&q.elements).arg(&kv.elements).arg(&ctx.elements).arg(lse);
-                args.arg(&sequences).arg(&hidden).arg(&columns).arg(&*lanes).arg(&dropout);
+                args.arg(&sequences).arg(&heads).arg(&*lanes).arg(&dropout);
             })
         }
     }

@@ -243,20 +243,22 @@ impl<E: Element> LinearOps for CudaDevice<E> {
         qkv: Linear,
         on: On<'_, Self>,
     ) -> Result<()> {
-        check_first("project first tokens", qkv, on, [x, kv], &[("q", q), ("the first rows", first)]);
-        let (width, _) = sizes(qkv);
+        check_first("project first tokens", qkv, on, [x, kv, q], ("the first rows", first));
+        let (query, key_value) = query_and_key_value(qkv);
+        let (inputs, outputs) = sizes(query);
         let (weight, bias) = (on.weights.matrix(qkv.weight), on.weights.vector(qkv.bias));
         let [tokens, sequences] = [Rows::Tokens, Rows::Sequences].map(|rows| on.batch.bucket_rows(rows));
-        let choice = self.linear.project_first.choose(tokens, 2 * width as usize);
+        let choice = self.linear.project_first.choose(tokens, key_value.bias.len);
         let [columns, token_tiles, _] = choice.grid;
         let grid = [columns, token_tiles + choice.tiles_of_rows(sequences), 1];
         let Choice { kernel, shared_bytes, .. } = choice;
         let (offsets, header) = (on.batch.offsets(), on.batch.header());
-        // SAFETY: checked above: x [T, C], kv [T, 2C], q and first [B, C]; offsets are of rows of x.
+        // SAFETY: checked above: x [T, C], kv [T, 2A], q [B, A] and first [B, C]; offsets are of rows of x.
         unsafe {
             self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
                 args.arg(&mut kv.elements).arg(&mut q.elements).arg(&mut first.elements).arg(&x.elements);
-                args.arg(&weight).arg(&bias).arg(&offsets).arg(&header).arg(&width).arg(&token_tiles);
+                args.arg(&weight).arg(&bias).arg(&offsets).arg(&header);
+                args.arg(&inputs).arg(&outputs).arg(&token_tiles);
             })
         }
     }
@@ -271,20 +273,19 @@ impl<E: Element> LinearOps for CudaDevice<E> {
         qkv: Linear,
         on: On<'_, Self>,
     ) -> Result<()> {
-        let of_sequences = [("d_q", d_q), ("the residual", residual)];
-        check_first("project first tokens backward", qkv, on, [&*d_x, d_kv], &of_sequences);
-        let ((width, _), (query, key_value)) = (sizes(qkv), query_and_key_value(qkv));
+        check_first("project first tokens backward", qkv, on, [&*d_x, d_kv, d_q], ("the residual", residual));
+        let (query, key_value) = query_and_key_value(qkv);
         self.linear_backward_input(d_x, d_kv, None, key_value, On { rows: Rows::Tokens, ..on })?;
-        let weight = on.weights.matrix(query.weight);
+        let (weight, (inputs, outputs)) = (on.weights.matrix(query.weight), sizes(query));
         let sequences = on.batch.bucket_rows(Rows::Sequences);
         let Choice { kernel, grid, shared_bytes, .. } =
-            self.linear.project_first_backward_input.choose(sequences, width as usize);
+            self.linear.project_first_backward_input.choose(sequences, inputs as usize);
         let (offsets, rows) = (on.batch.offsets(), RowsArgs::new(Rows::Sequences, on.batch));
-        // SAFETY: checked above: d_q and residual are [B, C], d_x is [T, C] and offsets are of its rows.
+        // SAFETY: checked above: d_q is [B, A], residual [B, C], d_x is [T, C] and offsets are of its rows.
         unsafe {
             self.launcher.launch(kernel, grid, GEMM_THREADS, shared_bytes, |args| {
                 args.arg(&mut d_x.elements).arg(&d_q.elements).arg(&residual.elements).arg(&weight);
-                args.arg(&offsets).arg(&width).arg(&rows);
+                args.arg(&offsets).arg(&inputs).arg(&outputs).arg(&rows);
             })
         }
     }

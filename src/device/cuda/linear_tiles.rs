@@ -218,10 +218,10 @@ pub(crate) struct Parts {
 
 /// Numbers of [`Parts::partials`] and [`Parts::arrivals`] that the layers of a model need.
 pub(crate) fn plan(tiles: &[Tile], on: Multiprocessors, shape: Shape, capacity: Capacity) -> (usize, usize) {
-    let Shape { hidden: c, intermediate: f, .. } = shape;
+    let Shape { hidden: c, attention: a, intermediate: f, .. } = shape;
     let most = most_parts(capacity);
     let (mut partials, mut arrivals) = (0, 0);
-    for (outputs, inputs) in [(3 * c, c), (2 * c, c), (c, c), (f, c), (c, f)] {
+    for (outputs, inputs) in [(3 * a, c), (2 * a, c), (a, c), (c, a), (c, c), (f, c), (c, f)] {
         let tile = tiles[pick(tiles, outputs, inputs, on.busy_with_parts())];
         let count = tile.blocks(outputs, inputs);
         let parts = wanted_parts(count, most, on);

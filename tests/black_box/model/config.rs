@@ -32,7 +32,7 @@ fn what_is_not_supported_is_refused_by_name() {
         ("pruned_heads", json!({"0": [1]}), "'pruned_heads'"),
         ("quantization_config", json!({"bits": 4}), "'quantization_config'"),
         ("auto_map", json!({"AutoModel": "x.y"}), "AutoModel"),
-        ("hidden_size", json!(120), "head size is 60"),
+        ("hidden_size", json!(124), "hidden_size 124 is not a multiple of 8"),
         ("hidden_size", json!(129), "not a multiple of num_attention_heads 2"),
         ("hidden_size", json!(512), "head size is 256"),
         ("intermediate_size", json!(161), "intermediate_size 161"),

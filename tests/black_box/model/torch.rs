@@ -7,6 +7,7 @@ use std::{
 
 use bertsd_cuda::model::{Model, Purpose};
 use proptest::prelude::*;
+use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -28,12 +29,40 @@ fn published_forms_of_weights_give_the_logits_of_transformers() {
         let directory = weights(name);
         let (model, notices) = Model::load(&directory, Purpose::Inference).unwrap();
         assert_eq!(notices, Vec::<String>::new(), "{name}");
-        let rows: Value = serde_json::from_slice(&fs::read(directory.join("logits.json")).unwrap()).unwrap();
-        for row in rows.as_array().unwrap() {
-            let found = logits(&model, &numbers(&row["ids"]), &numbers(&row["types"]));
-            close(&found, &floats(&row["logits"]), 1e-5);
-        }
+        assert_logits(&directory, &model);
     }
+}
+
+#[track_caller]
+fn assert_logits(directory: &Path, model: &Model) {
+    let rows: Value = serde_json::from_slice(&fs::read(directory.join("logits.json")).unwrap()).unwrap();
+    for row in rows.as_array().unwrap() {
+        let found = logits(model, &numbers(&row["ids"]), &numbers(&row["types"]));
+        close(&found, &floats(&row["logits"]), 1e-5);
+    }
+}
+
+/// TinyBERT's heads of 26 elements, which are filled up with zeros in memory and not in files.
+#[test]
+fn heads_of_any_size_give_the_logits_of_transformers_and_are_saved_as_they_came() {
+    let directory = weights("head26");
+    let (model, notices) = Model::load(&directory, Purpose::Inference).unwrap();
+    assert_eq!(notices, Vec::<String>::new());
+    assert_eq!((model.config.head_size(), model.config.padded_head_size()), (26, 32));
+    assert_logits(&directory, &model);
+    let home = TempDir::new().unwrap();
+    model.save(&home.path().join("m"), &model.weights).unwrap();
+    let (again, _) = Model::load(&home.path().join("m"), Purpose::Inference).unwrap();
+    assert!(again.weights == model.weights);
+    let bytes = [directory, home.path().join("m")].map(|d| fs::read(d.join("model.safetensors")).unwrap());
+    let [was, saved] = bytes.each_ref().map(|bytes| SafeTensors::deserialize(bytes).unwrap());
+    assert_eq!(was.len(), saved.len());
+    for (name, tensor) in was.tensors() {
+        assert_eq!(saved.tensor(&name).unwrap().shape(), tensor.shape(), "{name}");
+    }
+    // Four heads of 26 × 104 in three matrices and their biases, and of 104 × 26 in one, in each of two layers.
+    let filled_up = 2 * 4 * 6 * (4 * 104 + 3);
+    assert_eq!(model.weights.len(), (model.layout.parameters() + filled_up).next_multiple_of(16));
 }
 
 #[test]

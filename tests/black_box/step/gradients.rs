@@ -52,7 +52,8 @@ fn logits_agree_with_f64_for_every_head_size_and_depth() {
     let mut worst: f64 = 0.0;
     let shapes =
         [(1, 8, 1), (3, 8, 3), (2, 16, 2), (3, 24, 1), (2, 32, 3), (1, 40, 2), (2, 64, 2), (1, 96, 1), (1, 128, 2)];
-    for (i, (heads, head_size, layers)) in shapes.into_iter().enumerate() {
+    let shapes = shapes.into_iter().chain([(4, 26, 2), (8, 3, 2), (8, 1, 1), (8, 127, 1)]);
+    for (i, (heads, head_size, layers)) in shapes.enumerate() {
         for activation in [Activation::GeluErf, Activation::GeluTanh] {
             let config = BertConfig { activation, ..tiny::config(heads, head_size, layers) };
             let weights = tiny::weights(&config, i as u32);
@@ -74,8 +75,9 @@ fn logits_agree_with_f64_for_every_head_size_and_depth() {
     eprintln!("logits: worst {worst:.1e}");
 }
 
-/// The loss settings of a case.
+/// The loss settings of a case, and its heads: how many, of how many elements.
 struct Case {
+    heads: (usize, usize),
     last: LastLayer,
     dropout: bool,
     teacher_dropout: bool,
@@ -85,7 +87,7 @@ struct Case {
 
 /// Two steps of `sda`; loss and gradients of the second, which has a teacher, against the f64 classifier.
 fn check(case: Case) {
-    let config = BertConfig { activation: case.activation, ..tiny::config(2, 16, 2) };
+    let config = BertConfig { activation: case.activation, ..tiny::config(case.heads.0, case.heads.1, 2) };
     let config = if case.dropout { config } else { tiny::without_dropout(config) };
     let distance = match case.loss.temperature {
         None => Distance::Mse,
@@ -166,6 +168,8 @@ fn check(case: Case) {
     eprintln!("gradients: worst {:.2} of what is allowed, in {}", worst.0, worst.1);
 }
 
+const HEADS: (usize, usize) = (2, 16);
+
 fn plain_loss() -> Loss {
     Loss { class_weights: None, smoothing: 0.0, lambda: 1.0, temperature: None }
 }
@@ -174,7 +178,7 @@ fn plain_loss() -> Loss {
 fn gradients_agree_with_finite_differences_without_dropout() {
     for last in [LastLayer::FirstRows, LastLayer::AllRows] {
         let activation = Activation::GeluErf;
-        check(Case { last, dropout: false, teacher_dropout: true, loss: plain_loss(), activation });
+        check(Case { heads: HEADS, last, dropout: false, teacher_dropout: true, loss: plain_loss(), activation });
     }
 }
 
@@ -184,7 +188,7 @@ fn gradients_agree_with_finite_differences_with_dropout() {
         [(LastLayer::FirstRows, true), (LastLayer::AllRows, true), (LastLayer::FirstRows, false)]
     {
         let activation = Activation::GeluTanh;
-        check(Case { last, dropout: true, teacher_dropout, loss: plain_loss(), activation });
+        check(Case { heads: HEADS, last, dropout: true, teacher_dropout, loss: plain_loss(), activation });
     }
 }
 
@@ -194,6 +198,21 @@ fn gradients_agree_with_finite_differences_for_every_loss() {
     for temperature in [None, Some(1.0), Some(2.5)] {
         let loss = Loss { class_weights: class_weights.clone(), smoothing: 0.125, lambda: 0.75, temperature };
         let activation = Activation::GeluErf;
-        check(Case { last: LastLayer::FirstRows, dropout: true, teacher_dropout: true, loss, activation });
+        check(Case {
+            heads: HEADS,
+            last: LastLayer::FirstRows,
+            dropout: true,
+            teacher_dropout: true,
+            loss,
+            activation,
+        });
+    }
+}
+
+#[test]
+fn gradients_agree_with_finite_differences_where_heads_are_filled_up() {
+    for (last, heads) in [(LastLayer::FirstRows, (4, 6)), (LastLayer::AllRows, (4, 26))] {
+        let activation = Activation::GeluErf;
+        check(Case { heads, last, dropout: true, teacher_dropout: true, loss: plain_loss(), activation });
     }
 }

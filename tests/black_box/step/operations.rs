@@ -320,7 +320,7 @@ fn check_attention(config: &BertConfig, lengths: &[usize], active: bool) {
         let what = format!("length {}, {} × {d}, dropout {active}", end - start, config.heads);
         let input: Vec<Vec<f64>> = qkv[start * 3 * c..end * 3 * c].chunks(3 * c).map(double).collect();
         let site = active.then_some((masks, reference::probabilities(2), 0.2, slot));
-        let expected = reference::attention(&input, config.heads, site).concat();
+        let expected = reference::attention(&input, config.heads, d, site).concat();
         assert_close(&ctx[start * c..end * c], &expected, &what);
         for head in 0..config.heads {
             let part = |x: &[f32], width: usize, offset: usize| -> Vec<Vec<f64>> {

@@ -27,8 +27,8 @@ pub struct Case {
     pub config: BertConfig,
     pub packed: PackedBatch,
     pub drop_prob: f32,
-    pub qkv: Vec<f32>,   // [T, 3C]
-    pub d_ctx: Vec<f32>, // [T, C]
+    pub qkv: Vec<f32>,   // [T, 3A]
+    pub d_ctx: Vec<f32>, // [T, A]
 }
 
 impl Case {
@@ -36,11 +36,14 @@ impl Case {
     pub fn new<E: Element>(heads: usize, head_size: usize, lengths: &[usize], drop_prob: f32, sizes: [f32; 4]) -> Self {
         let config = BertConfig { max_positions: 1024, ..tiny::config(heads, head_size, 1) };
         let packed = tiny::batch(&config, lengths, 6);
-        let (tokens, c) = (packed.tokens(), config.hidden_size);
+        let (tokens, a) = (packed.tokens(), config.attention_size());
         let mut stream = tiny::stream(7000 + head_size as u32);
-        let mut random = |size: f32| E::from_f32(stream.normal() as f32 * size).value();
-        let qkv = (0..tokens * 3 * c).map(|i| random(sizes[i / c % 3])).collect();
-        let d_ctx = (0..tokens * c).map(|_| random(sizes[3])).collect();
+        let mut random = |column: usize, size: f32| {
+            let fills_up = column % config.padded_head_size() >= head_size;
+            E::from_f32(stream.normal() as f32 * if fills_up { 0.0 } else { size }).value()
+        };
+        let qkv = (0..tokens * 3 * a).map(|i| random(i % a, sizes[i / a % 3])).collect();
+        let d_ctx = (0..tokens * a).map(|i| random(i % a, sizes[3])).collect();
         Self { config, packed, drop_prob, qkv, d_ctx }
     }
 
@@ -57,22 +60,22 @@ impl Case {
         self.packed.offsets.windows(2).map(|ends| ends[0] as usize..ends[1] as usize).collect()
     }
 
-    /// Columns of C of a [T, 3C] matrix, and of the first rows only.
+    /// Columns of A of a [T, 3A] matrix, and of the first rows only.
     pub fn columns(&self, part: Range<usize>, first_only: bool) -> Vec<f32> {
-        let c = self.config.hidden_size;
+        let a = self.config.attention_size();
         let rows: Vec<usize> = if first_only {
             self.ranges().iter().map(|r| r.start).collect()
         } else {
             (0..self.packed.tokens()).collect()
         };
         rows.iter()
-            .flat_map(|row| self.qkv[row * 3 * c + part.start * c..row * 3 * c + part.end * c].to_vec())
+            .flat_map(|row| self.qkv[row * 3 * a + part.start * a..row * 3 * a + part.end * a].to_vec())
             .collect()
     }
 
     pub fn first_d_ctx(&self) -> Vec<f32> {
-        let c = self.config.hidden_size;
-        self.ranges().iter().flat_map(|r| self.d_ctx[r.start * c..(r.start + 1) * c].to_vec()).collect()
+        let a = self.config.attention_size();
+        self.ranges().iter().flat_map(|r| self.d_ctx[r.start * a..(r.start + 1) * a].to_vec()).collect()
     }
 }
 
@@ -111,13 +114,13 @@ pub fn on_cpu(case: &Case) -> Results<f32> {
 }
 
 fn on_device<D: Device + Inspect>(mut device: D, case: &Case) -> Results<f32> {
-    let (tokens, sequences, c) = (case.packed.tokens(), case.packed.sequences(), case.config.hidden_size);
+    let (tokens, sequences, a) = (case.packed.tokens(), case.packed.sequences(), case.config.attention_size());
     let (heads, dropout, capacity) = (case.config.heads, case.dropout(), case.capacity());
     let scalars = StepScalars { step: STEP, ..StepScalars::default() };
     let batch = support::upload(&mut device, &case.packed, capacity, &scalars);
 
-    let (qkv, d_ctx) = (matrix(&device, &case.qkv, 3 * c), matrix(&device, &case.d_ctx, c));
-    let (mut ctx, mut d_qkv) = (poisoned(&device, tokens, c), poisoned(&device, tokens, 3 * c));
+    let (qkv, d_ctx) = (matrix(&device, &case.qkv, 3 * a), matrix(&device, &case.d_ctx, a));
+    let (mut ctx, mut d_qkv) = (poisoned(&device, tokens, a), poisoned(&device, tokens, 3 * a));
     let mut lse = poisoned_vector(&device, heads * tokens);
     device.attention(&mut ctx, &mut lse, &qkv, dropout, &batch).unwrap();
     let kept = Attended { qkv: &qkv, ctx: &ctx, lse: &lse };
@@ -125,9 +128,9 @@ fn on_device<D: Device + Inspect>(mut device: D, case: &Case) -> Results<f32> {
 
     let (q, kv) = (case.columns(0..1, true), case.columns(1..3, false));
     let (q, kv, d_first) =
-        (matrix(&device, &q, c), matrix(&device, &kv, 2 * c), matrix(&device, &case.first_d_ctx(), c));
-    let [mut ctx_first, mut d_q] = [0; 2].map(|_| poisoned(&device, sequences, c));
-    let mut d_kv = poisoned(&device, tokens, 2 * c);
+        (matrix(&device, &q, a), matrix(&device, &kv, 2 * a), matrix(&device, &case.first_d_ctx(), a));
+    let [mut ctx_first, mut d_q] = [0; 2].map(|_| poisoned(&device, sequences, a));
+    let mut d_kv = poisoned(&device, tokens, 2 * a);
     let mut lse_first = poisoned_vector(&device, sequences * heads);
     device.attention_first(&mut ctx_first, &mut lse_first, &q, &kv, dropout, &batch).unwrap();
     let kept = AttendedFirst { q: &q, kv: &kv, ctx: &ctx_first, lse: &lse_first };
@@ -135,12 +138,12 @@ fn on_device<D: Device + Inspect>(mut device: D, case: &Case) -> Results<f32> {
     let read = |matrix: &Matrix<D>, len: usize| written(device.read_matrix(matrix).unwrap().into_owned(), len);
     let read_vector = |vector: &D::Vector, len: usize| written(device.read_vector(vector).unwrap().into_owned(), len);
     Results {
-        ctx: read(&ctx, tokens * c),
+        ctx: read(&ctx, tokens * a),
         lse: read_vector(&lse, heads * tokens),
-        d_qkv: read(&d_qkv, tokens * 3 * c),
-        ctx_first: read(&ctx_first, sequences * c),
+        d_qkv: read(&d_qkv, tokens * 3 * a),
+        ctx_first: read(&ctx_first, sequences * a),
         lse_first: read_vector(&lse_first, sequences * heads),
-        d_q: read(&d_q, sequences * c),
-        d_kv: read(&d_kv, tokens * 2 * c),
+        d_q: read(&d_q, sequences * a),
+        d_kv: read(&d_kv, tokens * 2 * a),
     }
 }

@@ -89,18 +89,18 @@ pub fn place(to: &mut [f64], width: usize, from: usize, column: usize, rows: &Ma
 }
 
 pub fn in_f64(case: &Case, rounding: Rounding) -> Results<f64> {
-    let (tokens, sequences, c) = (case.packed.tokens(), case.packed.sequences(), case.config.hidden_size);
-    let (heads, d) = (case.config.heads, case.config.head_size());
+    let (tokens, sequences, a) = (case.packed.tokens(), case.packed.sequences(), case.config.attention_size());
+    let (heads, d, stride) = (case.config.heads, case.config.head_size(), case.config.padded_head_size());
     let masks = Masks { philox: Philox::new(tiny::SEED), step: STEP, pass: 1 };
     let zeros = |len: usize| vec![0.0; len];
     let mut r = Results {
-        ctx: zeros(tokens * c),
+        ctx: zeros(tokens * a),
         lse: zeros(heads * tokens),
-        d_qkv: zeros(tokens * 3 * c),
-        ctx_first: zeros(sequences * c),
+        d_qkv: zeros(tokens * 3 * a),
+        ctx_first: zeros(sequences * a),
         lse_first: zeros(sequences * heads),
-        d_q: zeros(sequences * c),
-        d_kv: zeros(tokens * 2 * c),
+        d_q: zeros(sequences * a),
+        d_kv: zeros(tokens * 2 * a),
     };
     for (b, range) in case.ranges().into_iter().enumerate() {
         for h in 0..heads {
@@ -109,8 +109,8 @@ pub fn in_f64(case: &Case, rounding: Rounding) -> Results<f64> {
                     |t: usize| x[t * width + column..t * width + column + d].iter().map(|&v| f64::from(v)).collect();
                 range.clone().map(row).collect()
             };
-            let [q, k, v] = [0, 1, 2].map(|part| rows(&case.qkv, 3 * c, part * c + h * d));
-            let d_out = rows(&case.d_ctx, c, h * d);
+            let [q, k, v] = [0, 1, 2].map(|part| rows(&case.qkv, 3 * a, part * a + h * stride));
+            let d_out = rows(&case.d_ctx, a, h * stride);
             let (start, length, slot) = (range.start, range.len(), case.packed.slots[b]);
             let factor = |query: usize, key: usize| match case.drop_prob > 0.0 {
                 true => {
@@ -121,19 +121,19 @@ pub fn in_f64(case: &Case, rounding: Rounding) -> Results<f64> {
             };
             let factors: Matrix = (0..length).map(|i| (0..length).map(|j| factor(i, j)).collect()).collect();
             let all = head(&q, &k, &v, &d_out, &factors, rounding);
-            place(&mut r.ctx, c, start, h * d, &all.ctx);
+            place(&mut r.ctx, a, start, h * stride, &all.ctx);
             r.lse[h * tokens + start..h * tokens + start + length].copy_from_slice(&all.lse);
             for (part, rows) in [&all.d_q, &all.d_k, &all.d_v].into_iter().enumerate() {
-                place(&mut r.d_qkv, 3 * c, start, part * c + h * d, rows);
+                place(&mut r.d_qkv, 3 * a, start, part * a + h * stride, rows);
             }
             // The first-token kernels round nothing on the way.
             let first =
                 head(&q[..1].to_vec(), &k, &v, &d_out[..1].to_vec(), &factors, Rounding { inner: exactly, ..rounding });
-            place(&mut r.ctx_first, c, b, h * d, &first.ctx);
+            place(&mut r.ctx_first, a, b, h * stride, &first.ctx);
             r.lse_first[b * heads + h] = first.lse[0];
-            place(&mut r.d_q, c, b, h * d, &first.d_q);
-            place(&mut r.d_kv, 2 * c, start, h * d, &first.d_k);
-            place(&mut r.d_kv, 2 * c, start, c + h * d, &first.d_v);
+            place(&mut r.d_q, a, b, h * stride, &first.d_q);
+            place(&mut r.d_kv, 2 * a, start, h * stride, &first.d_k);
+            place(&mut r.d_kv, 2 * a, start, a + h * stride, &first.d_v);
         }
     }
     r
