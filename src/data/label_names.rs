@@ -21,7 +21,18 @@ impl TextValue for LabelNames {}
 impl LabelNames {
     /// What a label of the file is called, if the list has it.
     pub fn get(&self, label: &str) -> Option<&str> {
-        self.0.iter().find(|(listed, _)| same_label(listed, label)).map(|(_, name)| name.as_str())
+        self.find(label).map(|(_, name)| name)
+    }
+
+    /// The same, and its place in the list.
+    pub(super) fn find(&self, label: &str) -> Option<(usize, &str)> {
+        let place = self.0.iter().position(|(listed, _)| same_label(listed, label))?;
+        Some((place, &self.0[place].1))
+    }
+
+    /// Labels and what they are called, in the order of the list.
+    pub(super) fn pairs(&self) -> &[(String, String)] {
+        &self.0
     }
 
     /// All names, in the order of the list.

@@ -1,10 +1,10 @@
 //! What reading has to say besides the rows: what was recognised, left out, skipped.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::Delimiter;
+use super::{Delimiter, LabelNames};
 use crate::Error;
 
 /// How many of the skipped rows are shown.
@@ -18,6 +18,12 @@ pub struct Remarks {
     delimiters: Vec<(usize, String)>,
     /// Labels and how many rows were left out for them.
     left_out: Vec<(String, u64)>,
+    /// Labels that were given names and that no row has, and these names.
+    #[serde(default)]
+    unseen: Vec<(String, String)>,
+    /// Places of the labels that some row has, in the list of names.
+    #[serde(skip)]
+    named: BTreeSet<usize>,
     skipped: u64,
     /// Files, and what is wrong with the first of their skipped rows.
     first_skipped: Vec<(usize, String)>,
@@ -39,6 +45,18 @@ impl Remarks {
         }
     }
 
+    pub(super) fn named(&mut self, place: usize) {
+        if !self.named.contains(&place) {
+            self.named.insert(place);
+        }
+    }
+
+    /// When all rows are read: which labels of `names` they do not have.
+    pub(super) fn look_for(&mut self, names: &LabelNames) {
+        let pairs = names.pairs().iter().enumerate();
+        self.unseen = pairs.filter(|(place, _)| !self.named.contains(place)).map(|(_, pair)| pair.clone()).collect();
+    }
+
     pub(super) fn skipped(&mut self, path: &Path, fault: &Error) {
         self.skipped += 1;
         if self.first_skipped.len() < SHOWN {
@@ -52,6 +70,7 @@ impl Remarks {
     pub(super) fn add(&mut self, file: usize, remarks: &Self) {
         self.delimiters.extend(remarks.delimiters.iter().map(|(_, delimiter)| (file, delimiter.clone())));
         remarks.left_out.iter().for_each(|(label, rows)| self.add_left_out(label, *rows));
+        self.named.extend(&remarks.named);
         self.skipped += remarks.skipped;
         let room = SHOWN - self.first_skipped.len();
         self.first_skipped.extend(remarks.first_skipped.iter().take(room).map(|(_, text)| (file, text.clone())));
@@ -68,6 +87,9 @@ impl Remarks {
         for (label, rows) in &self.left_out {
             let kind = if *rows == 1 { "row with the label" } else { "rows with the label" };
             lines.push(format!("{name}: {rows} {kind} '{label}' left out"));
+        }
+        for (label, class) in &self.unseen {
+            lines.push(format!("{name}: no row has the label '{label}', which --label-map calls '{class}'"));
         }
         lines.extend(self.first_skipped.iter().map(|(file, text)| format!("{}{text}", path(*file))));
         if self.skipped > 0 {

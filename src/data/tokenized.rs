@@ -275,6 +275,7 @@ fn read(source: &Source, labels: Labels, sender: &SyncSender<Chunk>) -> Result<F
             let (map, finals) = learner.finish(source.path(), &source.label_names())?;
             found.labels.iter_mut().for_each(|label| *label = finals[*label as usize]);
             found.facts.names = Some(map.names().to_vec());
+            found.facts.remarks.look_for(&source.label_names());
         }
         Labels::Known(map) => found.facts.names = Some(map.names().to_vec()),
         Labels::Ignore => {}

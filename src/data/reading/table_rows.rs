@@ -13,6 +13,7 @@ use crate::{
     data::{
         BadRows, Format, Remarks, Row, Table,
         label_text::{LabelText, same_label},
+        pairs::write_pair,
         row::Kept,
     },
 };
@@ -175,7 +176,8 @@ impl<'t> TableRows<'t> {
             return Ok(Assembled::LeftOut);
         }
         self.label.clear();
-        if let Some(name) = conventions.label_names.get(written) {
+        if let Some((place, name)) = conventions.label_names.find(written) {
+            self.remarks.named(place);
             self.label.push_str(name);
             return Ok(Assembled::Row);
         }
@@ -187,10 +189,15 @@ impl<'t> TableRows<'t> {
         let names = &conventions.class_names;
         match LabelText::from(written) {
             LabelText::Fraction => {
+                let kind = match written.contains(',') {
+                    true => "a number with a decimal comma (or two numbers)",
+                    false => "a number with a fraction",
+                };
+                let named = write_pair(written, "NAME");
+                let named = if named.contains('"') { format!("'{named}'") } else { named };
                 let message = format!(
-                    "the label '{written}' is a number with a fraction: scores are no classes, and regression is not \
-                     supported; sort them into classes first, or name those that are some with \
-                     --label-map {written}=NAME"
+                    "the label '{written}' is {kind}: scores are no classes, and regression is not supported; sort \
+                     them into classes first, or name those that are some with --label-map {named}"
                 );
                 return Err(fault(path, line, column, message));
             }

@@ -103,6 +103,34 @@ fn scores_are_refused_alike_in_every_format() {
     }
 }
 
+/// As spreadsheets write numbers where a comma is the decimal point.
+#[test]
+fn decimal_commas_are_numbers_too() {
+    let semicolons = |labels: &[&str]| {
+        "text;label\n".to_owned() + &labels.iter().map(|label| format!("a;{label}\n")).collect::<String>()
+    };
+    assert_eq!(labels("x.csv", &semicolons(&["1,0", "0,0", "1"])).unwrap(), ["1", "0", "1"]);
+    let home = TempDir::new().unwrap();
+    for (name, content) in [
+        ("x.csv", semicolons(&["1,0", "0,5"])),
+        ("y.csv", csv_of(&["1", "\"0,5\""])),
+        ("z.jsonl", "{\"text\":\"a\",\"label\":1}\n\n{\"text\":\"a\",\"label\":\"0,5\"}".to_owned()),
+    ] {
+        let path = write(home.path(), name, content);
+        let error = read(&path, Conventions::default()).unwrap_err();
+        assert_eq!(error.fault(), Fault::Data);
+        let expected = format!(
+            "{}, line 3, column 'label': the label '0,5' is a number with a decimal comma (or two numbers): scores are no \
+             classes, and regression is not supported; sort them into classes first, or name those that are some with \
+             --label-map '\"0,5\"=NAME'",
+            path.display()
+        );
+        assert_eq!(error.to_string(), expected);
+        let label_names = "\"0,5\"=half".parse().unwrap();
+        assert_eq!(read(&path, Conventions { label_names, ..Conventions::default() }).unwrap().0, ["1", "half"]);
+    }
+}
+
 #[test]
 fn rows_with_an_ignored_label_are_left_out_and_counted() {
     let home = TempDir::new().unwrap();

@@ -120,6 +120,21 @@ fn numbers_get_names_and_rows_without_a_label_are_left_out_everywhere() {
     refuse(&mut other(&toy, &plain), 3, &["words.csv, line 2: the label 'n' does not occur", "'negative', 'positive'"]);
 }
 
+/// A name for a label that is written otherwise, or in another file.
+#[test]
+fn names_for_labels_that_no_row_has_are_noticed() {
+    let toy = Toy::new();
+    let map = ["--label-map", "neg=bad,pos=good,Neutral=so so", "--token-cache", "cache"];
+    let expected = "note: train.csv: no row has the label 'Neutral', which --label-map calls 'so so'\n";
+    for said in [step(&toy, &map), step(&toy, &map)] {
+        assert!(said.contains(expected) && said.contains("labels 2: bad 48, good 48\n"), "{said}");
+    }
+    // Of several files one may have it, and dev need not.
+    toy.write("more.csv", "text,label\nw5,Neutral\nw6,Neutral\n");
+    let said = step(&toy, &[&map[..], &["--train", "train.csv", "--train", "more.csv", "--dev", "dev.csv"]].concat());
+    assert!(!said.contains("no row has") && said.contains("labels 3: "), "{said}");
+}
+
 #[test]
 fn files_of_every_kind_train_the_same_model() {
     let toy = Toy::new();
