@@ -37,8 +37,11 @@ fn a_vote_is_the_sum_of_probabilities_by_label() {
     let Members { home, models, data, texts, truths } = members();
     let output = home.path().join("vote.jsonl");
     let args = ["ensemble", "--method", "vote", str(&models[0]), str(&models[1]), "--data", &data, "--json"];
-    let found = succeed(&[&args[..], &["--output", str(&output)]].concat(), "");
-    let found: Value = serde_json::from_str(&found).unwrap();
+    let voted = run(&[&args[..], &["--output", str(&output)]].concat(), "");
+    let said = String::from_utf8(voted.stderr).unwrap();
+    let notice = "two: its classes are in another order than those of the first model; they are matched by name";
+    assert!(voted.status.success() && said.matches(notice).count() == 1, "{said}");
+    let found: Value = serde_json::from_slice(&voted.stdout).unwrap();
 
     let loaded = models.each_ref().map(|model| load(model));
     let of = |model: usize, text: &str| {

@@ -87,7 +87,11 @@ fn what_is_exported_says_how_long_and_from_which_side_it_was_cut() {
     fs::write(&path, config.to_string()).unwrap();
     assert_eq!(ids(&model), kept);
 
-    // And a length that the model's files say is the one to train with, where the user says none.
-    let again = run("again", &format!("--model {}", str(&model)));
-    assert_eq!(settings(&again)["model_max_length"], json!(8));
+    // And a length that the model's files say is the one to train with, where the user says none; of the side it is said
+    // that it is not.
+    let again = toy.start(&format!("--max-steps 1 --method ft --model {} --out again", str(&model))).output().unwrap();
+    let text = String::from_utf8(again.stderr).unwrap();
+    let note = "the model's files say that the end of a long text stays; --truncate head keeps the start";
+    assert!(again.status.success() && text.contains(note), "{text}");
+    assert_eq!(settings(&toy.path("again/model"))["model_max_length"], json!(8));
 }
