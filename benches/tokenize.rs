@@ -4,6 +4,7 @@
 
 use std::{path::Path, time::Duration};
 
+use bertsd_cuda::Stop;
 use bertsd_cuda::data::{
     BertTokenizer, Columns, Conventions, EncodeSettings, Format, Labels, Source, Table, TokenizeRequest, TokenizedSet,
     Truncation,
@@ -35,6 +36,7 @@ fn tokenize(c: &mut Criterion) {
             labels: Labels::Learn,
             cache: None,
             progress: &mut |_| Ok(()),
+            stop: Stop::NEVER,
         };
         TokenizedSet::open(&source, request).expect("the demo's sentences")
     };

@@ -6,7 +6,7 @@
 use std::{env, path::Path, time::Instant};
 
 use bertsd_cuda::{
-    Result,
+    Result, Stop,
     data::{
         BertTokenizer, Columns, Conventions, EncodeSettings, Format, Labels, Source, Table, TokenizeRequest,
         TokenizedSet, Truncation,
@@ -42,6 +42,7 @@ fn main() -> Result<()> {
             labels: Labels::Ignore,
             cache: None,
             progress: &mut |_| Ok(()),
+            stop: Stop::NEVER,
         };
         let set = TokenizedSet::open(&source, request)?;
         let seconds = start.elapsed().as_secs_f64();

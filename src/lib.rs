@@ -58,8 +58,10 @@ pub mod metrics;
 pub mod model;
 pub mod random;
 pub mod reports;
+mod stop;
 pub mod text_value;
 pub mod threads;
 pub mod training;
 
 pub use error::{Error, Fault, Result};
+pub use stop::Stop;

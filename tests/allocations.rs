@@ -19,6 +19,7 @@ use std::{
 };
 
 use bertsd_cuda::{
+    Stop,
     data::{
         BertTokenizer, Columns, EncodeSettings, Examples, Labels, OrderSettings, PackedBatch, Source, StepBatches,
         StepPlan, Table, TokenizeRequest, TokenizedSet, Truncation,
@@ -118,6 +119,7 @@ fn packing_a_step_allocates_nothing() {
         labels: Labels::Ignore,
         cache: None,
         progress: &mut |_| Ok(()),
+        stop: Stop::NEVER,
     };
     let examples = Examples::all(Arc::new(TokenizedSet::open(&Source::from(table), request).unwrap()));
     let settings = OrderSettings {

@@ -12,6 +12,7 @@ mod support;
 use std::collections::HashMap;
 
 use bertsd_cuda::{
+    Stop,
     data::PackedBatch,
     device::{
         Capacity, Device, Distance, Inspect, Mask, Passes, Shape, StepScalars,
@@ -174,7 +175,9 @@ fn check_forward<D: Device + Inspect>(golden: &Golden, last: LastLayer, make: Ma
     let mut batch = device.batch(capacity).unwrap();
     device.upload(&mut batch, packed, &StepScalars::default()).unwrap();
     let (encoder, device) = (&encoder, &mut device);
-    Pass { encoder, device, weights: &weights, batch: &batch, mask: Mask::none() }.forward(&mut workspace).unwrap();
+    Pass { encoder, device, weights: &weights, batch: &batch, mask: Mask::none(), stop: Stop::NEVER }
+        .forward(&mut workspace)
+        .unwrap();
 
     let (c, layers) = (golden.model.config.hidden_size, golden.model.config.layers);
     let close = |name: &str, values: &[f32], expected: &[f32]| {

@@ -59,6 +59,14 @@ impl AtomicFile {
         &self.path
     }
 
+    /// Waits until the disk has what was written.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the disk says that it has not.
+    pub(super) fn synchronise(&self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io("write", &self.path))
+    }
+
     /// Gives `from` this file's name as a second one, replacing what was there, or copies it where there are no hard
     /// links.
     pub(super) fn link_or_copy(mut self, from: &Path) -> Result<()> {
@@ -78,18 +86,24 @@ impl AtomicFile {
     ///
     /// # Errors
     /// [`Error::Io`] when that fails; the old file is still there then.
-    pub fn commit(self) -> Result<()> {
-        self.commit_open().map(drop)
+    pub fn commit(mut self) -> Result<()> {
+        self.file.sync_all().map_err(Error::io("write", &self.path))?;
+        self.rename()?;
+        sync_directory_holding(&self.path)
     }
 
-    /// The same; returns the file, open as it was for writing.
-    pub(crate) fn commit_open(mut self) -> Result<File> {
+    /// Gives it its name without waiting for the disk, which may take seconds: for what can be made again, and whose
+    /// reader notices when a power cut has left only a part. Returns the file, open as it was for writing.
+    pub(crate) fn commit_unsynchronised(mut self) -> Result<File> {
         let file = self.file.try_clone().map_err(Error::io("write", &self.path))?;
-        file.sync_all().map_err(Error::io("write", &self.path))?;
+        self.rename()?;
+        Ok(file)
+    }
+
+    fn rename(&mut self) -> Result<()> {
         fs::rename(&self.partial, &self.path).map_err(Error::io("rename a finished file to", &self.path))?;
         self.committed = true;
-        sync_directory_holding(&self.path)?;
-        Ok(file)
+        Ok(())
     }
 }
 

@@ -77,7 +77,7 @@ impl CheckpointStore {
     ///
     /// # Errors
     /// As [`CheckpointWriter::create`].
-    pub fn begin(&self, step: u64, plan: CheckpointPlan) -> Result<CheckpointWriter> {
+    pub fn begin(&self, step: u64, plan: CheckpointPlan) -> Result<CheckpointWriter<'static>> {
         CheckpointWriter::create(self.path(step), plan)
     }
 
@@ -85,7 +85,7 @@ impl CheckpointStore {
     ///
     /// # Errors
     /// As [`CheckpointWriter::create`].
-    pub fn begin_best(&self, plan: CheckpointPlan) -> Result<CheckpointWriter> {
+    pub fn begin_best(&self, plan: CheckpointPlan) -> Result<CheckpointWriter<'static>> {
         CheckpointWriter::create(self.best_path(), plan)
     }
 

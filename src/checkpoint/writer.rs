@@ -19,10 +19,13 @@ use super::{
     AtomicFile, SectionElement, SectionInfo,
     header::{FORMAT_VERSION, Header, MAGIC, MAX_HEADER_BYTES, PREAMBLE_BYTES, header_checksum},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// Bytes hashed and then written at a time: small enough to be in cache for both.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes after which the disk is waited for. A wait cannot be called back, so it is not left to the end, where it would
+/// be for everything.
+const SYNCHRONISE_BYTES: usize = 32 << 20;
 
 /// What a checkpoint will hold: metadata, and sections in the order in which they will be written.
 #[derive(Clone, Debug)]
@@ -54,8 +57,11 @@ impl CheckpointPlan {
 }
 
 /// A checkpoint being written. Dropped before [`finish`](Self::finish), it leaves nothing.
-pub struct CheckpointWriter {
+pub struct CheckpointWriter<'a> {
     file: AtomicFile,
+    stop: Stop<'a>,
+    /// Bytes written since the disk was waited for.
+    waiting_bytes: usize,
     header: Header,
     header_bytes: usize,
     /// The section being written, how many of its bytes are there, and their hash.
@@ -64,7 +70,7 @@ pub struct CheckpointWriter {
     hash: Xxh3,
 }
 
-impl CheckpointWriter {
+impl CheckpointWriter<'static> {
     /// Starts a file that will be at `path`.
     ///
     /// # Errors
@@ -85,7 +91,25 @@ impl CheckpointWriter {
         }
         let start = PREAMBLE_BYTES + header_bytes as u64;
         file.seek(SeekFrom::Start(start)).map_err(Error::io("write", file.path()))?;
-        Ok(Self { file, header, header_bytes, current: 0, written_bytes: 0, hash: Xxh3::new() })
+        Ok(Self {
+            file,
+            stop: Stop::NEVER,
+            waiting_bytes: 0,
+            header,
+            header_bytes,
+            current: 0,
+            written_bytes: 0,
+            hash: Xxh3::new(),
+        })
+    }
+}
+
+impl CheckpointWriter<'_> {
+    /// Once `stop` is asked, it no longer waits for the disk, which may take many seconds: a power cut soon afterwards
+    /// may damage the checkpoint, and then its checksums show it and the one before counts.
+    #[must_use]
+    pub fn in_haste_when(self, stop: Stop<'_>) -> CheckpointWriter<'_> {
+        CheckpointWriter { stop, ..self }
     }
 
     /// The path that the checkpoint will have.
@@ -113,12 +137,18 @@ impl CheckpointWriter {
         for chunk in bytes.chunks(CHUNK_BYTES) {
             self.hash.update(chunk);
             self.file.write_all(chunk).map_err(Error::io("write", self.file.path()))?;
+            self.waiting_bytes += chunk.len();
+            if self.waiting_bytes >= SYNCHRONISE_BYTES && !self.stop.is_asked() {
+                self.file.synchronise()?;
+                self.waiting_bytes = 0;
+            }
         }
         self.written_bytes += bytes.len() as u64;
         Ok(())
     }
 
-    /// Writes the header, makes everything durable and gives the file its name. Errors if a section is not complete.
+    /// Writes the header, makes everything durable unless there is haste, and gives the file its
+    /// name. Errors if a section is not complete.
     ///
     /// # Errors
     /// [`Error::Run`] when a section is not complete; [`Error::Io`] when it cannot be written.
@@ -137,7 +167,7 @@ impl CheckpointWriter {
         start.extend_from_slice(&header);
         debug_assert_eq!(header.len(), self.header_bytes, "checksums have a fixed width");
         self.file.rewind().and_then(|()| self.file.write_all(&start)).map_err(Error::io("write", self.file.path()))?;
-        self.file.commit()
+        if self.stop.is_asked() { self.file.commit_unsynchronised().map(drop) } else { self.file.commit() }
     }
 
     /// Steps over complete sections, so that `name` is the current one if it is its turn. `name` itself stays current
@@ -159,7 +189,7 @@ impl CheckpointWriter {
     }
 }
 
-impl fmt::Debug for CheckpointWriter {
+impl fmt::Debug for CheckpointWriter<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, sections) = (self.path(), &self.header.sections);
         f.debug_struct("CheckpointWriter").field("path", &path).field("sections", sections).finish_non_exhaustive()

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use bertsd_cuda::{
-    Error, Result,
+    Error, Result, Stop,
     data::{
         BertTokenizer, Columns, Conventions, EncodeSettings, EvaluationPlan, Examples, Format, LabelMap, Labels,
         Source, TableOptions, TokenizeRequest, TokenizedSet,
@@ -133,6 +133,7 @@ impl Loaded {
                     bar.set_position(progress.done);
                     Ok(())
                 },
+                stop: Stop::NEVER,
             },
         );
         bar.finish_and_clear();

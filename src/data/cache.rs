@@ -26,12 +26,14 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use super::Remarks;
-use crate::checkpoint::AtomicFile;
+use crate::{Stop, checkpoint::AtomicFile};
 
 const MAGIC: [u8; 8] = *b"BERTSDTK";
 /// Raised whenever the layout, the tokenization or the truncation changes.
 pub(super) const VERSION: u32 = 2;
 const HEADER_BYTES: usize = size_of::<Header>();
+/// Bytes between two looks at whether to go on.
+const STOP_BYTES: usize = 1 << 24;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -85,7 +87,9 @@ pub(super) struct Facts {
 
 impl TokenFile {
     /// Maps the file at `path` if it is there; the error says what is wrong with it.
-    pub(crate) fn open(path: &Path, key: u128) -> Result<Option<Self>, String> {
+    ///
+    /// One that is being read when `stop` is asked is called damaged: the caller looks whether it was.
+    pub(crate) fn open(path: &Path, key: u128, stop: Stop<'_>) -> Result<Option<Self>, String> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(fault) if matches!(fault.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -94,10 +98,10 @@ impl TokenFile {
             Err(fault) => return Err(fault.to_string()),
         };
         let map = map(&file).map_err(|fault| fault.to_string())?;
-        Self::check(map, key).map(Some).map_err(str::to_owned)
+        Self::check(map, key, stop).map(Some).map_err(str::to_owned)
     }
 
-    fn check(map: Mmap, key: u128) -> Result<Self, &'static str> {
+    fn check(map: Mmap, key: u128, stop: Stop<'_>) -> Result<Self, &'static str> {
         let header: Header =
             bytemuck::pod_read_unaligned(map.get(..HEADER_BYTES).ok_or("it is shorter than its header")?);
         if header.magic != MAGIC || header.version != VERSION {
@@ -110,7 +114,12 @@ impl TokenFile {
             return Err("its length is wrong");
         }
         let mut body = Xxh3::new();
-        body.update(&map[HEADER_BYTES..]);
+        for part in map[HEADER_BYTES..].chunks(STOP_BYTES) {
+            if stop.is_asked() {
+                return Err("it was not read to its end");
+            }
+            body.update(part);
+        }
         if header.sealed(body.digest()) != header.checksum {
             return Err("its checksum is wrong");
         }
@@ -267,7 +276,7 @@ impl TokenWriter {
                 let mut file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
                 file.rewind()?;
                 file.write_all(header)?;
-                map(&file.commit_open().map_err(io::Error::other)?)?
+                map(&file.commit_unsynchronised().map_err(io::Error::other)?)?
             }
             Sink::Unnamed(writer) => {
                 let mut file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -282,7 +291,7 @@ impl TokenWriter {
                 map.make_read_only()?
             }
         };
-        TokenFile::check(map, key).map_err(io::Error::other)
+        TokenFile::check(map, key, Stop::NEVER).map_err(io::Error::other)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -13,7 +13,7 @@ use super::{
     BadRows, Columns, Conventions, Folders, Format, LabelNames, Remarks, Row, Table, folders::FolderRows,
     reading::ShardRows, shards::expand,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// Rows that can be read from their start any number of times.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,19 +149,19 @@ impl Source {
     }
 
     /// A hash of all content and of how it is read; not of where it lies.
-    pub(super) fn digest(&self) -> Result<u128> {
+    pub(super) fn digest(&self, stop: Stop<'_>) -> Result<u128> {
         let mut hash = Xxh3::new();
         match self {
             Self::Tables(tables) => {
                 for Table { path, format, header, columns, conventions } in tables {
                     hash_debug(&mut hash, &(format, header, columns, conventions));
-                    hash_file(&mut hash, path)?;
+                    hash_file(&mut hash, path, stop)?;
                 }
             }
             Self::Folders(folders) => {
                 for (path, label) in folders.files()? {
                     hash_debug(&mut hash, &(path.file_name(), label));
-                    hash_file(&mut hash, &path)?;
+                    hash_file(&mut hash, &path, stop)?;
                 }
             }
         }
@@ -228,11 +228,12 @@ pub(super) fn hash_debug(hash: &mut Xxh3, settings: &dyn fmt::Debug) {
     hash.update(text.as_bytes());
 }
 
-fn hash_file(hash: &mut Xxh3, path: &Path) -> Result<()> {
+fn hash_file(hash: &mut Xxh3, path: &Path, stop: Stop<'_>) -> Result<()> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let mut buffer = vec![0; 1 << 20];
     let mut length = 0u64;
     loop {
+        stop.check()?;
         let read = file.read(&mut buffer).map_err(Error::io("read", path))?;
         if read == 0 {
             break;

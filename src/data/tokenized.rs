@@ -20,7 +20,7 @@ use super::{
     labels::LabelLearner,
     source::hash_debug,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// How far tokenizing has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct TokenizeRequest<'a> {
     /// Called on the calling thread after every few thousand rows, and not at all if the cache has the set. Its error
     /// ends the work.
     pub progress: &'a mut dyn FnMut(TokenizingProgress) -> Result<()>,
+    /// Looked at while files are read for the cache, which has no progress to tell.
+    pub stop: Stop<'a>,
 }
 
 /// Sequences with their labels.
@@ -74,7 +76,9 @@ impl TokenizedSet {
         if let Some(directory) = request.cache {
             key = cache_key(source, &request)?;
             let path = directory.join(format!("{key:032x}.tokens"));
-            match TokenFile::open(&path, key) {
+            let found = TokenFile::open(&path, key, request.stop);
+            request.stop.check()?;
+            match found {
                 Ok(Some(file)) => return Self::new(file, source, true, notices),
                 Ok(None) => {}
                 Err(reason) => {
@@ -191,7 +195,7 @@ impl TokenizedSet {
 fn cache_key(source: &Source, request: &TokenizeRequest) -> Result<u128> {
     let mut hash = Xxh3::new();
     hash.update(&VERSION.to_le_bytes());
-    hash.update(&source.digest()?.to_le_bytes());
+    hash.update(&source.digest(request.stop)?.to_le_bytes());
     hash.update(&request.tokenizer.digest().to_le_bytes());
     let labels = match request.labels {
         Labels::Learn => ("learned", &[][..]),

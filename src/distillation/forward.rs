@@ -1,7 +1,7 @@
 //! Forward passes of which only the logits are wanted: a teacher's, and those of evaluation.
 
 use crate::{
-    Result,
+    Result, Stop,
     device::{Device, ForwardWeights, Mask, PassKey},
     encoder::{Encoder, Pass, Workspace},
     random::Philox,
@@ -32,13 +32,15 @@ pub struct Forward<'a, D: Device> {
     pub workspace: &'a mut Workspace<D>,
     /// Which masks it drops with.
     pub masks: Masks,
+    /// See [`Pass::stop`].
+    pub stop: Stop<'a>,
 }
 
 impl<D: Device> Forward<'_, D> {
     /// Leaves the logits of the uploaded batch in the workspace; `name` says whose weights these are.
     ///
     /// # Errors
-    /// Those of the device.
+    /// Those of the device, and [`Error::Interrupted`](crate::Error::Interrupted) when the pass was called off.
     pub fn run(
         &mut self,
         device: &mut D,
@@ -48,7 +50,8 @@ impl<D: Device> Forward<'_, D> {
         mask: Mask,
     ) -> Result<()> {
         let key = PassKey::Forward { weights: name, masks: mask.active.then_some(mask.pass) };
-        let Self { encoder, workspace, .. } = self;
-        device.replay(key, batch, |device| Pass { encoder, device, weights, batch, mask }.forward(workspace))
+        let Self { encoder, workspace, stop, .. } = self;
+        device
+            .replay(key, batch, |device| Pass { encoder, device, weights, batch, mask, stop: *stop }.forward(workspace))
     }
 }

@@ -31,6 +31,14 @@ pub struct LookAhead<D: Buffers> {
     /// In order.
     queue: VecDeque<Pending>,
     target: D::Vector, // [B, N]
+    /// What waited before the votes of this step, in case they are called off.
+    before: Before,
+}
+
+/// Sums and queue at the beginning of a step.
+struct Before {
+    sums: Vec<Vec<f32>>,
+    queue: VecDeque<Pending>,
 }
 
 impl<D: Memory> LookAhead<D> {
@@ -40,7 +48,8 @@ impl<D: Memory> LookAhead<D> {
     /// Where the device has no memory for it.
     pub fn new(device: &D, steps: usize, logits: LogitSizes) -> Result<Self> {
         let sums = (0..steps).map(|_| device.vector(logits.step)).collect::<Result<_>>()?;
-        Ok(Self { sums, queue: VecDeque::with_capacity(steps), target: device.vector(logits.batch)? })
+        let before = Before { sums: vec![vec![0.0; logits.step]; steps], queue: VecDeque::with_capacity(steps) };
+        Ok(Self { sums, queue: VecDeque::with_capacity(steps), target: device.vector(logits.batch)?, before })
     }
 }
 
@@ -98,6 +107,43 @@ impl<D: Device> LookAhead<D> {
 
     /// See [`Teacher::look_ahead`](super::Teacher::look_ahead).
     pub(super) fn vote(
+        &mut self,
+        step: u64,
+        ahead: &[&[PackedBatch]],
+        weights: &D::Parameters,
+        device: &mut D,
+        forward: Forward<'_, D>,
+        uploaded: &mut D::Batch,
+    ) -> Result<()> {
+        // A device that queues does not call a pass off.
+        if D::QUEUES {
+            return self.vote_on_all(step, ahead, weights, device, forward, uploaded);
+        }
+        self.remember(device)?;
+        let voted = self.vote_on_all(step, ahead, weights, device, forward, uploaded);
+        if matches!(voted, Err(Error::Interrupted { .. })) {
+            self.go_back(device)?;
+        }
+        voted
+    }
+
+    fn remember(&mut self, device: &D) -> Result<()> {
+        let Self { sums, queue, before, .. } = self;
+        before.queue.clear();
+        before.queue.extend(&*queue);
+        before.sums.iter_mut().zip(sums).try_for_each(|(copy, sums)| {
+            copy.copy_from_slice(&device.read_vector(sums)?);
+            Ok(())
+        })
+    }
+
+    fn go_back(&mut self, device: &D) -> Result<()> {
+        let Self { sums, queue, before, .. } = self;
+        std::mem::swap(queue, &mut before.queue);
+        sums.iter_mut().zip(&before.sums).try_for_each(|(sums, copy)| device.write_vector(sums, copy))
+    }
+
+    fn vote_on_all(
         &mut self,
         step: u64,
         ahead: &[&[PackedBatch]],

@@ -3,7 +3,7 @@
 
 use super::Encoder;
 use crate::{
-    Result,
+    Result, Stop,
     device::{
         Attended, AttendedFirst, BranchGradient, Device, Dropout, Head, Mask, Matrix, Normed, On, Pooled, RowStats,
         Rows, Sink, Site,
@@ -23,11 +23,20 @@ pub struct Pass<'a, D: Device> {
     pub batch: &'a D::Batch,
     /// Its dropout masks.
     pub mask: Mask,
+    /// Looked at before every operation of a device that does it at once. One that queues is through with a pass before
+    /// anyone could ask, and what it records is not to be broken off.
+    pub stop: Stop<'a>,
 }
 
 impl<'a, D: Device> Pass<'a, D> {
-    fn on(&self, rows: Rows) -> On<'a, D> {
-        On { weights: self.weights, batch: self.batch, rows }
+    /// What an operation works on.
+    fn on(&self, rows: Rows) -> Result<On<'a, D>> {
+        self.go_on()?;
+        Ok(On { weights: self.weights, batch: self.batch, rows })
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if D::QUEUES { Ok(()) } else { self.stop.check() }
     }
 
     fn dropout(&self, site: Site) -> Dropout {
@@ -43,12 +52,12 @@ impl<'a, D: Device> Pass<'a, D> {
 /// The forward pass, operation by operation.
 impl<D: Device> Pass<'_, D> {
     pub(super) fn embed(&mut self, x: &mut Matrix<D>, stats: &mut RowStats<D>) -> Result<()> {
-        let (on, dropout) = (self.on(Rows::Tokens), self.dropout(Site::Embeddings));
+        let (on, dropout) = (self.on(Rows::Tokens)?, self.dropout(Site::Embeddings));
         self.device.embed(x, stats, &self.encoder.layout.embeddings, dropout, on)
     }
 
     pub(super) fn linear(&mut self, y: &mut Matrix<D>, x: &Matrix<D>, layer: Linear, rows: Rows) -> Result<()> {
-        let on = self.on(rows);
+        let on = self.on(rows)?;
         self.device.linear(y, x, layer, on)
     }
 
@@ -60,7 +69,7 @@ impl<D: Device> Pass<'_, D> {
         layer: Linear,
         rows: Rows,
     ) -> Result<()> {
-        let on = self.on(rows);
+        let on = self.on(rows)?;
         self.device.linear_gelu(h, u, x, layer, on)
     }
 
@@ -73,7 +82,7 @@ impl<D: Device> Pass<'_, D> {
         site: Site,
         rows: Rows,
     ) -> Result<()> {
-        let (on, dropout) = (self.on(rows), self.dropout(site));
+        let (on, dropout) = (self.on(rows)?, self.dropout(site));
         self.device.linear_dropout_residual(r, x, residual, layer, dropout, on)
     }
 
@@ -85,7 +94,7 @@ impl<D: Device> Pass<'_, D> {
         norm: Norm,
         rows: Rows,
     ) -> Result<()> {
-        let on = self.on(rows);
+        let on = self.on(rows)?;
         self.device.layer_norm(y, stats, r, norm, on)
     }
 
@@ -96,6 +105,7 @@ impl<D: Device> Pass<'_, D> {
         qkv: &Matrix<D>,
         site: Site,
     ) -> Result<()> {
+        self.go_on()?;
         let dropout = self.dropout(site);
         self.device.attention(ctx, lse, qkv, dropout, self.batch)
     }
@@ -108,7 +118,7 @@ impl<D: Device> Pass<'_, D> {
         x: &Matrix<D>,
         qkv: Linear,
     ) -> Result<()> {
-        let on = self.on(Rows::Tokens);
+        let on = self.on(Rows::Tokens)?;
         self.device.project_first(kv, q, first, x, qkv, on)
     }
 
@@ -120,6 +130,7 @@ impl<D: Device> Pass<'_, D> {
         kv: &Matrix<D>,
         site: Site,
     ) -> Result<()> {
+        self.go_on()?;
         let dropout = self.dropout(site);
         self.device.attention_first(ctx, lse, q, kv, dropout, self.batch)
     }
@@ -131,7 +142,7 @@ impl<D: Device> Pass<'_, D> {
         logits: &mut D::Vector,
         first: &Matrix<D>,
     ) -> Result<()> {
-        let (on, head) = (self.on(Rows::Sequences), self.head());
+        let (on, head) = (self.on(Rows::Sequences)?, self.head());
         self.device.classify(pooled, dropped, logits, first, head, on)
     }
 }
@@ -145,7 +156,7 @@ impl<D: Device> Pass<'_, D> {
         d_logits: &D::Vector,
         kept: Pooled<'_, D>,
     ) -> Result<()> {
-        let (on, head) = (self.on(Rows::Sequences), self.head());
+        let (on, head) = (self.on(Rows::Sequences)?, self.head());
         self.device.classify_backward(d_first, sink, d_logits, kept, head, on)
     }
 
@@ -159,7 +170,7 @@ impl<D: Device> Pass<'_, D> {
         kept: Normed<'_, D>,
         rows: Rows,
     ) -> Result<()> {
-        let (on, branch) = (self.on(rows), BranchGradient { d: d_branch, dropout: self.dropout(site) });
+        let (on, branch) = (self.on(rows)?, BranchGradient { d: d_branch, dropout: self.dropout(site) });
         self.device.layer_norm_backward(d_r, branch, sink, d_y, kept, on)
     }
 
@@ -171,7 +182,7 @@ impl<D: Device> Pass<'_, D> {
         layer: Linear,
         rows: Rows,
     ) -> Result<()> {
-        let on = self.on(rows);
+        let on = self.on(rows)?;
         self.device.linear_backward_input(d_x, d_y, residual, layer, on)
     }
 
@@ -184,7 +195,7 @@ impl<D: Device> Pass<'_, D> {
         layer: Linear,
         rows: Rows,
     ) -> Result<()> {
-        let on = self.on(rows);
+        let on = self.on(rows)?;
         self.device.linear_backward_input_gelu(d_u, h, d_y, u, layer, on)
     }
 
@@ -196,7 +207,7 @@ impl<D: Device> Pass<'_, D> {
         layer: Linear,
         rows: Rows,
     ) -> Result<()> {
-        let on = self.on(rows);
+        let on = self.on(rows)?;
         self.device.linear_backward_weight(sink, d_y, x, layer, on)
     }
 
@@ -207,6 +218,7 @@ impl<D: Device> Pass<'_, D> {
         kept: Attended<'_, D>,
         site: Site,
     ) -> Result<()> {
+        self.go_on()?;
         let dropout = self.dropout(site);
         self.device.attention_backward(d_qkv, d_ctx, kept, dropout, self.batch)
     }
@@ -219,6 +231,7 @@ impl<D: Device> Pass<'_, D> {
         kept: AttendedFirst<'_, D>,
         site: Site,
     ) -> Result<()> {
+        self.go_on()?;
         let dropout = self.dropout(site);
         self.device.attention_first_backward(d_q, d_kv, d_ctx, kept, dropout, self.batch)
     }
@@ -231,7 +244,7 @@ impl<D: Device> Pass<'_, D> {
         residual: &Matrix<D>,
         qkv: Linear,
     ) -> Result<()> {
-        let on = self.on(Rows::Tokens);
+        let on = self.on(Rows::Tokens)?;
         self.device.project_first_backward_input(d_x, d_kv, d_q, residual, qkv, on)
     }
 
@@ -241,7 +254,7 @@ impl<D: Device> Pass<'_, D> {
         d_x: &Matrix<D>,
         stats: &RowStats<D>,
     ) -> Result<()> {
-        let (on, dropout) = (self.on(Rows::Tokens), self.dropout(Site::Embeddings));
+        let (on, dropout) = (self.on(Rows::Tokens)?, self.dropout(Site::Embeddings));
         self.device.embed_backward(gradients, d_x, stats, &self.encoder.layout.embeddings, dropout, on)
     }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, ops::ControlFlow};
 
 use crate::{
-    Error, Result,
+    Error, Result, Stop,
     data::{EvaluationPlan, Examples, PackedBatch},
     device::{Capacity, Device, ForwardWeights, Mask, PassKey, StepScalars},
     encoder::{Encoder, Keep, LastLayer, Pass, Workspace},
@@ -60,7 +60,7 @@ impl<D: Device> Classifier<D> {
         device.upload(uploaded, batch, &StepScalars::default())?;
         let key = PassKey::Forward { weights: ForwardWeights::Student, masks: None };
         device.replay(key, uploaded, |device| {
-            Pass { encoder, device, weights, batch: uploaded, mask: Mask::none() }.forward(workspace)
+            Pass { encoder, device, weights, batch: uploaded, mask: Mask::none(), stop: Stop::NEVER }.forward(workspace)
         })?;
         let used = batch.sequences() * encoder.shape.labels;
         Ok(match device.read_vector(&workspace.logits)? {

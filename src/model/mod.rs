@@ -30,7 +30,7 @@ pub use labels::class_key;
 pub use layout::{Layout, Segment, View};
 pub use tokenizer_files::TokenizerFiles;
 
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// A classifier in memory.
 #[derive(Clone, Debug)]
@@ -157,7 +157,18 @@ impl Model {
     /// # Panics
     /// When `weights` has not `layout.len` elements.
     pub fn save(&self, directory: &Path, weights: &[f32]) -> Result<()> {
-        save::save(self, directory, weights)
+        self.save_unless(Stop::NEVER, directory, weights)
+    }
+
+    /// [`Model::save`], unless it is called off: then what was there still is.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Interrupted`] when it was called off.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn save_unless(&self, stop: Stop<'_>, directory: &Path, weights: &[f32]) -> Result<()> {
+        save::save(self, directory, weights, stop)
     }
 }
 

@@ -19,13 +19,17 @@ use safetensors::{
 use tempfile::TempDir;
 
 use super::{Layout, Model, config_file, shards, tokenizer_files};
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 const BUFFER_BYTES: usize = 1 << 20;
+/// Elements between two looks at whether to go on.
+const STOP_ELEMENTS: usize = 1 << 20;
+/// Elements after which the disk is waited for: such a wait cannot be called back, so it is not left to the end.
+const SYNCHRONISE_ELEMENTS: usize = 8 << 20;
 /// The data begins at a multiple of this, so that a reader's map is aligned.
 const HEADER_ALIGN_BYTES: usize = 8;
 
-pub(super) fn save(model: &Model, directory: &Path, weights: &[f32]) -> Result<()> {
+pub(super) fn save(model: &Model, directory: &Path, weights: &[f32], stop: Stop<'_>) -> Result<()> {
     assert_eq!(weights.len(), model.layout.len, "the arena has the layout's length");
     // Through a link to what it points to: the link stays.
     let target = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
@@ -44,7 +48,10 @@ pub(super) fn save(model: &Model, directory: &Path, weights: &[f32]) -> Result<(
     for (name, bytes) in model.tokenizer.iter() {
         write_file(&temporary.path().join(name), |file| file.write_all(bytes))?;
     }
-    write_file(&temporary.path().join(shards::SINGLE), |file| write_tensors(file, &model.layout, weights))?;
+    let written =
+        write_file(&temporary.path().join(shards::SINGLE), |file| write_tensors(file, &model.layout, weights, stop));
+    // A write that was called off is no fault of the disk.
+    stop.check().and(written)?;
     sync_directory(temporary.path())?;
     put_in_place(temporary, &target)?;
     sync_directory(parent)
@@ -91,7 +98,7 @@ fn write_file(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result
 }
 
 /// The safetensors format, all parameters float32 in the layout's order.
-fn write_tensors(file: &mut impl Write, layout: &Layout, weights: &[f32]) -> io::Result<()> {
+fn write_tensors(file: &mut BufWriter<File>, layout: &Layout, weights: &[f32], stop: Stop<'_>) -> io::Result<()> {
     let mut end = 0;
     let infos = layout.segments.iter().map(|segment| {
         let start = end;
@@ -106,10 +113,22 @@ fn write_tensors(file: &mut impl Write, layout: &Layout, weights: &[f32]) -> io:
     header.resize(header.len().next_multiple_of(HEADER_ALIGN_BYTES), b' ');
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;
+    let mut waiting = 0;
     for segment in &layout.segments {
         let part = &weights[segment.view.range()];
-        for x in segment.runs(part).flatten() {
-            file.write_all(&x.to_le_bytes())?;
+        for run in segment.runs(part).flat_map(|run| run.chunks(STOP_ELEMENTS)) {
+            if stop.is_asked() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            for x in run {
+                file.write_all(&x.to_le_bytes())?;
+            }
+            waiting += run.len();
+            if waiting >= SYNCHRONISE_ELEMENTS {
+                file.flush()?;
+                file.get_ref().sync_data()?;
+                waiting = 0;
+            }
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Learner, Watch};
 use crate::{
-    Result,
+    Error, Result,
     data::{EvaluationPlan, Examples},
     device::Device,
     metrics::{Accumulator, Scores},
@@ -31,7 +31,7 @@ impl EvaluationSet {
 /// fixed.
 ///
 /// # Errors
-/// [`Error::Misuse`](crate::Error::Misuse) for weights that the run does not keep; and those of the device.
+/// [`Error::Misuse`] for weights that the run does not keep; and those of the device.
 pub fn evaluate<D: Device>(
     learner: &mut Learner<D>,
     set: &EvaluationSet,
@@ -44,7 +44,10 @@ pub fn evaluate<D: Device>(
         if watch.is_stopping() {
             return Ok(ControlFlow::Break(()));
         }
-        let logits = learner.logits(batch, weights)?;
+        let logits = match learner.logits_unless(watch.stop(), batch, weights) {
+            Err(Error::Interrupted { .. }) => return Ok(ControlFlow::Break(())),
+            logits => logits?,
+        };
         accumulator.add_logits(&logits[..batch.sequences() * labels], &batch.labels)?;
         Ok(ControlFlow::Continue(()))
     })?;

@@ -15,7 +15,7 @@ use super::{
     step::MOST_QUEUED,
 };
 use crate::{
-    Error, Result,
+    Error, Result, Stop,
     checkpoint::CheckpointStore,
     data::{PackedBatch, StepBatches},
     device::Device,
@@ -131,7 +131,10 @@ impl<D: Device> Run<D> {
                 if self.learner.queued() == 0 {
                     started = Instant::now();
                 }
-                self.queue(&mut coming).map_err(|error| self.explain(error))?;
+                match self.queue(&mut coming, watch.stop()) {
+                    Err(Error::Interrupted { .. }) => return Err(self.stop_before_step(watch)?),
+                    queued => queued.map_err(|error| self.explain(error))?,
+                }
                 continue;
             }
             let report = self.learner.collect().map_err(|error| self.explain(error))?;
@@ -165,8 +168,8 @@ impl<D: Device> Run<D> {
                 && self.settings.stop_after.is_none_or(|after| next < after))
     }
 
-    /// Sets the next step under way.
-    fn queue(&mut self, coming: &mut Coming) -> Result<()> {
+    /// Sets the next step under way, unless it is called off.
+    fn queue(&mut self, coming: &mut Coming, stop: Stop<'_>) -> Result<()> {
         let t = self.position.step + self.learner.queued() as u64;
         let ahead = self.learner.state.teacher.steps_ahead() as u64;
         let horizon = (t + ahead + 1).min(self.settings.total_steps);
@@ -177,7 +180,7 @@ impl<D: Device> Run<D> {
         }
         let current = coming.steps.pop_front().unwrap_or_default();
         let next: Vec<&[PackedBatch]> = coming.steps.iter().map(|batches| &**batches).collect();
-        let queued = self.learner.queue(t, &current, &next);
+        let queued = self.learner.queue_unless(stop, t, &current, &next);
         coming.spare.push(current);
         queued
     }
@@ -252,11 +255,29 @@ impl<D: Device> Run<D> {
         // Weights that give no finite gradient may be lost already: they are not to take the place of good ones.
         let is_due = self.saves_after(step) && self.learner.skips.in_a_row == 0;
         if is_due || (self.settings.save && (interrupted || self.position.stopped)) {
-            self.log.sync()?;
-            state::save(&self.store, &mut self.learner, &self.position, self.fingerprint)?;
-            watch.tell(Observation::Saved { step });
+            self.save(watch)?;
         }
         if interrupted { Err(self.interrupted()) } else { Ok(()) }
+    }
+
+    /// Saves the state that a step which was called off has left as it was, if no checkpoint has it yet, and says how to
+    /// go on.
+    fn stop_before_step(&mut self, watch: &mut Watch<'_>) -> Result<Error> {
+        let step = self.position.step;
+        // A run whose first step is not done begins anew.
+        if self.settings.save && step > 0 && !self.store.steps()?.contains(&step) {
+            self.save(watch)?;
+        }
+        Ok(self.interrupted())
+    }
+
+    fn save(&mut self, watch: &mut Watch<'_>) -> Result<()> {
+        if !watch.is_stopping() {
+            self.log.sync()?;
+        }
+        state::save(&self.store, &mut self.learner, &self.position, self.fingerprint, watch.stop())?;
+        watch.tell(Observation::Saved { step: self.position.step });
+        Ok(())
     }
 
     fn interrupted(&self) -> Error {
@@ -265,7 +286,7 @@ impl<D: Device> Run<D> {
         } else {
             "nothing: --keep-checkpoints 0 saves no state".to_owned()
         };
-        Error::Interrupted { step: Some(self.position.step), resume }
+        Error::Interrupted { step: Some(self.position.step).filter(|&step| step > 0), resume }
     }
 
     fn evaluate_dev(&mut self, watch: &mut Watch<'_>) -> Result<()> {
@@ -294,7 +315,7 @@ impl<D: Device> Run<D> {
         let Some(best) = self.position.best else { return Ok(()) };
         if is_best && self.settings.export_best {
             let weights = self.learner.device.read_parameters(self.learner.state.weights(primary)?)?;
-            state::save_best(&self.store, best, &weights)?;
+            state::save_best(&self.store, best, &weights, watch.stop())?;
         }
         if self.position.stopped {
             watch.tell(Observation::StoppedEarly { step, best });
@@ -320,7 +341,10 @@ impl<D: Device> Run<D> {
             None => (step, self.learner.device.read_parameters(self.learner.state.weights(primary)?)?.into_owned()),
         };
         let path = self.directory.join("model");
-        self.model.save(&path, &exported)?;
+        match self.model.save_unless(watch.stop(), &path, &exported) {
+            Err(Error::Interrupted { .. }) => return Err(self.interrupted()),
+            saved => saved?,
+        }
         self.learner.device.write_parameters(&mut self.learner.state.student.weights, &exported)?;
         drop(exported);
         let tests = self.score_tests(Weights::Student, primary, exported_step, watch)?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Learner, Skips};
 use crate::{
-    Error, Result,
+    Error, Result, Stop,
     checkpoint::{CheckpointPlan, CheckpointReader, CheckpointStore},
     device::{Buffers, Device, Memory, Student},
     distillation::{Average, Buffer, LogitSizes, MethodSettings, Pending, Teacher},
@@ -170,7 +170,9 @@ impl BufferSizes {
     }
 }
 
-/// Writes a checkpoint and removes those that are too old. `fingerprint` is that of the training examples.
+/// Writes a checkpoint and removes those that are too old. `fingerprint` is that of the training examples. Once `stop` is
+/// asked, it is in haste ([`CheckpointWriter::in_haste_when`](crate::checkpoint::CheckpointWriter::in_haste_when)), and
+/// older checkpoints stay.
 ///
 /// # Errors
 /// Those of the device and of the file system.
@@ -179,6 +181,7 @@ pub fn save<D: Device>(
     learner: &mut Learner<D>,
     position: &Position,
     fingerprint: u64,
+    stop: Stop<'_>,
 ) -> Result<()> {
     let mut plan = CheckpointPlan::new(&Metadata {
         position: position.clone(),
@@ -192,12 +195,12 @@ pub fn save<D: Device>(
     for (name, buffer) in &buffers {
         plan = plan.section::<f32>(name, sizes.get(buffer));
     }
-    let mut writer = store.begin(position.step, plan)?;
+    let mut writer = store.begin(position.step, plan)?.in_haste_when(stop);
     for (name, buffer) in &buffers {
         writer.write(name, &buffer.read(&learner.device)?)?;
     }
     writer.finish()?;
-    store.prune()
+    if stop.is_asked() { Ok(()) } else { store.prune() }
 }
 
 /// Restores a state of the same settings and examples; the learner was made as for a new run.
@@ -209,6 +212,7 @@ pub fn restore<D: Device>(
     reader: &mut CheckpointReader,
     learner: &mut Learner<D>,
     fingerprint: u64,
+    stop: Stop<'_>,
 ) -> Result<Position> {
     let Metadata { position, examples, teacher, votes, skips } = reader.metadata()?;
     let path = reader.path().to_owned();
@@ -230,6 +234,7 @@ pub fn restore<D: Device>(
     let sizes = BufferSizes::new(learner);
     let mut values = Vec::new();
     for (name, mut buffer) in learner.state.buffers() {
+        stop.check()?;
         if !reader.contains(&name) {
             return refuse(format!("holds no '{name}'; it was written by a run with other settings"));
         }
@@ -242,13 +247,13 @@ pub fn restore<D: Device>(
     Ok(position)
 }
 
-/// Keeps `weights` as the best of the run.
+/// Keeps `weights` as the best of the run, in haste once `stop` is asked.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be written.
-pub fn save_best(store: &CheckpointStore, best: Best, weights: &[f32]) -> Result<()> {
+pub fn save_best(store: &CheckpointStore, best: Best, weights: &[f32], stop: Stop<'_>) -> Result<()> {
     let plan = CheckpointPlan::new(&best)?.section::<f32>("weights", weights.len());
-    let mut writer = store.begin_best(plan)?;
+    let mut writer = store.begin_best(plan)?.in_haste_when(stop);
     writer.write("weights", weights)?;
     writer.finish()
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result,
+    Error, Result, Stop,
     data::PackedBatch,
     device::{
         Capacity, Device, Distance, ForwardWeights, LossInputs, LossKind, Mask, ParameterRange, PassKey, Scope, Sink,
@@ -185,6 +185,20 @@ impl<D: Device> Learner<D> {
     /// [`Error::Device`](crate::Error::Device) when the device fails; [`Error::Misuse`](crate::Error::Misuse) when
     /// the batches are not those that were planned for.
     pub fn queue(&mut self, step: u64, micro: &[PackedBatch], ahead: &[&[PackedBatch]]) -> Result<()> {
+        self.queue_unless(Stop::NEVER, step, micro, ahead)
+    }
+
+    /// [`Learner::queue`], unless the step is called off before its update: then the state is that of the step before.
+    ///
+    /// # Errors
+    /// Those of the device, and [`Error::Interrupted`] for a step that was called off.
+    pub fn queue_unless(
+        &mut self,
+        stop: Stop<'_>,
+        step: u64,
+        micro: &[PackedBatch],
+        ahead: &[&[PackedBatch]],
+    ) -> Result<()> {
         assert!(self.queued.len() < MOST_QUEUED, "a step is collected before the one after the next is queued");
         let examples: usize = micro.iter().map(PackedBatch::sequences).sum();
         assert!(
@@ -196,11 +210,11 @@ impl<D: Device> Learner<D> {
         self.device.begin_step(&mut self.gradients, &self.encoder.layout.embeddings)?;
         for (i, batch) in micro.iter().enumerate() {
             let write = if i == 0 { Write::Overwrite } else { Write::Add };
-            self.micro_step(step, batch, &scalars, write)?;
+            self.micro_step(stop, step, batch, (&scalars, write))?;
         }
         let masks = self.masks();
         let Self { device, encoder, state, inference, batch, .. } = self;
-        let forward = Forward { encoder, workspace: inference, masks };
+        let forward = Forward { encoder, workspace: inference, masks, stop };
         state.teacher.look_ahead(step, ahead, &state.student.weights, device, forward, batch)?;
         self.device.enter(Scope::Optimizer);
         self.device.gradient_norm(&self.gradients)?;
@@ -282,16 +296,23 @@ impl<D: Device> Learner<D> {
         }
     }
 
-    fn micro_step(&mut self, step: u64, batch: &PackedBatch, scalars: &StepScalars, write: Write) -> Result<()> {
+    fn micro_step(
+        &mut self,
+        stop: Stop<'_>,
+        step: u64,
+        batch: &PackedBatch,
+        (scalars, write): (&StepScalars, Write),
+    ) -> Result<()> {
         let masks = self.masks();
         self.device.upload(&mut self.batch, batch, scalars)?;
         let kind = LossKind { distance: self.settings.distance, label_smoothing: self.settings.label_smoothing };
         let Self { device, encoder, state, student, inference, class_weights, gradients, batch, losses, .. } = self;
         let weights = &state.student.weights;
-        let target = state.teacher.target(step, device, Forward { encoder, workspace: inference, masks }, batch)?;
+        let forward = Forward { encoder, workspace: inference, masks, stop };
+        let target = state.teacher.target(step, device, forward, batch)?;
         // The teacher of a run has its logits always in the same place.
         device.replay(PassKey::Student { target: u8::from(target.is_some()), write }, batch, |device| {
-            let mut pass = Pass { encoder, device, weights, batch, mask: masks.at(step, 0) };
+            let mut pass = Pass { encoder, device, weights, batch, mask: masks.at(step, 0), stop };
             pass.forward(student)?;
             let flow = student.gradients.as_mut().expect("the student's workspace is kept for the backward pass");
             let inputs = LossInputs { logits: &student.logits, target, class_weights: class_weights.as_ref() };
@@ -326,6 +347,14 @@ impl<D: Device> Learner<D> {
     /// # Errors
     /// [`Error::Misuse`] for weights that the run does not keep; and those of the device.
     pub fn logits(&mut self, batch: &PackedBatch, which: Weights) -> Result<Cow<'_, [f32]>> {
+        self.logits_unless(Stop::NEVER, batch, which)
+    }
+
+    /// [`Learner::logits`], unless the pass is called off.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Interrupted`] for a pass that was called off.
+    pub fn logits_unless(&mut self, stop: Stop<'_>, batch: &PackedBatch, which: Weights) -> Result<Cow<'_, [f32]>> {
         let masks = self.masks();
         let Self { device, encoder, inference, batch: uploaded, state, .. } = self;
         let weights = state.weights(which)?;
@@ -335,7 +364,8 @@ impl<D: Device> Learner<D> {
             Weights::Average => ForwardWeights::Average,
         };
         device.upload(uploaded, batch, &StepScalars::default())?;
-        Forward { encoder, workspace: inference, masks }.run(device, name, weights, uploaded, Mask::none())?;
+        let mut forward = Forward { encoder, workspace: inference, masks, stop };
+        forward.run(device, name, weights, uploaded, Mask::none())?;
         device.read_vector(&inference.logits)
     }
 

@@ -1,17 +1,24 @@
 //! What a run and its surroundings say to each other: the run tells what happens, the surroundings ask it to stop.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::AtomicBool,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread,
     time::Duration,
 };
 
 use super::{Skips, state::Best};
 use crate::{
-    Error, Result,
+    Result, Stop,
     data::{LabelSummary, TokenizedSet, TokenizingProgress},
     model::hub::Download,
     reports::{EvalEvent, StepEvent},
 };
+
+/// How soon work on another thread is left to itself.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Something to show.
 #[non_exhaustive]
@@ -97,16 +104,41 @@ impl<'a> Watch<'a> {
 
     /// Whether the run is to end.
     pub fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop().is_asked()
+    }
+
+    /// The same, for work that looks for itself.
+    pub fn stop(&self) -> Stop<'a> {
+        Stop::when(self.stop)
     }
 
     /// # Errors
-    /// [`Error::Interrupted`] when the run is to end, which has done nothing yet that has to be saved.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) when the run is to end, which has done nothing yet that has to
+    /// be saved.
     pub(super) fn require_going_on(&self) -> Result<()> {
-        match self.is_stopping() {
-            true => Err(Error::Interrupted { step: None, resume: "the same command".to_owned() }),
-            false => Ok(()),
+        self.stop().check()
+    }
+
+    /// Does `work` on a thread of its own, and tells of the downloads that it reports: reading from a disk or a network
+    /// may wait for long where nobody looks whether the run is to end. Then the thread is left behind.
+    ///
+    /// # Errors
+    /// Those of `work`, and as [`Watch::require_going_on`].
+    pub(super) fn wait_for<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Sender<Download>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (sender, receiver) = mpsc::channel();
+        let worker = thread::spawn(move || work(&sender));
+        loop {
+            self.require_going_on()?;
+            match receiver.recv_timeout(LOOK_EVERY) {
+                Ok(download) => self.tell(Observation::Download(download)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     pub(super) fn tell(&mut self, observation: Observation<'_>) {

@@ -21,9 +21,9 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
 
 /// Trains one run and prints nothing on standard output; `ensemble` uses it for each of its seeds.
 pub fn train(training: Training) -> anyhow::Result<Outcome> {
-    let stop = signals::stop_on_signals()?;
+    let stoppable = signals::Stoppable::begin()?;
     let mut screen = show::Screen::default();
-    let outcome = training.run(&mut Watch::new(stop, &mut |observation| screen.observe(observation)));
+    let outcome = training.run(&mut Watch::new(stoppable.flag(), &mut |observation| screen.observe(observation)));
     screen.finish();
     Ok(outcome?)
 }

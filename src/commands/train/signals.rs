@@ -14,22 +14,41 @@ use crate::commands::console;
 
 /// Set by the first signal, for every run of the process.
 static STOP: AtomicBool = AtomicBool::new(false);
+/// Whether a run looks at it. Before and after, as between the runs of an ensemble and its vote, a signal ends the
+/// process: there is nothing to save.
+static IS_RUNNING: AtomicBool = AtomicBool::new(false);
 
-/// A flag that the first signal sets. A thread of its own acknowledges it, whatever the run is busy with.
-pub fn stop_on_signals() -> anyhow::Result<&'static AtomicBool> {
-    static WAITING: OnceLock<()> = OnceLock::new();
-    if WAITING.get().is_none() {
-        let mut signals = Signals::new(TERM_SIGNALS)?;
-        if WAITING.set(()).is_ok() {
-            thread::spawn(move || {
-                for _ in signals.forever() {
-                    if STOP.swap(true, Ordering::Relaxed) {
-                        low_level::exit(130);
+/// While it lives, the first signal sets a flag.
+pub struct Stoppable(());
+
+impl Stoppable {
+    /// From here on signals come to a thread of its own, which acknowledges them whatever the run is busy with.
+    pub fn begin() -> anyhow::Result<Self> {
+        static WAITING: OnceLock<()> = OnceLock::new();
+        if WAITING.get().is_none() {
+            let mut signals = Signals::new(TERM_SIGNALS)?;
+            if WAITING.set(()).is_ok() {
+                thread::spawn(move || {
+                    for _ in signals.forever() {
+                        if STOP.swap(true, Ordering::Relaxed) || !IS_RUNNING.load(Ordering::Relaxed) {
+                            low_level::exit(130);
+                        }
+                        console::say("stopping (a second signal ends the process at once, and saves nothing)");
                     }
-                    console::say("stopping (a second signal ends the process at once, and saves nothing)");
-                }
-            });
+                });
+            }
         }
+        IS_RUNNING.store(true, Ordering::Relaxed);
+        Ok(Self(()))
     }
-    Ok(&STOP)
+
+    pub fn flag(&self) -> &'static AtomicBool {
+        &STOP
+    }
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        IS_RUNNING.store(false, Ordering::Relaxed);
+    }
 }

@@ -13,7 +13,7 @@ use crate::{
     data::BertTokenizer,
     inference::locate,
     model::{BertConfig, ConfigFile, Model, Purpose},
-    training::{Observation, RunOptions, Watch},
+    training::{RunOptions, Watch},
 };
 
 /// Where a run keeps configuration and tokenizer of the model that it started from.
@@ -39,7 +39,12 @@ impl BaseModel {
     /// # Errors
     /// As [`locate`] and [`ConfigFile::read`], and of the tokenizer's files.
     pub fn open(name: &str, watch: &mut Watch<'_>) -> Result<Self> {
-        Self::read(locate(name, &mut |download| watch.tell(Observation::Download(download)))?, true)
+        let name = name.to_owned();
+        watch.wait_for(move |downloads| {
+            // Nobody listens when the run is to end.
+            let directory = locate(&name, &mut |download| drop(downloads.send(download)))?;
+            Self::read(directory, true)
+        })
     }
 
     /// What a run that has weights of its own kept of the model it started from, if it did.
@@ -91,7 +96,8 @@ impl BaseModel {
     pub fn classifier(&self, options: &RunOptions, labels: Vec<String>, watch: &mut Watch<'_>) -> Result<Model> {
         let seed = options.init_seed();
         let mut model = if self.has_weights {
-            let (model, notices) = Model::load(&self.directory, Purpose::Train { labels, seed })?;
+            let directory = self.directory.clone();
+            let (model, notices) = watch.wait_for(move |_| Model::load(&directory, Purpose::Train { labels, seed }))?;
             notices.iter().for_each(|notice| watch.note(notice));
             model
         } else {

@@ -52,7 +52,7 @@ impl<D: Device> Run<D> {
         let (store, position) = match found {
             Some(Found { store, checkpoint: Some((step, mut reader)) }) => {
                 watch.note(&format!("going on after step {step}"));
-                (store, state::restore(&mut reader, &mut learner, fingerprint)?)
+                (store, state::restore(&mut reader, &mut learner, fingerprint, watch.stop())?)
             }
             Some(Found { store, checkpoint: None }) => {
                 watch.note(&format!("{} has no usable checkpoint; starting over", directory.display()));
@@ -96,7 +96,8 @@ impl Found {
     /// [`crate::Error::Io`] when the directory cannot be read or written.
     pub fn look(options: &RunOptions, lock: &RunLock, watch: &mut Watch<'_>) -> Result<Self> {
         let store = open_store(options, lock)?;
-        let latest = store.latest_valid()?;
+        let reading = store.clone();
+        let latest = watch.wait_for(move |_| reading.latest_valid())?;
         for damaged in &latest.damaged {
             let aside = store.put_aside(damaged)?;
             watch.note(&format!("{} (moved to {})", damaged.reason, aside.display()));

@@ -48,6 +48,7 @@ impl RunData {
         let cache = token_cache(options);
         let mut read = |name: &str, source: &Source, labels: Labels<'_>| {
             watch.require_going_on()?;
+            let stop = watch.stop();
             let request = TokenizeRequest {
                 tokenizer: &base.tokenizer,
                 settings: encode,
@@ -55,8 +56,9 @@ impl RunData {
                 cache: cache.as_deref(),
                 progress: &mut |progress| {
                     watch.tell(Observation::Tokenizing { set: name, progress });
-                    watch.require_going_on()
+                    stop.check()
                 },
+                stop,
             };
             let started = Instant::now();
             let set = TokenizedSet::open(source, request)?;

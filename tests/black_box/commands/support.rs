@@ -9,6 +9,7 @@ use std::{
 
 use assert_cmd::Command;
 use bertsd_cuda::{
+    Stop,
     data::PackedBatch,
     device::{Capacity, Mask, Shape, StepScalars, cpu::CpuDevice, families::*},
     encoder::{Encoder, Keep, LastLayer, Pass, Workspace},
@@ -131,7 +132,9 @@ pub fn logits(model: &Model, ids: &[u32], types: &[u32]) -> Vec<f64> {
     let mut batch = device.batch(capacity).unwrap();
     device.upload(&mut batch, &packed, &StepScalars::default()).unwrap();
     let (encoder, mask) = (&encoder, Mask::none());
-    Pass { encoder, device: &mut device, weights: &weights, batch: &batch, mask }.forward(&mut workspace).unwrap();
+    Pass { encoder, device: &mut device, weights: &weights, batch: &batch, mask, stop: Stop::NEVER }
+        .forward(&mut workspace)
+        .unwrap();
     device.read_vector(&workspace.logits).unwrap().iter().map(|&z| f64::from(z)).collect()
 }
 

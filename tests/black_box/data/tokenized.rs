@@ -10,7 +10,7 @@ use bertsd_cuda::data::{
     BertTokenizer, ColumnRef, EncodeSettings, Examples, Folders, LabelMap, Labels, PackedBatch, SequenceEncoder,
     Source, TokenizeRequest, TokenizedSet, TokenizingProgress, Truncation,
 };
-use bertsd_cuda::{Fault, Result};
+use bertsd_cuda::{Fault, Result, Stop};
 use tempfile::TempDir;
 
 use super::fixtures::{json_directory, reviews, rows, snli, source, tokenizer_json, vocabulary, write};
@@ -24,7 +24,7 @@ fn tokenizer() -> BertTokenizer {
 fn open(source: &Source, tokenizer: &BertTokenizer, labels: Labels, cache: Option<&Path>) -> Result<TokenizedSet> {
     TokenizedSet::open(
         source,
-        TokenizeRequest { tokenizer, settings: SETTINGS, labels, cache, progress: &mut |_| Ok(()) },
+        TokenizeRequest { tokenizer, settings: SETTINGS, labels, cache, progress: &mut |_| Ok(()), stop: Stop::NEVER },
     )
 }
 
@@ -61,6 +61,7 @@ fn a_set_holds_every_row_in_order() {
             seen.push(progress);
             Ok(())
         },
+        stop: Stop::NEVER,
     };
     let set = TokenizedSet::open(&source, request).unwrap();
     let rows = rows(&source).unwrap();
@@ -108,6 +109,7 @@ fn the_cache_is_used_again_and_gives_the_same() {
         labels: Labels::Learn,
         cache: Some(&cache),
         progress: &mut |_| panic!("nothing was to be tokenized"),
+        stop: Stop::NEVER,
     };
     let second = TokenizedSet::open(&source, request).unwrap();
     assert!(second.from_cache() && second.notices().is_empty());
@@ -129,8 +131,14 @@ fn whatever_changes_the_tokens_changes_the_key() {
     let mut expected = 0;
     let mut fresh = |source: &Source, tokenizer: &BertTokenizer, settings: EncodeSettings, labels: Labels| {
         for from_cache in [false, true] {
-            let request =
-                TokenizeRequest { tokenizer, settings, labels, cache: Some(&cache), progress: &mut |_| Ok(()) };
+            let request = TokenizeRequest {
+                tokenizer,
+                settings,
+                labels,
+                cache: Some(&cache),
+                progress: &mut |_| Ok(()),
+                stop: Stop::NEVER,
+            };
             assert_eq!(TokenizedSet::open(source, request).unwrap().from_cache(), from_cache);
         }
         expected += 1;

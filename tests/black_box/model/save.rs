@@ -1,9 +1,9 @@
 //! Writing model directories: bit equality through save and load, and a target that is never half written.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use bertsd_cuda::{
-    Error,
+    Error, Stop,
     model::{Layout, Model, Purpose},
 };
 use serde_json::json;
@@ -34,6 +34,19 @@ fn save_and_load_give_the_same_bits() {
         assert_eq!(entries(&target), ["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"]);
     }
     assert_eq!(entries(&home.path().join("deep/er")), ["head32", "head64"]);
+}
+
+#[test]
+fn a_save_that_is_called_off_leaves_what_was_there() {
+    let home = tempfile::tempdir().unwrap();
+    let target = home.path().join("m");
+    let (model, _) = Model::load(&golden("head32"), Purpose::Inference).unwrap();
+    model.save(&target, &model.weights).unwrap();
+    let flag = AtomicBool::new(true);
+    let called_off = model.save_unless(Stop::when(&flag), &target, &vec![0.0; model.weights.len()]);
+    assert!(matches!(called_off, Err(Error::Interrupted { .. })), "{called_off:?}");
+    assert_eq!(entries(home.path()), ["m"]);
+    assert_eq!(Model::load(&target, Purpose::Inference).unwrap().0.weights, model.weights);
 }
 
 #[test]

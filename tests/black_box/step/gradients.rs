@@ -2,6 +2,7 @@
 //! differences of that classifier's loss, dropout included.
 
 use bertsd_cuda::{
+    Stop,
     data::PackedBatch,
     device::{Capacity, Distance, Mask, StepScalars, cpu::CpuDevice, families::*},
     distillation::{Method, TeacherKind},
@@ -40,7 +41,9 @@ fn logits(config: &BertConfig, last: LastLayer, weights: &[f32], packed: &Packed
     for keep in [Keep::ForBackward, Keep::Logits] {
         let mut workspace = Workspace::new(&device, &encoder, capacity, keep).unwrap();
         let (encoder, device) = (&encoder, &mut device);
-        Pass { encoder, device, weights: &parameters, batch: &batch, mask }.forward(&mut workspace).unwrap();
+        Pass { encoder, device, weights: &parameters, batch: &batch, mask, stop: Stop::NEVER }
+            .forward(&mut workspace)
+            .unwrap();
         all.push(device.read_vector(&workspace.logits).unwrap()[..packed.sequences() * config.labels].to_vec());
     }
     assert_eq!(all[0], all[1], "what is kept changes the logits");

@@ -1,8 +1,10 @@
 //! A state in a checkpoint goes on with the teacher that it was made with, and with no other; and weights that a run
 //! does not keep are nobody's.
 
+use std::sync::atomic::AtomicBool;
+
 use bertsd_cuda::{
-    Error,
+    Error, Stop,
     checkpoint::CheckpointStore,
     data::PackedBatch,
     device::cpu::CpuDevice,
@@ -68,11 +70,11 @@ fn a_state_goes_on_with_its_own_teacher_only() {
         let store = CheckpointStore::open(home.path().join(i.to_string()), 1).unwrap();
         let mut whole = saved_learner(saved, &batches);
         let position = Position { step: SAVED, ..Position::default() };
-        state::save(&store, &mut whole, &position, 7).unwrap();
+        state::save(&store, &mut whole, &position, 7, Stop::NEVER).unwrap();
         for (j, &other) in methods().iter().enumerate() {
             let (_, mut reader) = store.latest_valid().unwrap().checkpoint.unwrap();
             let mut parts = learner(other, &batches);
-            let restored = state::restore(&mut reader, &mut parts, 7);
+            let restored = state::restore(&mut reader, &mut parts, 7, Stop::NEVER);
             if i == j {
                 assert_eq!(restored.unwrap(), position);
                 let mut whole = saved_learner(saved, &batches);
@@ -122,4 +124,22 @@ fn a_step_whose_batch_nobody_voted_on_is_an_error() {
     learner.step(2, &batches[2..3], &[&batches[3..4]]).unwrap();
     let error = learner.step(3, &batches[3..4], &[]).unwrap_err().to_string();
     assert!(error.contains("1 of 2 earlier iterates") && error.contains("step 3"), "{error}");
+}
+
+/// A stop does not wait for the disk, so what is known to be on it stays.
+#[test]
+fn a_state_saved_in_haste_is_whole_and_leaves_the_one_before() {
+    let (home, batches) = (tempfile::tempdir().unwrap(), batches());
+    let store = CheckpointStore::open(home.path(), 1).unwrap();
+    let mut learner = saved_learner(methods()[0], &batches);
+    let asked = AtomicBool::new(true);
+    let saves = [(1, Stop::NEVER, vec![1]), (2, Stop::when(&asked), vec![1, 2]), (3, Stop::NEVER, vec![3])];
+    for (step, stop, expected) in saves {
+        let position = Position { step, ..Position::default() };
+        state::save(&store, &mut learner, &position, 7, stop).unwrap();
+        assert_eq!(store.steps().unwrap(), expected);
+        let (newest, mut reader) = store.latest_valid().unwrap().checkpoint.unwrap();
+        assert_eq!(newest, step);
+        assert_eq!(state::restore(&mut reader, &mut learner, 7, Stop::NEVER).unwrap(), position);
+    }
 }
