@@ -1,11 +1,17 @@
 //! Long tests, left out of `make test`: hundreds of kills, thousands of steps, random settings. `make soak` runs them.
 
+#[path = "soak/memory.rs"]
+mod memory;
 #[path = "common/place.rs"]
 mod place;
 #[path = "common/runs.rs"]
 mod runs;
+#[path = "soak/stop.rs"]
+mod stop;
 #[path = "common/tiny.rs"]
 mod tiny;
+#[path = "soak/torch.rs"]
+mod torch;
 
 use std::{
     collections::VecDeque,
