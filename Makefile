@@ -34,6 +34,7 @@ lint: | cargo-is-there ## check formatting, and lints with warnings as errors
 	@$(CARGO) fmt --version >/dev/null 2>&1 || { echo "make lint: rustfmt is missing; install it with: rustup component add rustfmt" >&2; exit 1; }
 	@$(CARGO) clippy --version >/dev/null 2>&1 || { echo "make lint: clippy is missing; install it with: rustup component add clippy" >&2; exit 1; }
 	$(CARGO) fmt --all --check
+	@# Lints read no machine code: one architecture is the least that build.rs makes.
 	BERTSD_CUDA_ARCH=80 $(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
 sass: build ## what the compiler made of each kernel, against kernels/sass.bounds

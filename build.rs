@@ -30,10 +30,10 @@ const PTX: &str = "80";
 /// that ptxas refuses what is not in this version.
 const PTX_VERSION: &str = "8.0";
 /// Kernels that may spill, and why.
-const ALLOWED_SPILLS: [(&str, &str); 2] = [
-    ("attention_backward_key_value_bf16_d128", "all 255 registers hold sums: four more go to local memory on sm_100"),
-    ("attention_backward_key_value_dropout_bf16_d128", "likewise two on sm_90"),
-];
+const ALLOWED_SPILLS: [(&str, &str); 1] = [(
+    "attention_backward_key_value_dropout_bf16_d128",
+    "all 255 registers hold sums: one more goes to local memory on sm_90 and sm_100",
+)];
 
 fn main() {
     println!("cargo::rerun-if-changed=kernels");

@@ -3,7 +3,7 @@
 
     scripts/sass.py [--arch 90] [--json] [FATBIN...]
 
-Without files it takes the newest build's, under target/. For each kernel and architecture:
+Without files it takes those of `cargo build --release`. For each kernel and architecture:
 
   registers   of a thread
   local       bytes of local memory: spills and arrays that were not kept in registers
@@ -40,12 +40,13 @@ def cuobjdump():
     return Path(nvcc).with_name("cuobjdump")
 
 
-def newest_build():
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    stamps = sorted(target.glob("*/build/bertsd-cuda-*/out/kernels.rs"), key=lambda path: path.stat().st_mtime)
-    if not stamps:
-        sys.exit("sass: there is no build under target/: run make build first, or name fat binaries")
-    return sorted(stamps[-1].parent.glob("*.fatbin"))
+def built():
+    # Asked of cargo: lints have a build of their own, for one architecture.
+    build = [os.environ.get("CARGO", "cargo"), "build", "--release", "--locked", "--quiet", "--message-format=json"]
+    messages = subprocess.run(build, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout.splitlines()
+    ran = [m for m in map(json.loads, messages) if m["reason"] == "build-script-executed"]
+    own = [Path(m["out_dir"]) for m in ran if "bertsd-cuda" in Path(m["out_dir"]).parent.name]
+    return sorted(own[-1].glob("*.fatbin"))
 
 
 def lines(tool, option, image):
@@ -153,7 +154,7 @@ def main():
     parser.add_argument("--json", action="store_true", help="the table as JSON")
     arguments = parser.parse_args()
     tool, rows, table = cuobjdump(), read_bounds(), []
-    for image in arguments.images or newest_build():
+    for image in arguments.images or built():
         resources = usage(tool, image)
         for (architecture, kernel), instructions in sorted(code(tool, image).items()):
             if arguments.arch in (None, architecture):

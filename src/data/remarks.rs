@@ -46,9 +46,7 @@ impl Remarks {
     }
 
     pub(super) fn named(&mut self, place: usize) {
-        if !self.named.contains(&place) {
-            self.named.insert(place);
-        }
+        self.named.insert(place);
     }
 
     /// When all rows are read: which labels of `names` they do not have.

@@ -156,7 +156,7 @@ pub struct Blend<'a, D: Buffers> {
 pub enum Follower<'a, D: Buffers> {
     /// θ, which is iterate `number`, takes its slot in the window; the mean becomes that of the slots in use.
     Window {
-        /// It.
+        /// The window.
         window: &'a mut Window<D>,
         /// Number of the update.
         number: u64,

@@ -5,22 +5,22 @@ use crate::model::{Activation, BertConfig};
 /// Sizes and constants that every operation of one model shares.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// C.
-    pub hidden: usize, // C
-    /// H.
-    pub heads: usize, // H
+    /// Hidden size, C.
+    pub hidden: usize,
+    /// Attention heads, H.
+    pub heads: usize,
     /// Elements of a head in memory: D, filled up with zeros to a multiple of 8.
     pub head_size: usize,
-    /// D.
-    pub head_used: usize, // D
+    /// Elements of a head, D.
+    pub head_used: usize,
     /// A, H heads in memory: C where they are not filled up.
-    pub attention: usize, // A
-    /// F.
-    pub intermediate: usize, // F
-    /// N.
-    pub labels: usize, // N
-    /// V.
-    pub vocabulary: usize, // V
+    pub attention: usize,
+    /// Feed-forward size, F.
+    pub intermediate: usize,
+    /// Labels, N.
+    pub labels: usize,
+    /// Words, V.
+    pub vocabulary: usize,
     /// Token types.
     pub types: usize,
     /// ε of LayerNorms.

@@ -72,7 +72,7 @@ pub enum Teacher<D: Buffers> {
     All(Mean<D>),
     /// An exponential mean.
     Ema {
-        /// It.
+        /// The mean.
         mean: Mean<D>,
         /// What stays of it at an update.
         decay: f64,

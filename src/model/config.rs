@@ -25,22 +25,22 @@ pub enum Activation {
 /// Sizes and constants of the encoder and its classifier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BertConfig {
-    /// V.
-    pub vocab_size: usize, // V
-    /// C.
-    pub hidden_size: usize, // C
-    /// L.
-    pub layers: usize, // L
-    /// H.
-    pub heads: usize, // H
-    /// F.
-    pub intermediate_size: usize, // F
+    /// Words, V.
+    pub vocab_size: usize,
+    /// Hidden size, C.
+    pub hidden_size: usize,
+    /// Encoder layers, L.
+    pub layers: usize,
+    /// Attention heads, H.
+    pub heads: usize,
+    /// Feed-forward size, F.
+    pub intermediate_size: usize,
     /// The longest sequence that the position table knows.
-    pub max_positions: usize, // longest sequence the position table knows
+    pub max_positions: usize,
     /// Token types: 2 for pairs of texts.
-    pub type_vocab_size: usize, // token types, 2 for sentence pairs
-    /// N.
-    pub labels: usize, // N
+    pub type_vocab_size: usize,
+    /// Labels, N.
+    pub labels: usize,
     /// Of the feed-forward layers.
     pub activation: Activation,
     /// ε of LayerNorms.

@@ -210,7 +210,7 @@ impl<D: Device> Learner<D> {
         self.device.begin_step(&mut self.gradients, &self.encoder.layout.embeddings)?;
         for (i, batch) in micro.iter().enumerate() {
             let write = if i == 0 { Write::Overwrite } else { Write::Add };
-            self.micro_step(stop, step, batch, (&scalars, write))?;
+            self.micro_step(stop, step, batch, &scalars, write)?;
         }
         let masks = self.masks();
         let Self { device, encoder, state, inference, batch, .. } = self;
@@ -301,7 +301,8 @@ impl<D: Device> Learner<D> {
         stop: Stop<'_>,
         step: u64,
         batch: &PackedBatch,
-        (scalars, write): (&StepScalars, Write),
+        scalars: &StepScalars,
+        write: Write,
     ) -> Result<()> {
         let masks = self.masks();
         self.device.upload(&mut self.batch, batch, scalars)?;

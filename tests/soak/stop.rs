@@ -49,24 +49,24 @@ fn signals_at_random_moments_of_a_run_on_much_text_are_acted_on() {
     succeed(toy.start(options).args(["--out", "cached"]));
     let cached_ms = started.elapsed().as_millis() as u64;
     eprintln!("a run takes {whole_ms} ms, and {cached_ms} ms with its tokens from the cache");
+    let start_or_go_on = || match toy.path("cut/run.toml").exists() {
+        true => toy.command("--resume cut"),
+        false => {
+            let mut command = toy.start(options);
+            command.args(["--out", "cut"]);
+            command
+        }
+    };
     let mut rng = Rng(7);
     let mut worst = Duration::ZERO;
     let mut number = 0;
     while number < SIGNALS {
         // Every second one over tokens that are not there yet, so that none falls behind the end of a run.
         let anew = number % 2 == 0;
-        if anew {
+        if anew && toy.path("cache").exists() {
             fs::remove_dir_all(toy.path("cache")).unwrap();
         }
-        let mut command = match toy.path("cut/run.toml").exists() {
-            true => toy.command("--resume cut"),
-            false => {
-                let mut command = toy.start(options);
-                command.args(["--out", "cut"]);
-                command
-            }
-        };
-        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = start_or_go_on().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         sleep(Duration::from_millis(rng.below(if anew { whole_ms } else { cached_ms } * 9 / 10)));
         let signal = if rng.below(2) == 0 { "-TERM" } else { "-INT" };
         succeed(Command::new("kill").args([signal, &child.id().to_string()]));
@@ -89,15 +89,7 @@ fn signals_at_random_moments_of_a_run_on_much_text_are_acted_on() {
         }
         number += 1;
     }
-    let mut command = match toy.path("cut/run.toml").exists() {
-        true => toy.command("--resume cut"),
-        false => {
-            let mut command = toy.start(options);
-            command.args(["--out", "cut"]);
-            command
-        }
-    };
-    succeed(&mut command);
+    succeed(&mut start_or_go_on());
     toy.result("cut").assert_same(&whole, "stopped again and again");
     eprintln!("the slowest took {worst:?}");
 }

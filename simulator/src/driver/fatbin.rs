@@ -121,7 +121,7 @@ pub fn has_machine_code(bytes: &[u8], capability: u32) -> bool {
 }
 
 /// Registers of kernels, as machine code has them.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Default, PartialEq)]
 pub struct Registers {
     pub counts: HashMap<String, u32>,
     /// Whether a driver would run this machine code on the device.

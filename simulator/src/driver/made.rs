@@ -14,7 +14,7 @@ use crate::program::Program;
 const MOST_BYTES: usize = 64 << 20;
 
 /// What programs are made from.
-#[derive(Clone, PartialEq)]
+#[derive(PartialEq)]
 pub struct Origin {
     pub ptx: String,
     pub registers: Registers,
