@@ -6,7 +6,7 @@ use cudasim::counters::report::{Line, table};
 use cudasim::profile::{PROFILES, Profile};
 
 fn report(mut arguments: impl Iterator<Item = String>) -> Result<String, String> {
-    let path = arguments.next().ok_or("usage: cudasim-report TRACE [h100|a100|l40s|b200|v100 ...]")?;
+    let path = arguments.next().ok_or("usage: cudasim-report TRACE [h100|h200|a100|l40s|b200|v100 ...]")?;
     let mut profiles = Vec::new();
     for name in arguments {
         profiles.push(Profile::named(&name).ok_or(format!("profile {name} is not known"))?);

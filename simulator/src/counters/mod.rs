@@ -36,8 +36,10 @@ pub struct Totals {
     pub global_store_sectors: u64,
     pub global_load_bytes: u64,
     pub global_store_bytes: u64,
-    /// Sectors that any access touched: what must at least come from DRAM or go there.
+    /// Sectors that any access touched; that one read; that one wrote.
     pub distinct_sectors: u64,
+    pub distinct_read_sectors: u64,
+    pub distinct_written_sectors: u64,
     /// Bytes between L1 and L2 if L1 kept nothing from one request to the next.
     pub l2_bytes: u64,
     pub shared_requests: u64,
@@ -48,6 +50,27 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Bytes that must at least come from DRAM or go there: each sector that is read comes once, each that is written
+    /// goes once.
+    pub fn floor_bytes(&self) -> u64 {
+        (self.distinct_read_sectors + self.distinct_written_sectors) * SECTOR_BYTES
+    }
+
+    /// Adds what blocks counted that stand for `weight` blocks each. Distinct sectors are no sum, and stay.
+    fn add(&mut self, part: &Self, weight: f64) {
+        let scaled = |count: u64| (weight * count as f64).round() as u64;
+        for (class, &count) in &part.classes {
+            *self.classes.entry(class.clone()).or_default() += scaled(count);
+        }
+        macro_rules! add {
+            ($($field:ident),+) => { $(self.$field += scaled(part.$field);)+ };
+        }
+        add!(warp_instructions, thread_instructions, fp32_flops, fp16_flops, fp64_flops, sfu_operations);
+        add!(tensor_operations, tensor_flops, global_load_requests, global_store_requests, global_load_sectors);
+        add!(global_store_sectors, global_load_bytes, global_store_bytes, l2_bytes, shared_requests);
+        add!(shared_wavefronts, shared_ideal_wavefronts, atomics, barriers);
+    }
+
     /// Active lanes as a part of all lanes of issued instructions.
     pub fn divergence_efficiency(&self) -> f64 {
         if self.warp_instructions == 0 {
@@ -128,7 +151,9 @@ impl Counters {
         within + self.warps.iter().sum::<u64>()
     }
 
-    pub fn start_block(&mut self, program: &Program) {
+    /// A block begins, with the marks that it has in a sample.
+    pub fn start_block(&mut self, program: &Program, marks: u8) {
+        self.traffic.start_block(marks);
         if program.reads_clock {
             self.clock_start = self.issued(program);
         }
@@ -176,7 +201,31 @@ impl Counters {
         [warps, threads, flops]
     }
 
+    /// What all blocks of a launch counted.
     pub fn totals(&self, program: &Program) -> Totals {
+        self.with_distinct(self.sums(program), &[1.0; 3])
+    }
+
+    /// What a sample's groups of blocks counted, scaled to all blocks of the launch: each group with its weight, and
+    /// the weights along the axes.
+    pub fn scaled(groups: Vec<(f64, Self)>, weights: &[f64; 3], program: &Program) -> Totals {
+        let (mut totals, mut all) = (Totals::default(), Self::new(program));
+        for (weight, group) in groups {
+            totals.add(&group.sums(program), weight);
+            all.traffic.merge(group.traffic);
+        }
+        all.with_distinct(totals, weights)
+    }
+
+    fn with_distinct(&self, totals: Totals, weights: &[f64; 3]) -> Totals {
+        let found = self.traffic.distinct(weights);
+        let [touched, read, written] = [found.touched, found.read, found.written].map(|count| count.round() as u64);
+        let distinct_sectors = touched;
+        Totals { distinct_sectors, distinct_read_sectors: read, distinct_written_sectors: written, ..totals }
+    }
+
+    /// All counts that are sums over blocks.
+    fn sums(&self, program: &Program) -> Totals {
         let [warps, threads, flops] = self.by_class(program);
         let real = CLASSES - 1;
         let of = |class: Class| class as usize;
@@ -198,7 +247,7 @@ impl Counters {
             tensor_flops: flops[of(Class::Tensor)],
             atomics: self.atomics,
             barriers: self.barriers,
-            ..self.traffic.totals()
+            ..self.traffic.totals().clone()
         }
     }
 }

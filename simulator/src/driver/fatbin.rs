@@ -137,6 +137,27 @@ impl Registers {
     }
 }
 
+/// All code in a fat binary; `None` if it is damaged.
+fn entries(bytes: &[u8]) -> Option<Vec<Entry<'_>>> {
+    let mut at = u16::from_le_bytes(number(bytes, 6)?) as usize;
+    let mut all = Vec::new();
+    while at < bytes.len() {
+        let (entry, next) = Entry::read(bytes, at)?;
+        all.extend(entry);
+        at = next;
+    }
+    Some(all)
+}
+
+/// The registers of the kernels in a fat binary on a device of this capability, as `90`: of its machine code for the
+/// device, or else of that for the nearest one.
+pub fn kernel_registers(bytes: &[u8], capability: u32) -> Registers {
+    is_fatbin(bytes)
+        .then(|| entries(bytes))
+        .flatten()
+        .map_or_else(Registers::default, |all| registers(&all, capability))
+}
+
 /// What a driver would take from a fat binary, or would compile from it.
 pub struct Chosen {
     pub ptx: String,
@@ -158,14 +179,7 @@ fn registers(entries: &[Entry<'_>], capability: u32) -> Registers {
 /// none.
 pub fn choose(bytes: &[u8], capability: u32, newest: Option<Version>) -> Result<Chosen, (Code, String)> {
     let no_binary = |log: String| (Code::CUDA_ERROR_NO_BINARY_FOR_GPU, log);
-    let truncated = || no_binary("the fat binary is truncated".to_owned());
-    let mut at = u16::from_le_bytes(number(bytes, 6).ok_or_else(truncated)?) as usize;
-    let mut all: Vec<Entry<'_>> = Vec::new();
-    while at < bytes.len() {
-        let (entry, next) = Entry::read(bytes, at).ok_or_else(truncated)?;
-        all.extend(entry);
-        at = next;
-    }
+    let all = entries(bytes).ok_or_else(|| no_binary("the fat binary is truncated".to_owned()))?;
     let mut usable: Vec<&Entry<'_>> = all.iter().filter(|e| e.runs_on(capability)).collect();
     let newest = newest.filter(|_| usable.iter().all(|e| e.kind == KIND_PTX));
     usable.retain(|e| e.kind == KIND_PTX);

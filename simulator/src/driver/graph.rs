@@ -40,6 +40,8 @@ pub struct Node {
 /// An instance of a graph, which runs once at a time.
 pub struct Executable {
     pub graph: Graph,
+    /// What it takes of the device's memory while it lives, if anything: nothing reads it.
+    pub _held: Option<GraphMemory>,
     /// The end of its last launch.
     pub last: Option<u64>,
 }

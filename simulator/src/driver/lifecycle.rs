@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::queue::Queue;
 use super::result::{Code, Outcome};
+use super::sampling::Counted;
 use super::session::lock;
 use super::settings::Settings;
 use super::state::{Driver, Report};
@@ -53,6 +54,8 @@ pub fn configure(settings: Settings) {
             driver.contexts.clear();
             (driver.primary, driver.primary_uses) = (None, 0);
             driver.memory.keep_apart(settings.checks.mem);
+            driver.memory.follow_writes(settings.checks.init);
+            driver.counted = Counted::default();
             driver.settings = settings;
         }
         _ => {

@@ -11,9 +11,20 @@ use super::work::Work;
 pub struct Operation {
     pub work: Work,
     after: Vec<u64>,
+    /// The launches that it follows, itself or through other operations.
+    launches: Vec<u64>,
     /// An event to stamp when the operation runs.
     pub event: Option<u64>,
     running: bool,
+}
+
+/// An operation that may run.
+pub struct Ready {
+    pub id: u64,
+    pub work: Work,
+    pub event: Option<u64>,
+    /// The launches that it follows, of those that had not run when it was queued.
+    pub after: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -31,8 +42,17 @@ impl Queue {
     /// Queues work behind other operations, of which finished ones are ignored.
     pub fn push(&mut self, work: Work, after: Vec<u64>, event: Option<u64>) -> u64 {
         self.last += 1;
-        let after = after.into_iter().filter(|id| self.pending.contains_key(id)).collect();
-        self.pending.insert(self.last, Operation { work, after, event, running: false });
+        let after: Vec<u64> = after.into_iter().filter(|id| self.pending.contains_key(id)).collect();
+        let mut launches: Vec<u64> = after
+            .iter()
+            .flat_map(|&id| match &self.pending[&id] {
+                Operation { work: Work::Kernel(_), .. } => vec![id],
+                other => other.launches.clone(),
+            })
+            .collect();
+        launches.sort_unstable();
+        launches.dedup();
+        self.pending.insert(self.last, Operation { work, after, launches, event, running: false });
         self.last
     }
 
@@ -58,7 +78,7 @@ impl Queue {
 
     /// Takes an operation that may run. With a target, work it does not need is left half of the time.
     /// It counts as pending until [`Self::finish`].
-    pub fn take(&mut self, target: Option<u64>) -> Option<(u64, Work, Option<u64>)> {
+    pub fn take(&mut self, target: Option<u64>) -> Option<Ready> {
         let ready = |op: &Operation| !op.running && op.after.iter().all(|dep| !self.pending.contains_key(dep));
         let mut choices: Vec<u64> = self.pending.iter().filter(|(_, op)| ready(op)).map(|(&id, _)| id).collect();
         if let Some(target) = target
@@ -74,7 +94,7 @@ impl Queue {
         let id = choices[pick];
         let op = self.pending.get_mut(&id)?;
         op.running = true;
-        Some((id, op.work.clone(), op.event))
+        Some(Ready { id, work: op.work.clone(), event: op.event, after: std::mem::take(&mut op.launches) })
     }
 
     pub fn finish(&mut self, id: u64) {

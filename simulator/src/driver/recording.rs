@@ -85,12 +85,14 @@ impl Driver {
             return self.capture(capture)?.add_graph(key, graph);
         }
         let start = self.enqueue_after(stream, Work::Marker, previous.as_slice(), None)?;
+        let ends = graph.ends();
         let mut ids = Vec::with_capacity(graph.nodes.len());
         for node in graph.nodes {
             let after = std::iter::once(start).chain(node.after.iter().map(|&k| ids[k])).collect();
             ids.push(self.enqueue_node(node.work, after));
         }
-        let end = self.enqueue_after(stream, Work::Marker, &ids, None)?;
+        let last: Vec<u64> = ends.into_iter().map(|node| ids[node]).collect();
+        let end = self.enqueue_after(stream, Work::Marker, &last, None)?;
         if let Some(exec) = self.execs.get_mut(&exec_handle) {
             exec.last = Some(end);
         }

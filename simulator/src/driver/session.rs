@@ -10,9 +10,11 @@ use std::time::Instant;
 
 use super::current;
 use super::idle;
+use super::queue::Ready;
 use super::result::{Code, Outcome};
 use super::state::Driver;
 use super::work::{Work, run};
+use crate::counters::report::Line;
 
 static STATE: Mutex<Option<Driver>> = Mutex::new(None);
 
@@ -54,8 +56,9 @@ impl Session {
     /// Runs one operation. `false` if none can run.
     fn step(&mut self, target: Option<u64>) -> Outcome<bool> {
         let driver = self.driver()?;
-        let Some((id, work, event)) = driver.queue.take(target) else { return Ok(false) };
+        let Some(Ready { id, work, event, after }) = driver.queue.take(target) else { return Ok(false) };
         driver.grids += 1;
+        let known = driver.known(&work);
         let (memory, settings) = (Arc::clone(&driver.memory), driver.settings.clone());
         let (counting, grid) = (driver.counting, driver.grids);
         let outcome = if let Work::Host(_) = work {
@@ -64,6 +67,8 @@ impl Session {
             let outcome = run(&work, &memory, &settings, counting, grid);
             IN_HOST_FUNCTION.set(false);
             outcome
+        } else if let Some(line) = known {
+            Ok(Some(line))
         } else {
             run(&work, &memory, &settings, counting, grid)
         };
@@ -73,7 +78,10 @@ impl Session {
             event.stamp = Some(Instant::now());
         }
         match outcome.and_then(|line| driver.demanded_fault(&work).map_or(Ok(line), Err)) {
-            Ok(Some(line)) => driver.trace(line),
+            Ok(Some(line)) => {
+                driver.remember(&work, &line);
+                driver.trace(Line { number: id, after, ..line });
+            }
             Ok(None) => {}
             Err(fault) => driver.fail(fault),
         }

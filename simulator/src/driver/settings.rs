@@ -2,10 +2,12 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `CUDASIM_PROFILE` | `h100` (default), `a100`, `l40s`, `b200`, `v100` |
+//! | `CUDASIM_PROFILE` | `h100` (default), `h200`, `a100`, `l40s`, `b200`, `v100` |
 //! | `CUDASIM_MEMORY_MIB` | device memory, that of the profile by default |
-//! | `CUDASIM_CHECK` | `mem,race,init,sync,leak`, `all` of these, or nothing; and `aligned` |
+//! | `CUDASIM_CHECK` | `mem,race,init,sync,leak`, `all` of these, or nothing; and `aligned`, `pageable` |
 //! | `CUDASIM_TRACE` | file that gets a JSON line a launch |
+//! | `CUDASIM_SAMPLE` | `KERNEL:X.Y.Z,…`: of these kernels' grids so many coordinates along each axis run, and counts are scaled; a launch like one before is not run again. Results are wrong, counts are what remains |
+//! | `CUDASIM_GRAPH_NODE_BYTES` | device memory that an instance of a graph takes for each node, none by default |
 //! | `CUDASIM_SEED` | picks among the legal orders of queued work; `0` is first come, first run |
 //! | `CUDASIM_TIMEOUT_MS` | watchdog of one launch, 120,000 by default |
 //! | `CUDASIM_IDLE_MS` | queued work that nothing waits for runs by itself after so long without a call: 500 by default, `0` never |
@@ -22,6 +24,7 @@ use std::path::PathBuf;
 use super::demand::Demand;
 use super::version;
 use crate::launch::Checks;
+use crate::launch::sample::Sampling;
 use crate::lower::Numerics;
 use crate::profile::{PROFILES, Profile};
 
@@ -30,6 +33,10 @@ pub struct Settings {
     pub profile: Profile,
     pub checks: Checks,
     pub trace: Option<PathBuf>,
+    /// Which blocks of launches run; all, without rules.
+    pub sampling: Sampling,
+    /// Device memory that an instance of a graph takes for each node.
+    pub graph_node_bytes: u64,
     pub seed: u64,
     pub timeout_ms: u64,
     pub threads: usize,
@@ -57,6 +64,8 @@ impl Default for Settings {
             profile: PROFILES[0],
             checks: Checks::default(),
             trace: None,
+            sampling: Sampling::default(),
+            graph_node_bytes: 0,
             seed: 1,
             timeout_ms: DEFAULT_TIMEOUT_MS,
             threads,
@@ -102,6 +111,19 @@ impl Settings {
             settings.checks = Checks::parse(&list).map_err(|name| format!("CUDASIM_CHECK={name} is not known"))?;
         }
         settings.trace = variable("CUDASIM_TRACE").map(PathBuf::from);
+        settings.graph_node_bytes = number("CUDASIM_GRAPH_NODE_BYTES")?.unwrap_or(0);
+        if let Some(text) = variable("CUDASIM_SAMPLE") {
+            let rules = Sampling::parse(&text);
+            settings.sampling = rules.ok_or(format!(
+                "CUDASIM_SAMPLE={text} is no list of KERNEL:X.Y.Z with * or a number from 2 for each axis"
+            ))?;
+            if settings.trace.is_none() {
+                return Err("CUDASIM_SAMPLE leaves nothing but counts, so it needs CUDASIM_TRACE".to_owned());
+            }
+            if settings.checks != Checks::default() {
+                return Err("CUDASIM_SAMPLE runs only part of a program: no CUDASIM_CHECK goes with it".to_owned());
+            }
+        }
         settings.seed = number("CUDASIM_SEED")?.unwrap_or(settings.seed);
         settings.timeout_ms = number("CUDASIM_TIMEOUT_MS")?.unwrap_or(settings.timeout_ms);
         settings.threads = number("CUDASIM_THREADS")?.map_or(settings.threads, |n| n.clamp(1, 1024) as usize);
@@ -153,6 +175,9 @@ mod tests {
         assert_eq!(read("CUDASIM_MEMORY_MIB", "3").map(|s| s.profile.memory_bytes), Ok(3 << 20));
         assert!(read("CUDASIM_CHECK", "mem,rice").is_err_and(|e| e.contains("rice")));
         assert!(read("CUDASIM_SEED", "x").is_err());
+        assert!(read("CUDASIM_SAMPLE", "fill:1.1.1").is_err_and(|e| e.contains("CUDASIM_SAMPLE=fill:1.1.1")));
+        assert!(read("CUDASIM_SAMPLE", "fill:2.2.2").is_err_and(|e| e.contains("CUDASIM_TRACE")));
+        assert_eq!(read("CUDASIM_GRAPH_NODE_BYTES", "2048").map(|s| s.graph_node_bytes), Ok(2048));
         assert!(read("CUDASIM_TENSOR_SUMS", "truncate").is_ok_and(|s| s.numerics.truncated_sums));
         assert!(read("CUDASIM_APPROX", "2ulp").is_ok_and(|s| s.numerics.inexact_functions));
         assert!(read("CUDASIM_APPROX", "3ulp").is_err_and(|e| e.contains("CUDASIM_APPROX=3ulp")));

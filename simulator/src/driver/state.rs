@@ -11,6 +11,7 @@ use super::graph::{Executable, Graph};
 use super::images::Image;
 use super::queue::Queue;
 use super::result::{Code, Outcome};
+use super::sampling::Counted;
 use super::settings::Settings;
 use super::work::{Work, code_for};
 use crate::counters::report::Line;
@@ -86,6 +87,8 @@ pub struct Driver {
     pub(super) grids: u64,
     /// Launches so far of the kernel that `CUDASIM_FAULT` names.
     pub(super) demanded_runs: u64,
+    /// What launches counted that need not run again.
+    pub(super) counted: Counted,
 }
 
 /// What happened since the last [`reset`]: for tests and tools in Rust.
@@ -107,6 +110,7 @@ impl Driver {
     pub(super) fn new(settings: Settings) -> Option<Self> {
         let memory = Arc::new(Memory::new(settings.profile.memory_bytes)?);
         memory.keep_apart(settings.checks.mem);
+        memory.follow_writes(settings.checks.init);
         let legacy = Stream::new(true, 0);
         Some(Self {
             queue: Queue::new(settings.seed),
@@ -131,6 +135,7 @@ impl Driver {
             handles: FIRST_HANDLE,
             grids: 0,
             demanded_runs: 0,
+            counted: Counted::default(),
         })
     }
 

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::result::Code;
 use super::settings::Settings;
+use crate::counters::Counters;
 use crate::counters::report::Line;
 use crate::error::{Fault, FaultKind};
 use crate::exec::grid;
 use crate::launch::Launch;
+use crate::launch::sample::Sample;
 use crate::memory::{Kind, Memory};
 use crate::program::Program;
 
@@ -156,12 +158,13 @@ fn run_kernel(
         memory.ensure_heap(kernel.heap_bytes);
     }
     let workspace = if kernel.cooperative { Some(Workspace::new(memory)?) } else { None };
-    let launch = Launch {
+    let mut launch = Launch {
         workspace: workspace.as_ref().map_or(0, |w| w.address),
         program: Arc::clone(&kernel.program),
         memory: Arc::clone(memory),
         snapshot: memory.snapshot(),
         grid: kernel.grid,
+        chosen: None,
         block: kernel.block,
         dynamic_shared: kernel.dynamic_shared,
         params: kernel.params.clone(),
@@ -176,8 +179,26 @@ fn run_kernel(
         stop: AtomicBool::new(false),
         workers: settings.threads,
     };
-    let totals = grid::run(&launch)?.totals(&launch.program);
+    // Blocks of a cooperative launch wait for all others.
+    let sample = if kernel.cooperative { None } else { settings.sampling.choose(&kernel.program.name, kernel.grid) };
+    let blocks_run = sample.as_ref().map_or_else(|| launch.blocks(), Sample::blocks);
+    let totals = match sample {
+        None => grid::run(&launch)?.totals(&launch.program),
+        Some(Sample { groups, weights }) => {
+            let mut counted = Vec::with_capacity(groups.len());
+            for group in groups {
+                launch.chosen = Some(group.blocks);
+                counted.push((group.weight, grid::run(&launch)?));
+            }
+            Counters::scaled(counted, &weights, &launch.program)
+        }
+    };
     Ok(Line {
+        number: 0,
+        after: Vec::new(),
+        blocks_run,
+        is_repeated: false,
+        arguments: kernel.scalars(memory),
         kernel: kernel.program.name.clone(),
         device: settings.profile.name.to_owned(),
         grid: kernel.grid,
@@ -252,6 +273,11 @@ fn set(memory: &Memory, to: u64, value: u32, width: u8, count: u64) -> Result<()
         return Ok(());
     }
     let window = memory.window(to, bytes).filter(|_| memory.holds(to, bytes)).ok_or_else(|| outside(to, bytes))?;
+    memory.mark_written(to, bytes);
+    if value == 0 {
+        window.zero(to, bytes);
+        return Ok(());
+    }
     let pattern = value.to_le_bytes();
     let chunk: Vec<u8> = pattern[..width as usize].iter().copied().cycle().take(bytes.min(1 << 16) as usize).collect();
     let mut done = 0;
@@ -260,6 +286,5 @@ fn set(memory: &Memory, to: u64, value: u32, width: u8, count: u64) -> Result<()
         window.copy_in(to + done, &chunk[..part as usize]);
         done += part;
     }
-    memory.mark_written(to, bytes);
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::error::{Fault, FaultKind};
 use crate::launch::Launch;
 use crate::launch::Touch;
 use crate::launch::accesses::Accesses;
+use crate::launch::sample::Chosen;
 use crate::memory::Memory;
 use crate::program::BARRIERS;
 use crate::program::lanes::LANES;
@@ -62,14 +63,14 @@ impl<'l> Block<'l> {
         Self { launch, warps: (0..warps).map(Warp::new).collect(), state }
     }
 
-    /// Starts a block from its number. Registers and shared memory begin as zeros: what a program forgot to set is at
+    /// Starts a block. Registers and shared memory begin as zeros: what a program forgot to set is at
     /// least the same in every run.
-    pub fn start(&mut self, linear: u64) {
+    pub fn start(&mut self, Chosen { linear, marks }: Chosen) {
         let state = &mut self.state;
         (state.index, state.linear) = (self.launch.block_index(linear), linear);
         state.shared.fill(0);
         state.barriers = Default::default();
-        state.counters.start_block(&self.launch.program);
+        state.counters.start_block(&self.launch.program, marks);
         state.checks.start(linear);
         self.warps.iter_mut().for_each(|warp| warp.start(self.launch));
     }

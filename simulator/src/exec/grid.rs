@@ -84,12 +84,12 @@ impl<'l> Resident<'l> {
 
     /// Starts the next block of the grid, if there is one.
     fn start_next(&mut self) -> bool {
-        let linear = self.next.fetch_add(1, Ordering::Relaxed);
-        if linear >= self.launch.blocks() {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if number >= self.launch.blocks() {
             return false;
         }
         let mut block = self.spare.pop().unwrap_or_else(|| Block::new(self.launch));
-        block.start(linear);
+        block.start(self.launch.chosen(number));
         self.running.push_back(block);
         true
     }
@@ -128,9 +128,9 @@ impl<'l> Resident<'l> {
 
 /// Blocks `first, first + step, …`, each getting turns until all are done: any may wait for any other.
 fn run_together(launch: &Launch, first: usize, step: usize, counters: &mut Counters) -> Option<(u64, Fault)> {
-    let place = |linear| {
+    let place = |number| {
         let mut block = Block::new(launch);
-        block.start(linear);
+        block.start(launch.chosen(number));
         block
     };
     let mut blocks: Vec<Block<'_>> = (first as u64..launch.blocks()).step_by(step).map(place).collect();

@@ -4,6 +4,7 @@
 //! The executor, the checks and the counters all speak in these terms.
 
 pub mod accesses;
+pub mod sample;
 mod watch;
 
 pub use watch::{Checks, Touch};
@@ -14,12 +15,15 @@ use std::time::Instant;
 
 use crate::memory::{Memory, Snapshot};
 use crate::program::Program;
+use sample::Chosen;
 
 pub struct Launch {
     pub program: Arc<Program>,
     pub memory: Arc<Memory>,
     pub snapshot: Arc<Snapshot>,
     pub grid: [u32; 3],
+    /// The blocks that run; none: all of the grid.
+    pub chosen: Option<Vec<Chosen>>,
     pub block: [u32; 3],
     pub dynamic_shared: u32,
     pub params: Vec<u8>,
@@ -47,8 +51,14 @@ impl Launch {
         self.block.iter().product()
     }
 
+    /// Blocks that run.
     pub fn blocks(&self) -> u64 {
-        self.grid.iter().map(|&n| u64::from(n)).product()
+        self.chosen.as_ref().map_or_else(|| self.grid.iter().map(|&n| u64::from(n)).product(), |c| c.len() as u64)
+    }
+
+    /// The n-th block that runs.
+    pub fn chosen(&self, n: u64) -> Chosen {
+        self.chosen.as_ref().map_or(Chosen { linear: n, marks: 0 }, |chosen| chosen[n as usize])
     }
 
     pub fn shared_bytes(&self) -> usize {

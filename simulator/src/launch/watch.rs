@@ -13,10 +13,14 @@ pub struct Checks {
     /// `.aligned` instructions that lanes reach after they parted, with nothing but the compiler to bring them
     /// together. Not among [`Self::ALL`]: programs rely on compilers for that.
     pub aligned: bool,
+    /// Copies on a stream from or to pageable memory, for which the program has to wait. Not among [`Self::ALL`]:
+    /// nothing is wrong with their results.
+    pub pageable: bool,
 }
 
 impl Checks {
-    pub const ALL: Self = Self { mem: true, race: true, init: true, sync: true, leak: true, aligned: false };
+    pub const ALL: Self =
+        Self { mem: true, race: true, init: true, sync: true, leak: true, aligned: false, pageable: false };
 
     /// Reads `CUDASIM_CHECK`'s list; an unknown name is returned as the error.
     pub fn parse(list: &str) -> Result<Self, String> {
@@ -29,7 +33,8 @@ impl Checks {
                 "sync" => checks.sync = true,
                 "leak" => checks.leak = true,
                 "aligned" => checks.aligned = true,
-                "all" => checks = Self { aligned: checks.aligned, ..Self::ALL },
+                "pageable" => checks.pageable = true,
+                "all" => checks = Self { aligned: checks.aligned, pageable: checks.pageable, ..Self::ALL },
                 "none" => checks = Self::default(),
                 other => return Err(other.to_owned()),
             }

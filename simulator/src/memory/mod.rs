@@ -12,7 +12,7 @@ pub mod window;
 pub mod written;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use allocator::Allocator;
@@ -73,6 +73,8 @@ pub struct Memory {
     pub device: Window,
     pub host: Window,
     pub written: Written,
+    /// Whether [`Self::written`] is kept.
+    follows_writes: AtomicBool,
     /// Made when a launch first asks for it.
     touched: OnceLock<Option<Touched>>,
     tables: Mutex<Tables>,
@@ -111,7 +113,19 @@ impl Memory {
                 let capacity = capacity.min(size);
                 let (registered, gap) = (RwLock::new(Vec::new()), AtomicU64::new(0));
                 let (touched, tables, heap) = (OnceLock::new(), Mutex::new(tables), Mutex::new(None));
-                return Some(Self { device, host, written, touched, tables, heap, registered, capacity, gap });
+                let follows_writes = AtomicBool::new(true);
+                return Some(Self {
+                    device,
+                    host,
+                    written,
+                    follows_writes,
+                    touched,
+                    tables,
+                    heap,
+                    registered,
+                    capacity,
+                    gap,
+                });
             }
             size /= 2;
             if size < 1 << 26 {
@@ -127,6 +141,16 @@ impl Memory {
     /// Whether allocations from now on lie apart from each other.
     pub fn keep_apart(&self, apart: bool) {
         self.gap.store(if apart { RED_ZONE } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// Whether it is kept what was written. If not, everything counts as written.
+    pub fn follow_writes(&self, follow: bool) {
+        self.follows_writes.store(follow, Ordering::Relaxed);
+    }
+
+    /// Whether a range is one whose writes are followed.
+    fn is_followed(&self, address: u64, bytes: u64) -> bool {
+        self.follows_writes.load(Ordering::Relaxed) && self.device.contains(address, bytes)
     }
 
     /// Allocates; `None` is out of memory.
@@ -146,9 +170,7 @@ impl Memory {
         tables.live.insert(base, Allocation { base, bytes, kind, serial, reserved });
         tables.freed.retain(|&(start, end)| end <= base || start >= base + reserved);
         tables.snapshot = None;
-        if !on_host {
-            self.written.clear(base - self.device.base, padded);
-        }
+        self.forget(base, padded);
         Some(base)
     }
 
@@ -284,20 +306,20 @@ impl Memory {
 
     /// Marks a range as written, if it is device memory.
     pub fn mark_written(&self, address: u64, bytes: u64) {
-        if self.device.contains(address, bytes) {
+        if self.is_followed(address, bytes) {
             self.written.mark(address - self.device.base, bytes);
         }
     }
 
     /// Makes a range of device memory one that nothing wrote.
     pub fn forget(&self, address: u64, bytes: u64) {
-        if self.device.contains(address, bytes) {
+        if self.is_followed(address, bytes) {
             self.written.clear(address - self.device.base, bytes);
         }
     }
 
     /// Whether every byte of a range was written; host memory counts as written.
     pub fn is_written(&self, address: u64, bytes: u64) -> bool {
-        !self.device.contains(address, bytes) || self.written.all(address - self.device.base, bytes)
+        !self.is_followed(address, bytes) || self.written.all(address - self.device.base, bytes)
     }
 }

@@ -4,6 +4,7 @@ use crate::args;
 use crate::common::{Gpu, compile};
 use cudasim::counters::Totals;
 use cudasim::driver::settings::Settings;
+use cudasim::launch::sample::Sampling;
 
 fn count(kernel: &str, args: impl Fn(&Gpu) -> Vec<crate::common::Arg>) -> Totals {
     let gpu = Gpu::new(&compile("access", "sm_80", &[]), Settings::default());
@@ -172,4 +173,77 @@ fn every_run_counts_the_same() {
     assert_eq!(one.shared_wavefronts, one.shared_ideal_wavefronts);
     // Compulsory traffic: both inputs once, the output once.
     assert_eq!(one.distinct_sectors * 32, (2 * 256 * 64 * 2 + 4 * 256 * 256) as u64);
+}
+
+/// Of a grid of 4 × 8 tiles a sample runs 2 × 3. Tiles of the inputs are shared along one axis each and the output is
+/// each block's own, so that every count, distinct sectors among them, is that of the whole grid.
+#[test]
+fn a_sample_of_alike_blocks_counts_as_all_of_them_do() {
+    let run = |rules: &str| {
+        let sampling = Sampling::parse(rules).expect("rules");
+        let gpu = Gpu::new(&compile("tensor", "sm_80", &[]), Settings { sampling, ..Settings::default() });
+        let (a, b) = (gpu.upload(&[0x3f80u16; 512 * 64]), gpu.upload(&[0x3f80u16; 256 * 64]));
+        let c = gpu.alloc(4 * 512 * 256);
+        for _ in 0..2 {
+            crate::common::ok(gpu.try_launch("gemm_bf16", [4, 8, 1], [128, 1, 1], 0, args![c, a, b, 256, 64], 0));
+        }
+        crate::common::ok(gpu.sync());
+        gpu.report().launches
+    };
+    let whole = run("");
+    assert_eq!((whole[0].blocks_run, whole[1].blocks_run, whole[1].is_repeated), (32, 32, false));
+    assert_eq!(whole[0].totals.tensor_flops, 2 * 512 * 256 * 64);
+    for rules in ["gemm_*:2.3.*", "other:2.2.2,gemm_bf16:3.2.2", "gemm_bf16:2.4.*!"] {
+        let sample = run(rules);
+        assert_eq!(sample[0].totals, whole[0].totals, "{rules}");
+        assert!(sample[0].blocks_run <= 8 && !sample[0].is_repeated, "{rules}");
+        assert_eq!((&sample[1].totals, sample[1].is_repeated), (&whole[0].totals, !rules.ends_with('!')), "{rules}");
+    }
+}
+
+/// Launches alike in what is compared stand for each other; another number among the parameters makes another launch.
+#[test]
+fn a_launch_with_other_numbers_is_not_like_one_before() {
+    let settings = Settings { sampling: Sampling::parse("banks:2.*.*").expect("a rule"), ..Settings::default() };
+    let gpu = Gpu::new(&compile("access", "sm_80", &[]), settings);
+    let (one, other) = (gpu.alloc(4096), gpu.alloc(4096));
+    for (out, stride) in [(one, 1), (one, 2), (other, 1), (one, 2)] {
+        gpu.launch("banks", 1, 32, args![out, stride]);
+    }
+    crate::common::ok(gpu.sync());
+    let launches = gpu.report().launches;
+    let repeated: Vec<bool> = launches.iter().map(|line| line.is_repeated).collect();
+    assert_eq!(repeated, [false, false, true, true], "pointers do not count");
+    let wavefronts: Vec<u64> = launches.iter().map(|line| line.totals.shared_wavefronts).collect();
+    assert_eq!(wavefronts, [2, 4, 2, 4]);
+    assert_eq!(launches[1].arguments, [None, Some(2)], "the pointer is left out");
+}
+
+/// What a launch follows: the one before on its stream, until the program has waited.
+#[test]
+fn lines_say_which_launches_they_follow() {
+    let gpu = Gpu::new(&compile("access", "sm_80", &[]), Settings { seed: 0, ..Settings::default() });
+    let (out, from) = (gpu.alloc(4096), gpu.upload(&[1.0f32; 1024]));
+    let launch = || gpu.launch("coalesced", 1, 32, args![out, from]);
+    launch();
+    launch();
+    crate::common::ok(gpu.sync());
+    launch();
+    crate::common::ok(gpu.sync());
+    let lines = gpu.report().launches;
+    assert_eq!((lines[0].after.len(), lines[2].after.len()), (0, 0));
+    assert_eq!(lines[1].after, [lines[0].number]);
+}
+
+/// Sectors that are read, that are written, and both.
+#[test]
+fn floor_bytes_are_sectors_read_and_sectors_written() {
+    let t = count("coalesced", buffers);
+    assert_eq!((t.distinct_read_sectors, t.distinct_written_sectors, t.floor_bytes()), (4, 4, 256));
+    // In place: the sectors are the same, and come and go.
+    let t = count("coalesced", |gpu| {
+        let buffer = gpu.upload(&[1.0f32; 1024]);
+        vec![buffer.into(), buffer.into()]
+    });
+    assert_eq!((t.distinct_sectors, t.floor_bytes()), (4, 256));
 }

@@ -29,8 +29,11 @@ fn a_trace_becomes_a_table() {
     assert_eq!(gpu.sync(), 0);
     let (good, table) = report(&trace, &[]);
     let row = table.lines().find(|line| line.starts_with("vector_add")).unwrap_or_default().to_owned();
-    assert!(good && ["h100", "a100", "l40s", "b200", "v100"].iter().all(|profile| table.contains(profile)), "{table}");
-    assert_eq!(row.matches("memory").count(), 5, "12 KB bind every profile by memory: {row}");
+    assert!(
+        good && ["h100", "h200", "a100", "l40s", "b200", "v100"].iter().all(|profile| table.contains(profile)),
+        "{table}"
+    );
+    assert_eq!(row.matches("memory").count(), 6, "12 KB bind every profile by memory: {row}");
     assert!(table.contains("estimate"), "{table}");
     let (_, one) = report(&trace, &["a100"]);
     assert!(one.lines().next().is_some_and(|head| head.contains("a100") && !head.contains("h100")));

@@ -3,10 +3,11 @@
 use std::ffi::{c_uint, c_void};
 
 use super::{api, put, put_optional};
-use crate::driver::graph::{Difference, Executable, Graph};
+use crate::driver::graph::{Difference, Executable, Graph, GraphMemory};
 use crate::driver::result::{Code, Outcome};
 use crate::driver::state::Driver;
 use crate::driver::work::Work;
+use crate::memory::Kind;
 
 /// `CUgraphInstantiate_flags`.
 const AUTO_FREE_ON_LAUNCH: u64 = 1;
@@ -35,8 +36,16 @@ impl Driver {
         if flags & DEVICE_LAUNCH != 0 {
             return Err(Code::CUDA_ERROR_NOT_SUPPORTED);
         }
+        let bytes = self.settings.graph_node_bytes * graph.nodes.len() as u64;
+        let held = match bytes {
+            0 => None,
+            _ => {
+                let address = self.memory.allocate(bytes, Kind::Module).ok_or(Code::CUDA_ERROR_OUT_OF_MEMORY)?;
+                Some(GraphMemory::new(address, bytes, &self.memory))
+            }
+        };
         let handle = self.handle();
-        self.execs.insert(handle, Executable { graph, last: None });
+        self.execs.insert(handle, Executable { graph, _held: held, last: None });
         Ok(handle)
     }
 

@@ -7,7 +7,7 @@ use super::{api, get, put, put_optional};
 use crate::driver::result::{Code, Outcome};
 use crate::driver::state::{Driver, Function, stream_key};
 use crate::driver::work::{HostFunction, Kernel, Work};
-use crate::profile::Profile;
+use crate::profile::{Profile, Residency};
 
 /// Parameters' bytes from an array of pointers, one a parameter.
 fn from_pointers(function: &Function, pointers: *const *const c_void) -> Outcome<Vec<u8>> {
@@ -54,15 +54,10 @@ fn blocks_per_sm(p: &Profile, function: &Function, threads: u32, dynamic_shared:
     if threads == 0 || threads > Profile::MAX_THREADS {
         return 0;
     }
-    let warps = threads.div_ceil(32);
-    // Registers are given to warps in blocks of 256, shared memory to blocks in blocks of 128 bytes.
-    let shared = (program.shared_bytes as u32).saturating_add(dynamic_shared).saturating_add(p.reserved_shared);
-    let shared = shared.checked_next_multiple_of(128).unwrap_or(u32::MAX);
-    let by_registers = Profile::REGISTERS_PER_SM / (program.registers.next_multiple_of(8) * 32 * warps);
-    // An estimate may be too high, and must not keep out what a GPU runs.
-    let by_registers = by_registers.max(u32::from(!program.registers_are_exact));
-    let by_threads = p.threads_per_sm / (warps * 32);
-    (p.shared_per_sm / shared).min(by_registers).min(by_threads).min(p.blocks_per_sm)
+    let residency = p.residency(threads, program.registers, program.shared_bytes as u32, dynamic_shared);
+    // An estimate of registers may be too high, and must not keep out what a GPU runs.
+    let by_registers = residency.by_registers.max(u32::from(!program.registers_are_exact));
+    Residency { by_registers, ..residency }.blocks()
 }
 
 impl Driver {

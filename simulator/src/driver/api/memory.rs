@@ -124,10 +124,15 @@ fn copy_now(s: &mut Session, ends: impl FnOnce(&mut Driver) -> Outcome<(End, End
     s.wait(id)
 }
 
-/// A copy on a stream; one to pageable memory is waited for, unless it is only captured.
+/// A copy on a stream; one to pageable memory is waited for, unless it is only captured. One from there may be waited
+/// for by a GPU's driver, which has to stage its bytes.
 fn copy_on(s: &mut Session, (to, from): (End, End), bytes: usize, stream: u64) -> Outcome {
     let pageable = matches!(to, End::Host(_));
-    match s.driver()?.copy(to, from, bytes, stream)? {
+    let driver = s.driver()?;
+    if driver.settings.checks.pageable && (pageable || matches!(from, End::Host(_) | End::Staged(_))) {
+        eprintln!("cudasim: pageable check: a copy of {bytes} bytes on a stream has an end in pageable memory");
+    }
+    match driver.copy(to, from, bytes, stream)? {
         Some(id) if pageable => s.wait(Some(id)),
         _ => Ok(()),
     }
