@@ -11,7 +11,7 @@ use bertsd_cuda::{
     encoder::{Encoder, LastLayer},
     model::{ConfigFile, Layout},
     threads::set_threads,
-    training::{MAX_LENGTH, MemoryPlan, largest_that_fits},
+    training::{MAX_LENGTH, MemoryPlan, OwnMemory, largest_that_fits},
 };
 use serde_json::{Map, Value, json};
 
@@ -95,7 +95,12 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
             Backend::CudaTf32 { .. } => CudaDevice::<cuda::Tf32>::scratch_bytes(multiprocessors, shape, capacity),
             Backend::CudaBf16 { .. } => CudaDevice::<cuda::Bf16>::scratch_bytes(multiprocessors, shape, capacity),
         };
-        MemoryPlan::new(&encoder, &method, capacity, capacity, sequences, storage, scratch)
+        let head_room_bytes = match backend {
+            Backend::Cpu => 0,
+            _ => CudaDevice::<f32>::graph_bytes(config.layers, capacity, None),
+        };
+        let own = OwnMemory { scratch_bytes: scratch, head_room_bytes };
+        MemoryPlan::new(&encoder, &method, capacity, capacity, sequences, storage, own)
     };
     let whole = plan_of(args.batch_size);
     let total = whole.total_bytes();

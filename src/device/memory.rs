@@ -16,6 +16,12 @@ pub trait Memory: Buffers {
     /// Memory that is still free, where the device's memory is its own.
     fn free_bytes(&self) -> Result<Option<usize>>;
 
+    /// What the device takes beside all buffers while it trains a model of so many layers, on batches up to a size, of
+    /// which there are so many, if that is known.
+    fn head_room_bytes(&self, _layers: usize, _sizes: Capacity, _batches: Option<usize>) -> usize {
+        0
+    }
+
     /// Zeros in rows and columns, in the working precision.
     fn matrix(&self, rows: usize, cols: usize) -> Result<Matrix<Self>>;
     /// Zeros in float32.

@@ -7,6 +7,15 @@ use crate::{
     encoder::{Encoder, Keep, Workspace},
 };
 
+/// What a device needs for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnMemory {
+    /// What its operations keep.
+    pub scratch_bytes: usize,
+    /// What it takes beside all buffers while it trains.
+    pub head_room_bytes: usize,
+}
+
 /// Bytes by what they are for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -16,8 +25,7 @@ pub struct MemoryPlan {
 
 impl MemoryPlan {
     /// `training` is the largest micro-batch, `inference` the largest batch of the teacher and of evaluation,
-    /// `step_examples` what the micro-batches of a step hold; `scratch_bytes` is what the device's operations keep for
-    /// themselves.
+    /// `step_examples` what the micro-batches of a step hold; `own` is what the device needs for itself.
     ///
     /// # Panics
     /// For settings that [`MethodSettings::check`] refuses.
@@ -28,7 +36,7 @@ impl MemoryPlan {
         inference: Capacity,
         step_examples: usize,
         storage: Storage,
-        scratch_bytes: usize,
+        own: OwnMemory,
     ) -> Self {
         const NEVER: &str = "a counter allocates nothing that could fail, and the settings were checked";
         let bytes = |allocate: &dyn Fn(&Counter) -> Result<()>| Counter::count(storage, allocate).expect(NEVER);
@@ -48,7 +56,8 @@ impl MemoryPlan {
                 ("average", method.average_from.map_or(0, average)),
                 ("activations", workspace(training, Keep::ForBackward)),
                 ("teacher and evaluation activations", workspace(inference, Keep::Logits)),
-                ("scratch", scratch_bytes),
+                ("scratch", own.scratch_bytes),
+                ("recorded passes", own.head_room_bytes),
             ],
         }
     }

@@ -13,7 +13,7 @@ mod train;
 mod watch;
 
 pub use evaluate::{EvaluationSet, evaluate};
-pub use memory::{MemoryPlan, largest_that_fits};
+pub use memory::{MemoryPlan, OwnMemory, largest_that_fits};
 pub use options::{
     Assignment, ClassWeights, DistillationTerm, EVALUATION_TOKENS, Export, MAX_LENGTH, Order, RunOptions, Switch,
     TokenCache, read_assignments,

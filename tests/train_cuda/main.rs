@@ -11,6 +11,7 @@ mod place;
 mod runs;
 
 mod faults;
+mod memory;
 mod profiles;
 mod program;
 mod reviews;

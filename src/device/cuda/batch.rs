@@ -261,16 +261,49 @@ fn fill(words: &mut [u32], sections: &Sections, source: &PackedBatch) -> usize {
     Index { positions, token_slots, order, run_ids, run_starts }.fill(source)
 }
 
+/// Shares of the capacity that tokens are rounded up to.
+const SHARES: usize = 16;
+const LEAST_TOKENS: usize = 128;
+const LEAST_LENGTH: usize = 64;
+
+/// What tokens are rounded up to.
+fn unit(capacity: Capacity) -> usize {
+    capacity.tokens.div_ceil(SHARES).next_multiple_of(LEAST_TOKENS)
+}
+
 /// Rounds sizes up, so that a run has few buckets: tokens to sixteenths of the capacity, lengths to powers of two.
 /// Blocks for sequences that are not there return at once, so all sequences of the capacity have theirs.
 fn bucket(capacity: Capacity, size: Capacity) -> Capacity {
-    const SHARES: usize = 16;
-    const LEAST_TOKENS: usize = 128;
-    const LEAST_LENGTH: usize = 64;
-    let unit = capacity.tokens.div_ceil(SHARES).next_multiple_of(LEAST_TOKENS);
     Capacity {
-        tokens: size.tokens.max(1).next_multiple_of(unit),
+        tokens: size.tokens.max(1).next_multiple_of(unit(capacity)),
         sequences: capacity.sequences,
         length: size.length.next_power_of_two().max(LEAST_LENGTH),
+    }
+}
+
+/// How many buckets batches up to a capacity can fall into.
+pub(crate) fn buckets(capacity: Capacity) -> usize {
+    let longest = capacity.length.next_power_of_two().max(LEAST_LENGTH);
+    let lengths = (longest / LEAST_LENGTH).ilog2() as usize + 1;
+    capacity.tokens.max(1).div_ceil(unit(capacity)) * lengths
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn buckets_are_as_many_as_sizes_fall_into() {
+        for (tokens, sequences, length) in [(1, 1, 1), (700, 9, 80), (4096, 32, 128), (5000, 10, 512)] {
+            let capacity = Capacity { tokens, sequences, length };
+            let sizes = (1..=tokens).flat_map(|tokens| (1..=length).map(move |length| (tokens, length)));
+            let found: BTreeSet<_> = sizes
+                .map(|(tokens, length)| bucket(capacity, Capacity { tokens, sequences: 1, length }))
+                .map(|bucket| (bucket.tokens, bucket.length))
+                .collect();
+            assert_eq!(buckets(capacity), found.len(), "{capacity:?}");
+        }
     }
 }

@@ -217,5 +217,6 @@ fn simulator_candidates() -> Vec<PathBuf> {
     }
     let program = env::current_exe().unwrap_or_default();
     let beside = program.parent().unwrap_or(Path::new("."));
-    vec![beside.join(SIMULATOR), beside.join("deps").join(SIMULATOR), beside.join("..").join(SIMULATOR)]
+    let folders = [beside.to_owned(), beside.join("deps"), beside.join(".."), beside.join("../deps")];
+    folders.map(|folder| folder.join(SIMULATOR)).into()
 }

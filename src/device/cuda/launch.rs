@@ -71,9 +71,12 @@ impl Launcher {
         arguments.arg(&mark);
         let [x, y, z] = grid;
         let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (threads, 1, 1), shared_mem_bytes: shared_bytes };
-        // SAFETY: the caller's promise.
-        let launched = unsafe { arguments.launch(config) };
-        launched.map(drop).map_err(driver_error(&self.device, format_args!("launch {}", kernel.name)))
+        for _ in 0..self.tracer.as_ref().map_or(1, |tracer| tracer.borrow().repeats()) {
+            // SAFETY: the caller's promise.
+            let launched = unsafe { arguments.launch(config) };
+            launched.map_err(driver_error(&self.device, format_args!("launch {}", kernel.name)))?;
+        }
+        Ok(())
     }
 }
 

@@ -44,6 +44,10 @@ impl<E: Element> Memory for CudaDevice<E> {
         free.map_err(driver_error(&self.launcher.device, "ask for free memory"))
     }
 
+    fn head_room_bytes(&self, layers: usize, sizes: Capacity, batches: Option<usize>) -> usize {
+        Self::graph_bytes(layers, sizes, batches)
+    }
+
     fn matrix(&self, rows: usize, cols: usize) -> Result<Matrix<Self>> {
         Ok(Matrix::new(self.zeros(rows * cols)?, rows, cols))
     }

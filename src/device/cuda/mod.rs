@@ -125,6 +125,12 @@ impl<E: Element> CudaDevice<E> {
         scratch::bytes::<E>(Multiprocessors(multiprocessors), shape, capacity)
     }
 
+    /// Bytes that the graphs of recorded passes may take, of a model of so many layers and batches up to a size, of which
+    /// there are so many, if that is known.
+    pub fn graph_bytes(layers: usize, sizes: Capacity, batches: Option<usize>) -> usize {
+        recorder::bytes(layers, sizes, batches)
+    }
+
     /// Whether passes are recorded as graphs (the default) or launched kernel by kernel; the results are the same.
     pub fn record(&mut self, enabled: bool) {
         self.recorder.enable(enabled);

@@ -12,9 +12,10 @@ use super::{
     CudaDevice, CudaGradients, CudaParameters, Setup,
     buffer::{write, zeros},
     element::Element,
-    fault::DeviceLabel,
+    fault::{DeviceLabel, driver_error},
     kernels::{Kernel, PACK, geometry},
     launch::Launcher,
+    pinned::Pinned,
 };
 use crate::{
     Result,
@@ -117,7 +118,10 @@ struct Tables {
     chunks: CudaSlice<Chunk>,
     chunk_count: u32,
     rates: CudaSlice<Rate>,
-    host_rates: Vec<Rate>,
+    /// Rates on their way, two that take turns: a copy from memory that is not pinned would wait for the step before.
+    host_rates: [Pinned<Rate>; 2],
+    /// Which of them the next update writes.
+    turn: usize,
 }
 
 /// Addresses of a window's slots, on the device and here, where they tell whether an update has the ring of the one
@@ -144,7 +148,8 @@ impl<E: Element> Optimizer<E> {
 }
 
 impl Tables {
-    fn new(stream: &Arc<CudaStream>, device: &DeviceLabel, ranges: &[ParameterRange]) -> Result<Self> {
+    fn new(launcher: &Launcher, ranges: &[ParameterRange]) -> Result<Self> {
+        let Launcher { stream, device, .. } = launcher;
         let chunks: Vec<Chunk> = (0..)
             .zip(ranges)
             .flat_map(|(number, range)| {
@@ -155,14 +160,30 @@ impl Tables {
                 })
             })
             .collect();
+        let pinned = || Pinned::new(stream.context(), ranges.len());
+        let pinned = || pinned().map_err(driver_error(device, "allocate pinned memory"));
         let mut tables = Self {
             chunks: zeros(stream, device, chunks.len())?,
             chunk_count: chunks.len() as u32,
             rates: zeros(stream, device, ranges.len())?,
-            host_rates: Vec::with_capacity(ranges.len()),
+            host_rates: [pinned()?, pinned()?],
+            turn: 0,
         };
         write(stream, device, &mut tables.chunks, &chunks)?;
         Ok(tables)
+    }
+
+    /// Sends the rates of an update.
+    fn send_rates(&mut self, launcher: &Launcher, ranges: &[ParameterRange]) -> Result<()> {
+        let Launcher { stream, device, .. } = launcher;
+        self.turn = 1 - self.turn;
+        let rates = &mut self.host_rates[self.turn];
+        // Waits for the copy of the update before the last.
+        let words = rates.write().map_err(driver_error(device, "reuse pinned memory"))?;
+        for (rate, range) in words.iter_mut().zip(ranges) {
+            *rate = Rate { lr: range.lr, decay: range.decay };
+        }
+        rates.copy_to(stream, &mut self.rates).map_err(driver_error(device, "send learning rates"))
     }
 }
 
@@ -246,10 +267,11 @@ impl<E: Element> OptimizerOps for CudaDevice<E> {
         let launcher = &self.launcher;
         let (stream, name) = (&launcher.stream, &launcher.device);
         let Optimizer { update: kernel, partials, outcome, tables, ring, .. } = &mut self.optimizer;
-        let Tables { chunks, chunk_count, rates, host_rates } = match tables {
+        let tables = match tables {
             Some(tables) => tables,
-            None => tables.insert(Tables::new(stream, name, ranges)?),
+            None => tables.insert(Tables::new(launcher, ranges)?),
         };
+        tables.send_rates(launcher, ranges)?;
         let Update { step_number, beta1, beta2, eps, clip, teacher, average } = update;
         let teacher = match &teacher {
             Some(follower) => FollowerAddresses::follower(stream, name, ring, follower)?,
@@ -257,9 +279,6 @@ impl<E: Element> OptimizerOps for CudaDevice<E> {
         };
         let average =
             average.map_or_else(FollowerAddresses::default, |blend| FollowerAddresses::blend(stream, AFTER, &blend));
-        host_rates.clear();
-        host_rates.extend(ranges.iter().map(|range| Rate { lr: range.lr, decay: range.decay }));
-        write(stream, name, rates, host_rates)?;
         let adamw = AdamW { beta1, beta2, eps, clip, step_number: step_number as u32 };
         let Student { weights, first_moment, second_moment } = student;
         let working = working_address(stream, weights);
@@ -267,14 +286,14 @@ impl<E: Element> OptimizerOps for CudaDevice<E> {
         // `update` borrows and of a table that lives as long as the device, `working` is of the student; a rate a
         // range, a partial sum a block of the norm.
         unsafe {
-            launcher.launch(kernel, [*chunk_count, 1, 1], geometry::UPDATE_THREADS, 0, |args| {
+            launcher.launch(kernel, [tables.chunk_count, 1, 1], geometry::UPDATE_THREADS, 0, |args| {
                 args.arg(&mut weights.master).arg(&working).arg(first_moment).arg(second_moment).arg(outcome);
                 args.arg(&teacher)
                     .arg(&average)
                     .arg(&gradients.arena)
                     .arg(&*partials)
-                    .arg(&*chunks)
-                    .arg(&*rates)
+                    .arg(&tables.chunks)
+                    .arg(&tables.rates)
                     .arg(&adamw);
             })
         }

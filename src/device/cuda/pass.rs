@@ -28,7 +28,7 @@ impl<E: Element> Passes for CudaDevice<E> {
 
     fn trace(&mut self) {
         self.record(false);
-        self.launcher.tracer = Some(RefCell::new(Tracer::new(&self.context)));
+        self.launcher.tracer = Some(RefCell::new(Tracer::new(&self.context, 1)));
     }
 
     fn take_spans(&mut self) -> Result<Vec<Span>> {
@@ -49,5 +49,19 @@ impl<E: Element> Passes for CudaDevice<E> {
 
     fn receive_outcome<'a>(&mut self, outcome: &'a CudaOutcome) -> Result<(&'a [f32], f64)> {
         outcome.receive(&self.launcher)
+    }
+}
+
+impl<E: Element> CudaDevice<E> {
+    /// Launches every kernel so often in a row from now on, and times it as the mean of these launches. That is closer
+    /// to what a kernel takes in a recorded pass than one launch is, but what it computes is nothing to go on with:
+    /// sums that grow grow by each launch.
+    ///
+    /// # Panics
+    /// For no launches at all.
+    pub fn time_launches(&mut self, repeats: u32) {
+        assert!(repeats > 0, "a kernel is launched once or more");
+        self.record(false);
+        self.launcher.tracer = Some(RefCell::new(Tracer::new(&self.context, repeats)));
     }
 }

@@ -12,7 +12,7 @@ use cudarc::driver::{
     sys::{CUgraphInstantiate_flags, CUstreamCaptureMode},
 };
 
-use super::{CudaBatch, CudaDevice, element::Element, fault::driver_error, ranges::Level};
+use super::{CudaBatch, CudaDevice, batch::buckets, element::Element, fault::driver_error, ranges::Level};
 use crate::{
     Result,
     device::{Capacity, Limits, PassKey, Uploaded},
@@ -20,6 +20,24 @@ use crate::{
 
 /// Most graphs of a run; passes beyond are launched kernel by kernel.
 const MOST_GRAPHS: usize = 128;
+
+/// Passes of a run that a bucket of sizes may be recorded for: the student's with and without a target, for the first
+/// micro-batch and for those after it; the teacher's; those that score student, teacher and average.
+const PASSES: usize = 8;
+/// Launches of a pass: of a layer forward and backward, and of what is before and after the layers.
+const LAYER_LAUNCHES: usize = 20;
+const OTHER_LAUNCHES: usize = 16;
+/// Device memory that a graph takes for a launch: its descriptor, 256 to 384 bytes, and the bank of constants that its
+/// parameters lie in, of which the driver has the first 352 to 528 bytes and most kernels here take 100 to 200. The one
+/// fold of a backward pass takes 1.6 KB.
+const LAUNCH_BYTES: usize = 1 << 10;
+
+/// Device memory that the graphs of a run may take. The driver takes it when a graph is made, in the midst of training.
+/// (The kernels' code needs no room: it is on the device before the plan asks what is free.)
+pub(crate) fn bytes(layers: usize, sizes: Capacity, batches: Option<usize>) -> usize {
+    let graphs = PASSES.saturating_mul(buckets(sizes).min(batches.unwrap_or(usize::MAX))).min(MOST_GRAPHS);
+    graphs * (LAYER_LAUNCHES * layers + OTHER_LAUNCHES) * LAUNCH_BYTES
+}
 
 /// The recorded passes of a device.
 pub(crate) struct Recorder {

@@ -1,4 +1,5 @@
-//! Times of kernels, by an event before each launch: a kernel lasts until the next begins.
+//! Times of kernels, by an event before each launch: a kernel lasts until the next begins. Where it is launched several
+//! times in a row, its time is the mean.
 
 use std::{
     sync::Arc,
@@ -19,17 +20,23 @@ struct Launched {
 /// The kernels of a step so far.
 pub(crate) struct Tracer {
     context: Arc<CudaContext>,
+    /// How often each kernel is launched.
+    repeats: u32,
     launched: Vec<Launched>,
     /// When the host launched the first of them, which stands for when the device began it.
     start: Instant,
 }
 
 impl Tracer {
-    pub(crate) fn new(context: &Arc<CudaContext>) -> Self {
-        Self { context: Arc::clone(context), launched: Vec::new(), start: Instant::now() }
+    pub(crate) fn new(context: &Arc<CudaContext>, repeats: u32) -> Self {
+        Self { context: Arc::clone(context), repeats, launched: Vec::new(), start: Instant::now() }
     }
 
-    /// Call before the launch.
+    pub(crate) fn repeats(&self) -> u32 {
+        self.repeats
+    }
+
+    /// Call before the launches of a kernel.
     pub(crate) fn launch(
         &mut self,
         stream: &CudaStream,
@@ -55,7 +62,7 @@ impl Tracer {
         let mut spans = Vec::with_capacity(launched.len());
         for (i, Launched { name, scope, began }) in launched.iter().enumerate() {
             let (from, to) = (since(began)?, since(launched.get(i + 1).map_or(&end, |next| &next.began))?);
-            let (start, duration) = (self.start + from, to.saturating_sub(from));
+            let (start, duration) = (self.start + from, to.saturating_sub(from) / self.repeats);
             spans.push(Span { name: (*name).to_owned(), scope: *scope, start, duration });
         }
         Ok(spans)

@@ -8,7 +8,7 @@ use crate::{
     encoder::{Encoder, LastLayer},
     inference::TrainedWith,
     model::Model,
-    training::{Learner, MemoryPlan, RunOptions, Watch},
+    training::{Learner, MemoryPlan, OwnMemory, RunOptions, Watch},
 };
 
 /// A classifier on its device, with everything that a step needs.
@@ -39,8 +39,11 @@ impl<D: Device> Workbench<D> {
         if let Some(free_bytes) = device.free_bytes()? {
             // What the device's operations need, they have by now.
             let (method, examples) = (settings.method, settings.max_examples);
+            let (sizes, count) = batches.sizes(options);
+            let head_room_bytes = device.head_room_bytes(model.config.layers, sizes, count);
+            let own = OwnMemory { scratch_bytes: 0, head_room_bytes };
             let plan = |training| {
-                MemoryPlan::new(&encoder, &method, training, batches.inference, examples, device.storage(), 0)
+                MemoryPlan::new(&encoder, &method, training, batches.inference, examples, device.storage(), own)
             };
             let needs = |sequences| plan(batches.fewer(sequences)).total_bytes();
             plan(batches.training).check(&device.name(), free_bytes, batches.training.sequences, needs)?;

@@ -86,6 +86,17 @@ impl Batches {
         Capacity { tokens, sequences, ..self.training }
     }
 
+    /// Sizes that the run's batches have: the largest, with the longest text there is, and how many batches there are,
+    /// where that is known beforehand.
+    pub fn sizes(&self, options: &RunOptions) -> (Capacity, Option<usize>) {
+        let sets = || self.dev.iter().chain(self.tests.iter().map(|(_, set)| set)).map(|set| &set.examples);
+        let longest = |examples: &Examples| examples.lengths().into_iter().max().unwrap_or(0) as usize;
+        let length = sets().map(longest).fold(longest(&self.train), usize::max);
+        let micro = (self.total_steps as usize).saturating_mul(options.grad_accum);
+        let is_known = sets().next().is_none() && options.max_tokens.is_none();
+        (Capacity { length, ..self.inference }, is_known.then_some(micro))
+    }
+
     /// The constants of every step.
     pub fn step_settings(&self, options: &RunOptions) -> StepSettings {
         let total_steps = self.total_steps;
