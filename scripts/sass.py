@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What ptxas made of the kernels, from cuobjdump: a table, and a failure where a number is worse than kernels/sass.bounds allows.
 
-    scripts/sass.py [--arch 90] [--json] [FATBIN...]
+    scripts/sass.py [--arch 90]... [--json] [FATBIN...]
 
 Without files it takes those of `cargo build --release`. For each kernel and architecture:
 
@@ -21,6 +21,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,14 +50,15 @@ def built():
     return sorted(own[-1].glob("*.fatbin"))
 
 
-def lines(tool, option, image):
-    return subprocess.run([tool, option, image], check=True, capture_output=True, text=True).stdout.splitlines()
+def lines(tool, option, image, wanted):
+    only = ["-arch", f"sm_{wanted}"] if wanted else []
+    return subprocess.run([tool, *only, option, image], check=True, capture_output=True, text=True).stdout.splitlines()
 
 
-def code(tool, image):
+def code(tool, image, wanted):
     """{(architecture, kernel): [(address, opcode, operands)]}"""
     found, architecture, current = {}, None, None
-    for line in lines(tool, "-sass", image):
+    for line in lines(tool, "-sass", image, wanted):
         if match := ARCHITECTURE.match(line):
             architecture = match[1]
         elif match := FUNCTION.match(line):
@@ -66,10 +68,10 @@ def code(tool, image):
     return found
 
 
-def usage(tool, image):
+def usage(tool, image, wanted):
     """{(architecture, kernel): (registers, local bytes)}"""
     found, architecture, kernel = {}, None, None
-    for line in lines(tool, "-res-usage", image):
+    for line in lines(tool, "-res-usage", image, wanted):
         if match := ARCHITECTURE.match(line):
             architecture = match[1]
         elif match := USAGE_OF.match(line):
@@ -120,6 +122,12 @@ def measure(instructions, resources):
     }
 
 
+def measure_image(tool, image, wanted):
+    """[((architecture, kernel), numbers)] of one architecture, or of all."""
+    resources, found = usage(tool, image, wanted), code(tool, image, wanted)
+    return [(key, measure(instructions, resources[key])) for key, instructions in sorted(found.items())]
+
+
 def read_bounds():
     """Rows of (pattern, architectures, {number: bound}, reason), in the order of the file."""
     rows = []
@@ -150,17 +158,17 @@ def judge(rows, architecture, kernel, found):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", metavar="FATBIN", help="what build.rs wrote to its OUT_DIR")
-    parser.add_argument("--arch", help="one architecture only, such as 90")
+    parser.add_argument("--arch", action="append", help="this architecture only, such as 90; may be given several times")
     parser.add_argument("--json", action="store_true", help="the table as JSON")
     arguments = parser.parse_args()
     tool, rows, table = cuobjdump(), read_bounds(), []
-    for image in arguments.images or built():
-        resources = usage(tool, image)
-        for (architecture, kernel), instructions in sorted(code(tool, image).items()):
-            if arguments.arch in (None, architecture):
-                found = measure(instructions, resources[architecture, kernel])
-                worse = judge(rows, architecture, kernel, found)
-                table.append({"arch": architecture, "kernel": kernel, **found, "worse": worse})
+    images = arguments.images or built()
+    jobs = [(tool, image, wanted) for image in images for wanted in arguments.arch or [None]]
+    with ProcessPoolExecutor() as pool:
+        measured = list(pool.map(measure_image, *zip(*jobs)))
+    for (architecture, kernel), found in (entry for of_image in measured for entry in of_image):
+        worse = judge(rows, architecture, kernel, found)
+        table.append({"arch": architecture, "kernel": kernel, **found, "worse": worse})
     if not table:
         sys.exit("sass: no machine code")
     if arguments.json:
