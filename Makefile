@@ -8,7 +8,7 @@ export MODEL DATA TEXT TEXT_PAIR LABEL EPOCHS BATCH_SIZE LR SEED OUT
 export PEER_PYTHON PEER_PIP_ARGS PEER_ARGS
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test soak lint bench bench-peer gpu-check sass
+.PHONY: help build demo test soak lint bench bench-peer report gpu-check sass
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ bench: | cargo-is-there ## time the hot paths of a training step, and the simula
 
 bench-peer: | cargo-is-there ## time training against transformers and PyTorch, alternately (see benches/peer/README.md)
 	./scripts/bench-peer.sh
+
+report: | cargo-is-there ## each kernel of a step: traffic, floor, limit, estimated time; docs/kernels.md and .svg
+	./scripts/fetch-nvcc.sh
+	$(CARGO) run --release --locked --example kernel_report -- --json target/report.json --markdown docs/kernels.md --picture docs/kernels.svg $(REPORT_ARGS)
 
 gpu-check: | cargo-is-there ## check and time everything on this machine's GPU, or pack what does so on another's
 	./scripts/gpu-check.sh $(GPU_CHECK_ARGS)

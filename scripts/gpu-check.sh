@@ -15,7 +15,7 @@ messages=$(mktemp)
 trap 'rm -f "$messages"' EXIT
 ${CARGO:-cargo} test --release --locked --no-run --test cuda_device --test golden --test train_cuda \
     --message-format=json-render-diagnostics > "$messages"
-${CARGO:-cargo} build --release --locked --example gpu_check --message-format=json-render-diagnostics >> "$messages"
+${CARGO:-cargo} build --release --locked --example gpu_check --example kernel_report --message-format=json-render-diagnostics >> "$messages"
 
 mkdir -p "$kit/bin" "$kit/tests" "$kit/peer"
 rm -rf "$kit/tests/golden"
@@ -34,7 +34,7 @@ done
 simulator=$(find target/release -maxdepth 2 -name libcuda.so | head -n 1)
 cp "${simulator:?cargo has built no libcuda.so}" "$kit/bin/libcuda.so"
 strip --strip-unneeded "$kit/bin/libcuda.so" 2> /dev/null || true
-for name in bertsd-cuda cuda_device golden train_cuda gpu_check libcuda.so; do
+for name in bertsd-cuda cuda_device golden train_cuda gpu_check kernel_report libcuda.so; do
     [ -f "$kit/bin/$name" ] || { echo "gpu-check: cargo has built no $name" >&2; exit 1; }
 done
 {

@@ -2,6 +2,7 @@
 
 use std::{fs, process::Command};
 
+use cudasim::profile::Profile;
 use serde_json::{Value, json};
 
 use super::{
@@ -14,18 +15,6 @@ use super::{
 /// Methods, and how many forward and backward passes' work a step is, where a backward pass counts two.
 const METHODS: [(&str, &[&str], f64); 2] =
     [("ft", &["--method", "ft"], 3.0), ("sda", &["--method", "sda", "--teacher", "window:5"], 4.0)];
-
-/// FLOP/s of dense bf16 products, by what is in the card's name (NVIDIA's data sheets, without sparsity).
-const PEAKS: [(&str, f64); 8] = [
-    ("H200", 989e12),
-    ("H100 PCIe", 756e12),
-    ("H100", 989e12),
-    ("A100", 312e12),
-    ("L40S", 362e12),
-    ("B200", 2250e12),
-    ("4090", 165e12),
-    ("A10", 125e12),
-];
 
 fn shapes(kit: &Kit) -> &'static [Shape] {
     if kit.rehearse { &REHEARSAL } else { &SHAPES }
@@ -43,7 +32,7 @@ pub fn ours(kit: &Kit, log: &Log) -> anyhow::Result<Finding> {
         write_model(&fresh(&model)?, &config)?;
     }
     let info = log.attempt(kit.command("bertsd-cuda").arg("info"), 30)?.output;
-    let peak = PEAKS.iter().find(|(name, _)| info.contains(name)).map(|(_, peak)| *peak).filter(|_| !kit.rehearse);
+    let peak = Profile::tensor_tflops_of(&info).map(|tflops| 1e12 * tflops).filter(|_| !kit.rehearse);
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for shape in shapes(kit) {
         let texts = kit.work(&format!("{}.csv", shape.name));

@@ -27,6 +27,8 @@ pub enum Step {
     Speed,
     /// The same in PyTorch, where there is one
     Peer,
+    /// Each kernel of a step: what it does, its floor and its time
+    Report,
     /// The program's tests on a CUDA device
     Train,
     /// compute-sanitizer's memcheck and racecheck over two steps, where it is
@@ -44,6 +46,7 @@ impl Step {
             Self::Golden => "golden",
             Self::Speed => "speed",
             Self::Peer => "peer",
+            Self::Report => "report",
             Self::Train => "train",
             Self::Sanitize => "sanitize",
             Self::Counters => "counters",
@@ -58,6 +61,7 @@ impl Step {
             Self::Golden => tests(kit, log, "golden", 60, "bf16"),
             Self::Speed => speed::ours(kit, log),
             Self::Peer => speed::peer(kit, log),
+            Self::Report => kernel_report(kit, log),
             Self::Train => tests(kit, log, "train_cuda", 90, "program::the_loss"),
             Self::Sanitize => sanitize(kit, log),
             Self::Counters => counters(kit, log),
@@ -185,6 +189,36 @@ fn tests(kit: &Kit, log: &Log, program: &str, limit_s: u64, filter: &str) -> any
         _ => Finding::failed(attempt.failure()),
     };
     Ok(finding.with_rows(rows))
+}
+
+/// The kernels of BERT-base in full batches, counted on the simulator and timed here.
+fn kernel_report(kit: &Kit, log: &Log) -> anyhow::Result<Finding> {
+    let mut command = kit.command("kernel_report");
+    let (json, page) = (kit.out.join("kernels.json"), kit.out.join("kernels.md"));
+    command.arg("--measure").arg("--json").arg(&json).arg("--markdown").arg(&page);
+    if kit.rehearse {
+        command.arg("--small");
+    } else {
+        command.args(["--only", "bert-base/32x128", "--method", "ft", "--method", "sda"]);
+    }
+    let attempt = log.attempt(&mut command, if kit.rehearse { 200 } else { 120 })?;
+    if !attempt.is_ok() {
+        return Ok(Finding::failed(attempt.failure()));
+    }
+    let found: Value = serde_json::from_str(&fs::read_to_string(&json)?).context("the report's JSON")?;
+    let steps = found["steps"].as_array().into_iter().flatten();
+    let text: Vec<String> = steps
+        .map(|step| {
+            let estimate = step["total"]["critical_ms"].as_f64().unwrap_or(f64::NAN);
+            let measured = step["measured"][1].as_f64().unwrap_or(f64::NAN);
+            format!(
+                "{} {}: {measured:.2} ms of kernels, {estimate:.2} estimated",
+                step["case"].as_str().unwrap_or_default(),
+                step["method"].as_str().unwrap_or_default()
+            )
+        })
+        .collect();
+    Ok(Finding::passed(text.join("; ") + "; kernel by kernel in kernels.md"))
 }
 
 /// Two steps of the small model, launched one by one, under a tool.

@@ -24,6 +24,7 @@ mod linear;
 mod linear_fixture;
 mod loss;
 mod optimizer;
+mod report;
 mod short_buffers;
 mod support;
 mod training;
