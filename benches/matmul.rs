@@ -1,4 +1,4 @@
-//! The three products of a linear layer through the seam, against what the `gemm` crate alone reaches on the same
+//! The three products of a linear layer through the seam, against what the crate `gemm-f32` alone reaches on the same
 //! shapes.
 //!
 //! ```text
@@ -146,26 +146,26 @@ fn gemm(dst: &mut [f32], (m, n, k): (usize, usize, usize), lhs: (&[f32], usize, 
     assert!(dst.len() == m * n && lhs.0.len() == m * k && rhs.0.len() == k * n, "the operands have the sizes they say");
     // SAFETY: all three are dense matrices of the lengths checked above, and `dst` is borrowed apart from the operands.
     unsafe {
-        gemm::gemm(
-            m,
+        gemm_f32::gemm::f32::get_gemm_fn()(
             n,
+            m,
             k,
             dst.as_mut_ptr(),
-            1,
             n as isize,
+            1,
             false,
-            lhs.0.as_ptr(),
-            lhs.2 as isize,
-            lhs.1 as isize,
             rhs.0.as_ptr(),
-            rhs.2 as isize,
             rhs.1 as isize,
+            rhs.2 as isize,
+            lhs.0.as_ptr(),
+            lhs.1 as isize,
+            lhs.2 as isize,
             0.0,
             1.0,
             false,
             false,
             false,
-            gemm::Parallelism::Rayon(0),
+            gemm_common::Parallelism::Rayon(0),
         );
     }
 }

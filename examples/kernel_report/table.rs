@@ -44,11 +44,8 @@ fn line(row: &Row) -> String {
         row.wavefronts,
         row.shared_bytes,
     );
-    let _ = write!(
-        text,
-        " {registers:>4} {blocks_per_multiprocessor:>4} {held_by:>9} {waves:>7.2} {:>4.0}%",
-        100.0 * tail
-    );
+    let _ =
+        write!(text, " {registers:>4} {blocks_per_multiprocessor:>4} {held_by:>9} {waves:>7.2} {:>4.0}%", 100.0 * tail);
     let _ = write!(text, " {binding:>9} {floor_us:>8.1} {estimate_us:>8.1}");
     if let Some(found) = &row.measured {
         let share = 100.0 * floor_us / found.us;

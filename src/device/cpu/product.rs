@@ -1,4 +1,4 @@
-//! Views of row-major matrices, and their products by the `gemm` crate.
+//! Views of row-major matrices, and their products by the crate `gemm-f32`.
 //!
 //! A [`MatMut`] can be cut into disjoint blocks, which is how work is shared between threads: every element of a
 //! product is summed by one thread in one order, so results do not depend on who computes what.
@@ -136,33 +136,34 @@ pub(crate) enum Into {
     Add,
 }
 
-/// `dst = alpha · lhs · rhs`, or `dst += …`, on the calling thread.
+/// `dst = alpha · lhs · rhs`, or `dst += …`, on the calling thread. The kernels write columns, so what is computed is the
+/// transposed product.
 pub(crate) fn matmul(dst: &mut MatMut, lhs: MatRef, rhs: MatRef, alpha: f32, into: Into) {
     let (m, n, k) = (dst.rows, dst.cols, lhs.cols);
     assert!(lhs.rows == m && rhs.cols == n && rhs.rows == k, "shapes of a product agree");
     // SAFETY: dst covers m × n elements it alone may write, lhs m × k and rhs k × n readable ones (checked when the
     // views were made, and above); the borrows keep dst apart from both inputs.
     unsafe {
-        gemm::gemm(
-            m,
+        gemm_f32::gemm::f32::get_gemm_fn()(
             n,
+            m,
             k,
             dst.data,
-            1,
             dst.stride as isize,
+            1,
             into == Into::Add,
-            lhs.data.as_ptr(),
-            lhs.col_stride as isize,
-            lhs.row_stride as isize,
             rhs.data.as_ptr(),
-            rhs.col_stride as isize,
             rhs.row_stride as isize,
+            rhs.col_stride as isize,
+            lhs.data.as_ptr(),
+            lhs.row_stride as isize,
+            lhs.col_stride as isize,
             1.0,
             alpha,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }
