@@ -1,6 +1,6 @@
 //! A step allocates nothing that grows with the model or the batch: memory is planned once.
 //!
-//! Every allocation of a step from `LARGE` bytes on is traced to its caller: only the packing buffers of `gemm` may be
+//! Every allocation of a step from `LARGE` bytes on is traced to its caller: only the packing buffers of `gemm-f32` may be
 //! one. What is smaller (job queues of rayon, lists of micro-batches) is bounded in sum.
 
 #[path = "common/tiny.rs"]
@@ -54,7 +54,7 @@ fn count(bytes: usize) {
     }
     INSIDE.set(true);
     let trace = Backtrace::force_capture().to_string();
-    if trace.contains("gemm_common::") {
+    if trace.contains("gemm_f32::") {
         PACKING.fetch_add(bytes, Relaxed);
     } else {
         OTHERS.lock().unwrap().push(format!("{bytes} bytes\n{trace}"));
