@@ -39,20 +39,32 @@ fn lines(path: &Path) -> usize {
 #[test]
 fn while_it_tokenizes() {
     let toy = Toy::new();
-    // Many seconds of work.
     let mut text = rows_of(20_000, 3);
     let rows = text.split_once('\n').unwrap().1.to_owned();
-    (0..80).for_each(|_| text.push_str(&rows));
+    (0..160).for_each(|_| text.push_str(&rows));
     toy.write("train.csv", &text);
     let mut rng = Rng(5);
-    for _ in 0..5 {
-        let (started, delay) = (Instant::now(), Duration::from_millis(150 + rng.below(600)));
-        let output = stop(toy.start("--out run"), || started.elapsed() > delay);
+    let (mut latest, mut caught) = (600, 0);
+    for _ in 0..20 {
+        let (started, delay) = (Instant::now(), rng.below(latest));
+        let is_time = || started.elapsed() > Duration::from_millis(100 + delay);
+        let output = stop(toy.start("--out run"), is_time);
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(130), "{text}");
+        if text.contains("interrupted after step") {
+            // It trained already: how long tokenizing takes is the machine's.
+            latest = delay.max(1);
+            fs::remove_dir_all(toy.path("run")).unwrap();
+            continue;
+        }
         assert!(text.contains("stopping") && text.contains("interrupted before a step was done"), "{text}");
         assert!(!toy.path("run").exists(), "something is left of a run that never began");
+        caught += 1;
+        if caught == 5 {
+            break;
+        }
     }
+    assert_eq!(caught, 5, "of 20 signals none came later than {latest} ms");
 }
 
 #[test]
