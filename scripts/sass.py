@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What ptxas made of the kernels, from cuobjdump: a table, and a failure where a number is worse than kernels/sass.bounds allows.
 
-    scripts/sass.py [--arch 90]... [--json] [FATBIN...]
+    scripts/sass.py [--arch 90]... [--tests] [--json] [FATBIN...]
 
-Without files it takes those of `cargo build --release`. For each kernel and architecture:
+Without files it takes those of `make build`, or of `make test`. For each kernel and architecture:
 
   registers   of a thread
   local       bytes of local memory: spills and arrays that were not kept in registers
@@ -41,9 +41,10 @@ def cuobjdump():
     return Path(nvcc).with_name("cuobjdump")
 
 
-def built():
-    # Asked of cargo: lints have a build of their own, for one architecture.
-    build = [os.environ.get("CARGO", "cargo"), "build", "--release", "--locked", "--quiet", "--message-format=json"]
+def built(of_tests):
+    # Asked of cargo: lints have a build of their own, for one architecture, and so have tests, as dependencies differ.
+    what = ["test", "--workspace", "--no-run"] if of_tests else ["build"]
+    build = [os.environ.get("CARGO", "cargo"), *what, "--release", "--locked", "--quiet", "--message-format=json"]
     messages = subprocess.run(build, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout.splitlines()
     ran = [m for m in map(json.loads, messages) if m["reason"] == "build-script-executed"]
     own = [Path(m["out_dir"]) for m in ran if "bertsd-cuda" in Path(m["out_dir"]).parent.name]
@@ -159,10 +160,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", metavar="FATBIN", help="what build.rs wrote to its OUT_DIR")
     parser.add_argument("--arch", action="append", help="this architecture only, such as 90; may be given several times")
+    parser.add_argument("--tests", action="store_true", help="the machine code that the tests are built with")
     parser.add_argument("--json", action="store_true", help="the table as JSON")
     arguments = parser.parse_args()
     tool, rows, table = cuobjdump(), read_bounds(), []
-    images = arguments.images or built()
+    images = arguments.images or built(arguments.tests)
     jobs = [(tool, image, wanted) for image in images for wanted in arguments.arch or [None]]
     with ProcessPoolExecutor() as pool:
         measured = list(pool.map(measure_image, *zip(*jobs)))
