@@ -12,7 +12,7 @@ use bertsd_cuda::{
     device::{Matrix, On, RowStats, Rows, Site, StepScalars, Update, cpu::CpuDevice, families::*},
     distillation::{LogitSizes, Method, MethodSettings, TeacherKind},
     encoder::{Encoder, LastLayer},
-    training::{LearningRates, TrainingState},
+    training::{LearningRates, Schedule, TrainingState},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shapes::{batches, capacity, mask, minilm, noise};
@@ -24,6 +24,8 @@ const RATES: LearningRates = LearningRates {
     weight_decay: 0.01,
     warmup_steps: 0,
     total_steps: 1_000_000,
+    schedule: Schedule::Linear,
+    floor: 0.0,
 };
 const WINDOW: usize = 5;
 

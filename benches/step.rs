@@ -13,7 +13,7 @@ use bertsd_cuda::{
     distillation::{LambdaSchedule, Method, MethodSettings, TeacherKind},
     encoder::{Encoder, LastLayer},
     model::Model,
-    training::{Learner, LearningRates, step::StepSettings},
+    training::{Learner, LearningRates, Schedule, step::StepSettings},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shapes::{batches, capacity, minilm};
@@ -33,6 +33,8 @@ fn learner(method: MethodSettings, capacity: Capacity) -> Learner<CpuDevice> {
             weight_decay: 0.01,
             warmup_steps: 10,
             total_steps: 1_000_000,
+            schedule: Schedule::Linear,
+            floor: 0.0,
         },
         lambda: LambdaSchedule { lambda: 1.0, ramp_steps: 0 },
         distance: Distance::Mse,

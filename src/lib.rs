@@ -53,6 +53,7 @@ pub mod distillation;
 pub mod encoder;
 pub mod ensemble;
 mod error;
+pub mod experiment;
 pub mod inference;
 pub mod metrics;
 pub mod model;

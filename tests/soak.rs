@@ -138,6 +138,7 @@ fn means_do_not_drift_in_thousands_of_steps() {
                 TeacherKind::Ema(decay) => {
                     mean.iter_mut().zip(&moved).for_each(|(m, w)| *m += (1.0 - decay) * (w - *m))
                 }
+                other => unreachable!("{other} is not in the list above"),
             }
             iterates.push_back(moved);
             while iterates.len() > window.max(1) {

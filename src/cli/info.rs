@@ -39,7 +39,7 @@ pub struct InfoArgs {
     )]
     pub method: Method,
 
-    /// Teacher to plan memory for: window:K, all, ema:D
+    /// Teacher to plan memory for: window:K, window:K/S, window:P%, all, ema:D, zero
     #[arg(
         long, value_parser = parser::<TeacherKind>(), value_name = "TEACHER",
         default_value_t = RunOptions::default().teacher, help_heading = "Memory plan"

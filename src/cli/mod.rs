@@ -2,6 +2,7 @@
 
 pub mod ensemble;
 mod eval;
+pub mod experiment;
 mod given;
 mod info;
 pub mod predict;
@@ -11,6 +12,7 @@ pub mod train;
 
 pub use ensemble::EnsembleArgs;
 pub use eval::EvalArgs;
+pub use experiment::ExperimentArgs;
 pub use given::Given;
 pub use info::InfoArgs;
 pub use predict::PredictArgs;
@@ -44,6 +46,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// Combine several runs by voting or by averaging their weights
     Ensemble(Box<EnsembleArgs>),
+    /// Run a grid of runs from one file, and compare its arms
+    Experiment(Box<ExperimentArgs>),
     /// Draw the learning curves of one or several runs
     Report(ReportArgs),
     /// Describe a model, the memory a run needs, and the devices here
@@ -77,8 +81,10 @@ mod tests {
         let mut cli = Cli::command();
         cli.build();
         let commands: Vec<_> = cli.get_subcommands().filter(|command| command.get_name() != "help").collect();
-        assert_eq!(commands.len(), 7);
-        for command in commands {
+        assert_eq!(commands.len(), 8);
+        let nested = commands.iter().flat_map(|command| command.get_subcommands());
+        let nested = nested.filter(|command| command.get_name() != "help");
+        for command in commands.iter().copied().chain(nested) {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for arg in command.get_arguments() {
                 let place = format!("{} --{}", command.get_name(), arg.get_id());

@@ -61,6 +61,9 @@ fn describe_model(file: &ConfigFile, directory: &str, text: &mut String, object:
     );
 }
 
+/// Steps of a run in which a share of it takes as much memory as it ever does.
+const LONG_RUN: u64 = 1_000_000;
+
 fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &mut Map<String, Value>) -> Result<()> {
     let config = &file.config;
     let length = args.max_length.unwrap_or(MAX_LENGTH.min(config.max_positions));
@@ -69,7 +72,7 @@ fn plan_memory(args: &InfoArgs, file: &ConfigFile, text: &mut String, object: &m
         return Err(Error::setting("max-length", message));
     }
     let average_from = (args.average || args.method == Method::Se).then_some(1);
-    let method = MethodSettings { average_from, ..MethodSettings::new(args.method, args.teacher) };
+    let method = MethodSettings { average_from, ..MethodSettings::new(args.method, args.teacher.over(LONG_RUN)) };
     method.check()?;
     if args.batch_size.checked_mul(length).is_none_or(|tokens| tokens > u32::MAX as usize) {
         let message = format!("{} sequences of {length} tokens are too many", args.batch_size);

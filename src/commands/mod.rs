@@ -4,6 +4,7 @@ mod completions;
 pub mod console;
 mod ensemble;
 mod eval;
+mod experiment;
 mod info;
 mod predict;
 mod report;
@@ -25,6 +26,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Ensemble(args) => ensemble::run(*args),
+        Command::Experiment(args) => experiment::run(*args),
         Command::Report(args) => report::run(args),
         Command::Info(args) => info::run(args),
         Command::Completions(args) => completions::run(args),
@@ -58,10 +60,11 @@ fn message(error: &anyhow::Error) -> String {
 
 /// Whether a setting of the library is an option of some command.
 fn is_option(setting: &str) -> bool {
-    Cli::command()
-        .get_subcommands()
-        .flat_map(|command| command.get_arguments())
-        .any(|arg| arg.get_long() == Some(setting))
+    fn has(command: &clap::Command, setting: &str) -> bool {
+        command.get_arguments().any(|arg| arg.get_long() == Some(setting))
+            || command.get_subcommands().any(|command| has(command, setting))
+    }
+    has(&Cli::command(), setting)
 }
 
 /// 2: the command line or configuration; 3: an input file; 130: interrupted; 1: everything else.

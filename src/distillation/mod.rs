@@ -6,7 +6,9 @@
 //! |---|---|---|
 //! | `window:K` (`sda`) | logits of the mean of θ_{t−1}..θ_{t−K} | `Window`; `LookAhead` for K = 1 |
 //! | `window:K` (`sdv`) | mean of the logits of θ_{t−1}..θ_{t−K} | `LookAhead`, or `Stored` |
+//! | `window:K/S` (`sda`) | logits of the mean of those of θ_{t−1}, θ_{t−2}, … whose number S divides, K / S of them | `Window` |
 //! | `all` | logits of the mean of θ_{t−1}..θ_0 | `All` |
+//! | `zero` | 0, at every step | `Zero` |
 //! | `ema:D` | logits of ξ_t, ξ_0 = θ_0, ξ_{t+1} = D ξ_t + (1 − D) θ_{t+1} | `Ema` |
 //!
 //! While fewer than K iterates exist, the mean is over those that do; at t = 0 a window has no distillation term.
@@ -33,13 +35,15 @@
 
 mod average;
 mod forward;
+mod kind;
 mod look_ahead;
 mod teacher;
 
 pub use average::Average;
 pub use forward::{Forward, Masks};
+pub use kind::TeacherKind;
 pub use look_ahead::{LookAhead, Pending};
-pub use teacher::{Buffer, LogitSizes, Stored, Teacher, TeacherKind};
+pub use teacher::{Buffer, LogitSizes, Stored, Teacher};
 
 use clap::ValueEnum;
 

@@ -1,73 +1,25 @@
-//! Every kind of teacher: its words, its buffers, what they cost, how they move, and whose logits are the target.
+//! Every kind of teacher: its buffers, what they cost, how they move, and whose logits are the target.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-use clap::builder::PossibleValue;
-
-use super::{Forward, Method, MethodSettings, Pending, SdvMode, look_ahead::LookAhead};
+use super::{Forward, Method, MethodSettings, Pending, SdvMode, TeacherKind, look_ahead::LookAhead};
 use crate::{
     Error, Result,
     data::PackedBatch,
     device::{Blend, Buffers, Device, Follower, ForwardWeights, Mean, Memory, Turn, Window, Write},
-    text_value::{InvalidValue, TextValue},
 };
-
-/// Which iterates the teacher is made of, in the user's words.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TeacherKind {
-    /// The last K.
-    Window(usize),
-    /// Every earlier one.
-    All,
-    /// An exponential mean of this decay.
-    Ema(f64),
-}
-
-/// Forward are numbered in 15 bits of the dropout counter.
-const MAX_WINDOW: usize = 32_000;
-
-impl fmt::Display for TeacherKind {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Window(size) => write!(f, "window:{size}"),
-            Self::All => write!(f, "all"),
-            Self::Ema(decay) => write!(f, "ema:{decay}"),
-        }
-    }
-}
-
-impl FromStr for TeacherKind {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let invalid = |reason: String| Err(InvalidValue(reason));
-        match text.split_once(':') {
-            None if text == "all" => Ok(Self::All),
-            Some(("window", size)) => match size.parse() {
-                Ok(size @ 1..=MAX_WINDOW) => Ok(Self::Window(size)),
-                _ => invalid(format!("a window holds 1 to {MAX_WINDOW} steps, not '{size}'")),
-            },
-            Some(("ema", decay)) => match decay.parse() {
-                Ok(decay) if (0.0..1.0).contains(&decay) => Ok(Self::Ema(decay)),
-                _ => invalid(format!("an EMA's decay is at least 0 and below 1, not '{decay}'")),
-            },
-            _ => invalid(format!("'{text}' is none of window:K, all, ema:DECAY")),
-        }
-    }
-}
-
-impl TextValue for TeacherKind {
-    fn offered() -> Vec<PossibleValue> {
-        ["window:5", "all", "ema:0.999"].map(PossibleValue::new).to_vec()
-    }
-}
 
 /// A teacher in training: the buffers it teaches from, and the constants by which they move.
 pub enum Teacher<D: Buffers> {
     /// There is no distillation term.
     Nobody,
-    /// The mean of the last K iterates.
-    Window(Window<D>),
+    /// The mean of the last K of the iterates whose number `every` divides.
+    Window {
+        /// Its slots and their mean.
+        window: Window<D>,
+        /// S.
+        every: u64,
+    },
     /// The mean of every earlier iterate.
     All(Mean<D>),
     /// An exponential mean.
@@ -81,6 +33,8 @@ pub enum Teacher<D: Buffers> {
     Stored(Stored<D>),
     /// Logits that the last K iterates left for the batch; their mean.
     LookAhead(LookAhead<D>),
+    /// Zeros, whatever the batch.
+    Zero(D::Vector), // [B, N]
 }
 
 /// Copies of the last K iterates, and where their logits are summed.
@@ -109,6 +63,10 @@ pub enum Buffer<'a, D: Buffers> {
     Votes(&'a mut D::Vector),
 }
 
+fn share() -> Error {
+    Error::setting("teacher", "is a share of a run, and no run is given")
+}
+
 fn window_only() -> Error {
     let message = "sdv averages the logits of the last K steps and takes window:K only; use --method sda";
     Error::setting("teacher", message)
@@ -123,6 +81,9 @@ impl MethodSettings {
         }
         if self.keeps_teacher && self.method != Method::Sda {
             return Err(Error::setting("evaluate", "only --method sda has a teacher with weights"));
+        }
+        if self.keeps_teacher && self.teacher == TeacherKind::Zero {
+            return Err(Error::setting("evaluate", "the teacher zero has no weights"));
         }
         if self.average_from == Some(0) {
             return Err(Error::setting("average-from", "counts steps from 1"));
@@ -141,14 +102,19 @@ impl<D: Memory> Teacher<D> {
         settings.check()?;
         let look_ahead = |size| Ok(Self::LookAhead(LookAhead::new(device, size, logits)?));
         match (settings.method, settings.teacher) {
-            (Method::Ft | Method::Se, TeacherKind::Window(_) | TeacherKind::All | TeacherKind::Ema(_)) => {
-                Ok(Self::Nobody)
-            }
+            (Method::Ft | Method::Se, _) => Ok(Self::Nobody),
+            (_, TeacherKind::WindowShare(_) | TeacherKind::EmaShare(_)) => Err(share()),
             // One old iterate: its mean is itself, and look-ahead needs no copy of it.
             (Method::Sda, TeacherKind::Window(1)) if !settings.keeps_teacher => look_ahead(1),
-            (Method::Sda, TeacherKind::Window(size)) => Ok(Self::Window(Window::new(device, size, weights)?)),
+            (Method::Sda, TeacherKind::Window(size)) => {
+                Ok(Self::Window { window: Window::new(device, size, weights)?, every: 1 })
+            }
+            (Method::Sda, TeacherKind::Sparse { size, every }) => {
+                Ok(Self::Window { window: Window::new(device, size / every, weights)?, every: every as u64 })
+            }
             (Method::Sda, TeacherKind::All) => Ok(Self::All(Mean::new(device, weights)?)),
             (Method::Sda, TeacherKind::Ema(decay)) => Ok(Self::Ema { mean: Mean::new(device, weights)?, decay }),
+            (Method::Sda, TeacherKind::Zero) => Ok(Self::Zero(device.vector(logits.batch)?)),
             (Method::Sdv, TeacherKind::Window(size)) => match settings.sdv_mode {
                 SdvMode::LookAhead => look_ahead(size),
                 SdvMode::Stored => Ok(Self::Stored(Stored {
@@ -157,7 +123,9 @@ impl<D: Memory> Teacher<D> {
                     target: device.vector(logits.batch)?,
                 })),
             },
-            (Method::Sdv, TeacherKind::All | TeacherKind::Ema(_)) => Err(window_only()),
+            (Method::Sdv, TeacherKind::Sparse { .. } | TeacherKind::All | TeacherKind::Ema(_) | TeacherKind::Zero) => {
+                Err(window_only())
+            }
         }
     }
 }
@@ -180,7 +148,7 @@ impl<D: Device> Teacher<D> {
         }
         match self {
             Self::Nobody => Ok(None),
-            Self::Window(Window { mean: weights, .. })
+            Self::Window { window: Window { mean: weights, .. }, .. }
             | Self::All(Mean { value: weights, .. })
             | Self::Ema { mean: Mean { value: weights, .. }, .. } => {
                 let mask = forward.masks.at(step, 1);
@@ -189,6 +157,7 @@ impl<D: Device> Teacher<D> {
             }
             Self::Stored(stored) => stored.target(step, device, forward, batch).map(Some),
             Self::LookAhead(votes) => votes.target(step, device, batch).map(Some),
+            Self::Zero(zeros) => Ok(Some(zeros)),
         }
     }
 
@@ -208,7 +177,9 @@ impl<D: Device> Teacher<D> {
     ) -> Result<()> {
         match self {
             Self::LookAhead(votes) => votes.vote(step, ahead, weights, device, forward, batch),
-            Self::Nobody | Self::Window(_) | Self::All(_) | Self::Ema { .. } | Self::Stored(_) => Ok(()),
+            Self::Nobody | Self::Window { .. } | Self::All(_) | Self::Ema { .. } | Self::Stored(_) | Self::Zero(_) => {
+                Ok(())
+            }
         }
     }
 }
@@ -219,8 +190,8 @@ impl<D: Buffers> Teacher<D> {
     pub fn teaches(&self, step: u64) -> bool {
         match self {
             Self::Nobody => false,
-            Self::Ema { .. } => true,
-            Self::Window(_) | Self::All(_) | Self::Stored(_) | Self::LookAhead(_) => step > 0,
+            Self::Ema { .. } | Self::Zero(_) => true,
+            Self::Window { .. } | Self::All(_) | Self::Stored(_) | Self::LookAhead(_) => step > 0,
         }
     }
 
@@ -228,15 +199,17 @@ impl<D: Buffers> Teacher<D> {
     pub fn steps_ahead(&self) -> usize {
         match self {
             Self::LookAhead(votes) => votes.steps(),
-            Self::Nobody | Self::Window(_) | Self::All(_) | Self::Ema { .. } | Self::Stored(_) => 0,
+            Self::Nobody | Self::Window { .. } | Self::All(_) | Self::Ema { .. } | Self::Stored(_) | Self::Zero(_) => 0,
         }
     }
 
     /// How it moves in update t.
     pub fn follower(&mut self, step: u64) -> Option<Follower<'_, D>> {
         match self {
-            Self::Nobody | Self::LookAhead(_) => None,
-            Self::Window(window) => Some(Follower::Window { window, number: step }),
+            Self::Nobody | Self::LookAhead(_) | Self::Zero(_) => None,
+            Self::Window { window, every } => {
+                step.is_multiple_of(*every).then(|| Follower::Window { window, number: step / *every })
+            }
             Self::All(mean) => Some(Follower::Before(Blend { mean, weight: 1.0 / (step + 1) as f64 })),
             Self::Ema { mean, decay } => Some(Follower::After(Blend { mean, weight: 1.0 - *decay })),
             Self::Stored(Stored { ring, .. }) => {
@@ -249,9 +222,9 @@ impl<D: Buffers> Teacher<D> {
     /// The weights whose logits it teaches, where there is one set of them.
     pub fn weights(&self) -> Option<&D::Parameters> {
         match self {
-            Self::Window(Window { mean, .. }) => Some(mean),
+            Self::Window { window: Window { mean, .. }, .. } => Some(mean),
             Self::All(mean) | Self::Ema { mean, .. } => Some(&mean.value),
-            Self::Nobody | Self::Stored(_) | Self::LookAhead(_) => None,
+            Self::Nobody | Self::Stored(_) | Self::LookAhead(_) | Self::Zero(_) => None,
         }
     }
 
@@ -259,7 +232,9 @@ impl<D: Buffers> Teacher<D> {
     pub fn pending(&self) -> Vec<Pending> {
         match self {
             Self::LookAhead(votes) => votes.pending().collect(),
-            Self::Nobody | Self::Window(_) | Self::All(_) | Self::Ema { .. } | Self::Stored(_) => Vec::new(),
+            Self::Nobody | Self::Window { .. } | Self::All(_) | Self::Ema { .. } | Self::Stored(_) | Self::Zero(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -270,10 +245,12 @@ impl<D: Buffers> Teacher<D> {
     pub fn expect(&mut self, pending: &[Pending], steps: u64) -> Result<(), String> {
         match self {
             Self::LookAhead(votes) => votes.expect(pending, steps),
-            Self::Nobody | Self::Window(_) | Self::All(_) | Self::Ema { .. } | Self::Stored(_) => match pending {
-                [] => Ok(()),
-                [..] => Err(format!("votes on coming batches, which the teacher {self} has none of")),
-            },
+            Self::Nobody | Self::Window { .. } | Self::All(_) | Self::Ema { .. } | Self::Stored(_) | Self::Zero(_) => {
+                match pending {
+                    [] => Ok(()),
+                    [..] => Err(format!("votes on coming batches, which the teacher {self} has none of")),
+                }
+            }
         }
     }
 
@@ -282,8 +259,8 @@ impl<D: Buffers> Teacher<D> {
         let teacher = |weights| ("teacher".to_owned(), Buffer::Parameters(weights));
         let slot = |k: usize| format!("ring-{k}");
         match self {
-            Self::Nobody => Vec::new(),
-            Self::Window(window) => {
+            Self::Nobody | Self::Zero(_) => Vec::new(),
+            Self::Window { window, .. } => {
                 let (mean, ring) = window.parts();
                 let ring = ring.iter_mut().enumerate().map(|(k, arena)| (slot(k), Buffer::Arena(arena)));
                 std::iter::once(teacher(mean)).chain(ring).collect()
@@ -306,11 +283,13 @@ impl<D: Buffers> fmt::Display for Teacher<D> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Nobody => f.write_str("nobody"),
-            Self::Window(window) => write!(f, "window:{}", window.ring().len()),
+            Self::Window { window, every: 1 } => write!(f, "window:{}", window.ring().len()),
+            Self::Window { window, every } => write!(f, "window:{}/{every}", window.ring().len() as u64 * every),
             Self::All(_) => f.write_str("all"),
             Self::Ema { decay, .. } => write!(f, "ema:{decay}"),
             Self::Stored(stored) => write!(f, "stored:{}", stored.ring.len()),
             Self::LookAhead(votes) => write!(f, "look-ahead:{}", votes.steps()),
+            Self::Zero(_) => f.write_str("zero"),
         }
     }
 }
@@ -342,20 +321,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn teachers_are_written_as_they_are_read() {
-        for text in ["window:1", "window:5", "all", "ema:0.999"] {
-            assert_eq!(text.parse::<TeacherKind>().unwrap().to_string(), text);
-        }
-        for text in ["window:0", "window:-1", "window:", "window", "ema:1", "ema:nan", "ema:-0.1", "mean", "", "all:3"]
-        {
-            assert!(text.parse::<TeacherKind>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn settings_that_contradict_themselves_are_refused() {
         let refused = |settings: MethodSettings| settings.check().unwrap_err().to_string();
-        for teacher in [TeacherKind::All, TeacherKind::Ema(0.5)] {
+        let sparse = TeacherKind::Sparse { size: 4, every: 2 };
+        for teacher in [TeacherKind::All, TeacherKind::Ema(0.5), TeacherKind::Zero, sparse] {
             assert!(refused(MethodSettings::new(Method::Sdv, teacher)).contains("takes window:K only"));
         }
         for method in [Method::Ft, Method::Se, Method::Sdv] {
@@ -363,6 +332,8 @@ mod tests {
             assert!(settings.check().is_ok());
             assert!(refused(MethodSettings { keeps_teacher: true, ..settings }).contains("evaluate"));
         }
+        let zero = MethodSettings::new(Method::Sda, TeacherKind::Zero);
+        assert!(zero.check().is_ok() && refused(MethodSettings { keeps_teacher: true, ..zero }).contains("evaluate"));
         let settings = MethodSettings::new(Method::Se, TeacherKind::All);
         assert!(refused(MethodSettings { average_from: Some(0), ..settings }).contains("average-from"));
         assert!(MethodSettings { average_from: Some(1), ..settings }.check().is_ok());

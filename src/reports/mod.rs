@@ -22,7 +22,7 @@ mod timeline;
 pub use curves::{CurveOptions, curves_png, curves_svg, write_curves};
 pub use events::{EvalEvent, Event, EventLog, Split, StepEvent, Weights};
 pub use history::{RunHistory, read_events};
-pub use progress::{Progress, ProgressLine};
+pub use progress::{Progress, ProgressLine, short_duration};
 pub use summary::{RunSummary, Summary};
 pub use tensorboard::TensorBoardWriter;
 pub use timeline::Timeline;

@@ -126,7 +126,7 @@ fn short_count(count: f64) -> String {
 }
 
 /// `12s`, `5m 12s`, `1h 02m`, `3d 04h`.
-fn short_duration(duration: Duration) -> String {
+pub fn short_duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64().round() as u64;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match seconds {

@@ -38,9 +38,41 @@ pub fn evaluate<D: Device>(
     weights: Weights,
     watch: &Watch<'_>,
 ) -> Result<Option<Scores>> {
+    sweep(learner, set, weights, watch, |_, _| ())
+}
+
+/// The same, and the logits [examples, N] in the order of the set.
+///
+/// # Errors
+/// As [`evaluate`].
+pub(super) fn answers<D: Device>(
+    learner: &mut Learner<D>,
+    set: &EvaluationSet,
+    weights: Weights,
+    watch: &Watch<'_>,
+) -> Result<Option<(Scores, Vec<f32>)>> {
+    let labels = learner.encoder.shape.labels;
+    let mut all = vec![0.0; set.examples.len() * labels];
+    let scores = sweep(learner, set, weights, watch, |numbers, logits| {
+        for (&number, row) in numbers.iter().zip(logits.chunks_exact(labels)) {
+            let start = number as usize * labels;
+            all[start..start + labels].copy_from_slice(row);
+        }
+    })?;
+    Ok(scores.map(|scores| (scores, all)))
+}
+
+/// Scores of `weights`; `take` is given the numbers of each batch's examples, and their logits.
+fn sweep<D: Device>(
+    learner: &mut Learner<D>,
+    set: &EvaluationSet,
+    weights: Weights,
+    watch: &Watch<'_>,
+    mut take: impl FnMut(&[u32], &[f32]),
+) -> Result<Option<Scores>> {
     let labels = learner.encoder.shape.labels;
     let mut accumulator = Accumulator::new(labels)?;
-    let seen = set.plan.sweep(&set.examples, |_, batch| {
+    let seen = set.plan.sweep(&set.examples, |numbers, batch| {
         if watch.is_stopping() {
             return Ok(ControlFlow::Break(()));
         }
@@ -48,7 +80,9 @@ pub fn evaluate<D: Device>(
             Err(Error::Interrupted { .. }) => return Ok(ControlFlow::Break(())),
             logits => logits?,
         };
-        accumulator.add_logits(&logits[..batch.sequences() * labels], &batch.labels)?;
+        let logits = &logits[..batch.sequences() * labels];
+        accumulator.add_logits(logits, &batch.labels)?;
+        take(numbers, logits);
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(seen.is_continue().then(|| accumulator.scores()))

@@ -16,10 +16,11 @@ pub use evaluate::{EvaluationSet, evaluate};
 pub use memory::{MemoryPlan, OwnMemory, largest_that_fits};
 pub use options::{
     Assignment, ClassWeights, DistillationTerm, EVALUATION_TOKENS, Export, MAX_LENGTH, Order, RunOptions, Switch,
-    TokenCache, read_assignments,
+    TokenCache, overlay, read_assignments,
 };
-pub use run::{LoopSettings, Outcome, Run};
-pub use schedule::LearningRates;
+pub(crate) use options::{parse, texts};
+pub use run::{Leaves, LoopSettings, Outcome, Run};
+pub use schedule::{LearningRates, Schedule};
 pub use stages::{BaseModel, Batches, Found, RunData, Start, Workbench};
 pub use state::TrainingState;
 pub use step::{Learner, Skips, StepReport, StepSettings};

@@ -11,7 +11,8 @@ use std::{
 
 use super::{
     Batches, Learner, Observation, StepReport, Watch, evaluate,
-    state::{self, Position},
+    evaluate::answers,
+    state::{self, Best, Position},
     step::MOST_QUEUED,
 };
 use crate::{
@@ -45,8 +46,23 @@ pub struct LoopSettings {
     pub export_best: bool,
     /// Whether checkpoints are written at all.
     pub save: bool,
+    /// What stays of the run.
+    pub leaves: Leaves,
     /// Save and stop after so many updates in all.
     pub stop_after: Option<u64>,
+}
+
+/// What a run leaves in its directory beside settings and scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// Its model, and a state whenever one is due.
+    Model,
+    /// Nothing: it is one of many. Only if it goes on for longer than this is its state saved, and so often from then
+    /// on.
+    Scores {
+        /// Since the run began or its state was saved last.
+        save_after: Duration,
+    },
 }
 
 /// A run, ready to go.
@@ -73,6 +89,10 @@ pub struct Run<D: Device> {
     pub timeline: Option<Timeline>,
     /// How far it is.
     pub position: Position,
+    /// The best weights, while they are on no disk.
+    pub best: Option<(Best, Vec<f32>)>,
+    /// When the state was saved, or the run began.
+    pub saved: Instant,
 }
 
 /// The batches of the steps from the next one on, as far as they have been looked at.
@@ -90,7 +110,7 @@ pub struct Outcome {
     pub steps: u64,
     /// Step whose weights are in `model/`.
     pub exported_step: u64,
-    /// The exported model.
+    /// Where the model is, unless the run [leaves](Leaves) none.
     pub model: PathBuf,
     /// Scores of the exported weights, test set by test set.
     pub tests: Vec<(String, Scores)>,
@@ -108,6 +128,7 @@ impl<D: Device> Run<D> {
         watch.tell(Observation::Ready {
             device: self.learner.device.name(),
             parameters: self.learner.encoder.layout.parameters(),
+            labels: self.learner.encoder.shape.labels,
             total_steps: self.settings.total_steps,
             steps_per_epoch: self.batches.steps.steps_per_epoch(),
             step: self.position.step,
@@ -206,7 +227,11 @@ impl<D: Device> Run<D> {
     }
 
     fn saves_after(&self, step: u64) -> bool {
-        self.settings.save && self.is_due(step, self.settings.save_every)
+        let is_due = || match self.settings.leaves {
+            Leaves::Model => self.is_due(step, self.settings.save_every),
+            Leaves::Scores { save_after } => self.saved.elapsed() >= save_after,
+        };
+        self.settings.save && is_due()
     }
 
     fn log_step(&mut self, report: &StepReport, elapsed: Duration, watch: &mut Watch<'_>) -> Result<()> {
@@ -254,7 +279,8 @@ impl<D: Device> Run<D> {
         let interrupted = self.position.owes_evaluation || (asked && !is_over);
         // Weights that give no finite gradient may be lost already: they are not to take the place of good ones.
         let is_due = self.saves_after(step) && self.learner.skips.in_a_row == 0;
-        if is_due || (self.settings.save && (interrupted || self.position.stopped)) {
+        let stops = self.position.stopped && self.settings.leaves == Leaves::Model;
+        if is_due || (self.settings.save && (interrupted || stops)) {
             self.save(watch)?;
         }
         if interrupted { Err(self.interrupted()) } else { Ok(()) }
@@ -275,6 +301,10 @@ impl<D: Device> Run<D> {
         if !watch.is_stopping() {
             self.log.sync()?;
         }
+        if let Some((best, weights)) = &self.best {
+            state::save_best(&self.store, *best, weights, watch.stop())?;
+        }
+        self.saved = Instant::now();
         state::save(&self.store, &mut self.learner, &self.position, self.fingerprint, watch.stop())?;
         watch.tell(Observation::Saved { step: self.position.step });
         Ok(())
@@ -315,7 +345,10 @@ impl<D: Device> Run<D> {
         let Some(best) = self.position.best else { return Ok(()) };
         if is_best && self.settings.export_best {
             let weights = self.learner.device.read_parameters(self.learner.state.weights(primary)?)?;
-            state::save_best(&self.store, best, &weights, watch.stop())?;
+            match self.settings.leaves {
+                Leaves::Model => state::save_best(&self.store, best, &weights, watch.stop())?,
+                Leaves::Scores { .. } => self.best = Some((best, weights.into_owned())),
+            }
         }
         if self.position.stopped {
             watch.tell(Observation::StoppedEarly { step, best });
@@ -331,19 +364,20 @@ impl<D: Device> Run<D> {
         for weights in others {
             self.score_tests(weights, weights, step, watch)?;
         }
-        let best = if self.settings.export_best {
-            state::load_best(&self.store, self.learner.encoder.layout.len)?
-        } else {
-            None
+        let best = match self.best.take() {
+            None if self.settings.export_best => state::load_best(&self.store, self.learner.encoder.layout.len)?,
+            best => best,
         };
         let (exported_step, exported) = match best {
             Some((best, weights)) => (best.step, weights),
             None => (step, self.learner.device.read_parameters(self.learner.state.weights(primary)?)?.into_owned()),
         };
         let path = self.directory.join("model");
-        match self.model.save_unless(watch.stop(), &path, &exported) {
-            Err(Error::Interrupted { .. }) => return Err(self.interrupted()),
-            saved => saved?,
+        if self.settings.leaves == Leaves::Model {
+            match self.model.save_unless(watch.stop(), &path, &exported) {
+                Err(Error::Interrupted { .. }) => return Err(self.interrupted()),
+                saved => saved?,
+            }
         }
         self.learner.device.write_parameters(&mut self.learner.state.student.weights, &exported)?;
         drop(exported);
@@ -362,7 +396,9 @@ impl<D: Device> Run<D> {
     ) -> Result<Vec<(String, Scores)>> {
         let mut all = Vec::new();
         for (name, set) in &self.batches.tests {
-            let scores = evaluate(&mut self.learner, set, weights, watch)?.ok_or_else(|| self.interrupted())?;
+            let answered = answers(&mut self.learner, set, weights, watch)?;
+            let (scores, logits) = answered.ok_or_else(|| self.interrupted())?;
+            watch.tell(Observation::Answers { set: name, weights: logged, examples: &set.examples, logits: &logits });
             let mut event = EvalEvent::new(Split::Test, logged, step, scores);
             event.extra.insert("set".into(), name.as_str().into());
             watch.tell(Observation::Evaluation(&event));

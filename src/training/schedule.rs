@@ -1,10 +1,32 @@
-//! Learning rates: linear warm-up, then linear to 0 (the formula of `transformers`), the classifier's own rate, and an
-//! optional decay from layer to layer downwards.
+//! Learning rates: linear warm-up, then down to a floor (the formulas of `transformers`), the classifier's own rate, and
+//! an optional decay from layer to layer downwards.
+//!
+//! After the warm-up, p being the share of the steps after it that is done, the share of the full rate is
+//! floor + (1 − floor) · s(p): 1 − p for `linear`, (1 + cos π p) / 2 for `cosine`, 1 for `constant`.
+
+use std::f64::consts::PI;
+
+use clap::ValueEnum;
 
 use crate::{
     device::ParameterRange,
     model::{Layout, layout::Group},
+    text_value::{text_enum, text_serde},
 };
+
+/// How the learning rate falls after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Schedule {
+    /// Evenly.
+    Linear,
+    /// Not at all.
+    Constant,
+    /// Along half a wave of the cosine.
+    Cosine,
+}
+
+text_enum!(Schedule);
+text_serde!(Schedule);
 
 /// The rates of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,6 +43,10 @@ pub struct LearningRates {
     pub warmup_steps: u64,
     /// Updates until 0.
     pub total_steps: u64,
+    /// How the rate falls.
+    pub schedule: Schedule,
+    /// Share of the full rate that is left at the end.
+    pub floor: f64,
 }
 
 impl LearningRates {
@@ -30,7 +56,13 @@ impl LearningRates {
             return step as f64 / self.warmup_steps as f64;
         }
         let left = self.total_steps.saturating_sub(step) as f64;
-        left / self.total_steps.saturating_sub(self.warmup_steps).max(1) as f64
+        let left = left / self.total_steps.saturating_sub(self.warmup_steps).max(1) as f64;
+        let share = match self.schedule {
+            Schedule::Linear => left,
+            Schedule::Constant => 1.0,
+            Schedule::Cosine => 0.5 * (1.0 + (PI * (1.0 - left)).cos()),
+        };
+        self.floor + (1.0 - self.floor) * share
     }
 
     /// The ranges of the optimizer, at step t. `ranges` is refilled.
@@ -66,7 +98,36 @@ mod tests {
         weight_decay: 0.01,
         warmup_steps: 2,
         total_steps: 8,
+        schedule: Schedule::Linear,
+        floor: 0.0,
     };
+
+    /// Values of `tests/golden/make_schedules.py`.
+    #[test]
+    fn schedules_are_those_of_transformers() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            schedule: String,
+            floor: f64,
+            warmup: u64,
+            steps: u64,
+            factors: Vec<f64>,
+        }
+        let text = include_str!("../../tests/golden/schedules.json");
+        let cases: Vec<Case> = serde_json::from_str(text).unwrap();
+        assert!(cases.len() >= 6);
+        for Case { schedule, floor, warmup, steps, factors } in cases {
+            let schedule: Schedule = schedule.parse().unwrap();
+            let rates = LearningRates { schedule, floor, warmup_steps: warmup, total_steps: steps, ..RATES };
+            for (t, expected) in (0..).zip(&factors) {
+                let found = rates.factor(t);
+                assert!(
+                    (found - expected).abs() < 1e-14,
+                    "{schedule} {floor} {warmup}/{steps}, {t}: {found} {expected}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn warms_up_and_falls_to_zero() {

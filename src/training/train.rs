@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Assignment, BaseModel, Batches, Found, Observation, Outcome, Run, RunData, RunOptions, Start, Watch, Workbench,
-    options::given, options::read_assignments,
+    Assignment, BaseModel, Batches, Found, Leaves, Observation, Outcome, Run, RunData, RunOptions, Start, Watch,
+    Workbench, options::given, options::read_assignments,
 };
 use crate::{
     Error, Result,
@@ -46,12 +46,14 @@ pub struct Training {
     pub trace: Option<PathBuf>,
     /// Options that were given new values for a run that goes on.
     pub moved: Vec<String>,
+    /// What stays of it beside settings and scores.
+    pub leaves: Leaves,
 }
 
 impl Training {
     /// A run in a directory of its own.
     pub fn new(options: RunOptions) -> Self {
-        Self { options, start: Start::New, stop_after: None, trace: None, moved: Vec::new() }
+        Self { options, start: Start::New, stop_after: None, trace: None, moved: Vec::new(), leaves: Leaves::Model }
     }
 
     /// The run in `directory`, to be continued, with files that `moved` says to be in other places now. What is in them

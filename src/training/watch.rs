@@ -12,9 +12,9 @@ use std::{
 use super::{Skips, state::Best};
 use crate::{
     Result, Stop,
-    data::{LabelSummary, TokenizedSet, TokenizingProgress},
+    data::{Examples, LabelSummary, TokenizedSet, TokenizingProgress},
     model::hub::Download,
-    reports::{EvalEvent, StepEvent},
+    reports::{EvalEvent, StepEvent, Weights},
 };
 
 /// How soon work on another thread is left to itself.
@@ -51,6 +51,8 @@ pub enum Observation<'a> {
         device: String,
         /// Of the model.
         parameters: usize,
+        /// Classes.
+        labels: usize,
         /// Updates of the run.
         total_steps: u64,
         /// Updates of an epoch.
@@ -76,6 +78,17 @@ pub enum Observation<'a> {
     },
     /// Weights were scored.
     Evaluation(&'a EvalEvent),
+    /// What weights said of a test set: logits [examples, N] in the order of its examples. Its scores follow.
+    Answers {
+        /// The set's name.
+        set: &'a str,
+        /// Whose logits these are.
+        weights: Weights,
+        /// The set.
+        examples: &'a Examples,
+        /// Row by row.
+        logits: &'a [f32],
+    },
     /// A checkpoint is written.
     Saved {
         /// After which update.
@@ -115,7 +128,7 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// [`Error::Interrupted`](crate::Error::Interrupted) when the run is to end, which has done nothing yet that has to
     /// be saved.
-    pub(super) fn require_going_on(&self) -> Result<()> {
+    pub(crate) fn require_going_on(&self) -> Result<()> {
         self.stop().check()
     }
 

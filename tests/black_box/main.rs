@@ -16,8 +16,10 @@ mod tiny;
 mod bits;
 mod build_script;
 mod examples;
+mod experiment;
 mod metrics;
 mod readme;
+mod statistics;
 
 mod checkpoint {
     mod files;

@@ -11,7 +11,7 @@ use bertsd_cuda::{
     encoder::{Encoder, LastLayer},
     model::{Activation, BertConfig, Model},
     random::{Philox, Stream},
-    training::{Learner, LearningRates, step::StepSettings},
+    training::{Learner, LearningRates, Schedule, step::StepSettings},
 };
 
 /// Seed of every mask.
@@ -115,6 +115,8 @@ pub fn settings(method: MethodSettings) -> StepSettings {
             weight_decay: 0.01,
             warmup_steps: 0,
             total_steps: 1_000_000,
+            schedule: Schedule::Linear,
+            floor: 0.0,
         },
         lambda: LambdaSchedule { lambda: 1.0, ramp_steps: 0 },
         distance: Distance::Mse,

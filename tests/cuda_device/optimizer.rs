@@ -8,7 +8,7 @@ use bertsd_cuda::{
     },
     distillation::{Buffer, LogitSizes, Method, MethodSettings, SdvMode, TeacherKind},
     model::{BertConfig, Layout},
-    training::{LearningRates, TrainingState},
+    training::{LearningRates, Schedule, TrainingState},
 };
 
 use super::{
@@ -17,8 +17,16 @@ use super::{
 };
 
 const CAPACITY: Capacity = Capacity { tokens: 8, sequences: 1, length: 8 };
-const RATES: LearningRates =
-    LearningRates { encoder: 1e-2, head: 3e-2, layer_decay: 0.9, weight_decay: 0.1, warmup_steps: 0, total_steps: 100 };
+const RATES: LearningRates = LearningRates {
+    encoder: 1e-2,
+    head: 3e-2,
+    layer_decay: 0.9,
+    weight_decay: 0.1,
+    warmup_steps: 0,
+    total_steps: 100,
+    schedule: Schedule::Linear,
+    floor: 0.0,
+};
 /// Arena by arena, relative to its norm. Moments are rounded alike; a mean of K iterates rounds up to 2K times.
 const TOLERANCE: f64 = 1e-6;
 

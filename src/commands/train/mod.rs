@@ -1,7 +1,7 @@
 //! `train`: options → a run of the library → its result.
 
 mod show;
-mod signals;
+pub mod signals;
 
 use std::path::{Path, PathBuf};
 

@@ -39,7 +39,7 @@ impl Screen {
             Observation::Tokenizing { set, progress } => self.show_tokenizing(set, progress),
             Observation::Tokenized { set, tokens, elapsed } => self.show_tokenized(set, tokens, elapsed),
             Observation::Labels(summary) => console::say(&summary.line),
-            Observation::Ready { device, parameters, total_steps, steps_per_epoch, step } => {
+            Observation::Ready { device, parameters, total_steps, steps_per_epoch, step, .. } => {
                 console::say(format_args!("device       {device}"));
                 console::say(format_args!(
                     "training     {parameters} parameters, {total_steps} steps, {steps_per_epoch} a pass over the data"

@@ -1,7 +1,7 @@
 //! What no parser of a single option can know: ranges, and options that contradict each other.
 
 use super::{DistillationTerm, Export, RunOptions, given};
-use crate::{Error, Result, data::Preset, reports::Weights};
+use crate::{Error, Result, data::Preset, reports::Weights, training::Schedule};
 
 /// Checks a condition that `rule` states.
 fn require(holds: bool, name: &str, rule: &str) -> Result<()> {
@@ -30,6 +30,9 @@ impl RunOptions {
         require(positive(self.head_lr), "head-lr", "must be a positive number")?;
         require(positive(self.layer_decay), "layer-decay", "must be a positive number; 1 means none")?;
         require((0.0..=1.0).contains(&self.warmup), "warmup", "is a share of the steps, from 0 to 1")?;
+        require((0.0..=1.0).contains(&self.lr_floor), "lr-floor", "is a share of the peak learning rate, from 0 to 1")?;
+        let falls = self.schedule != Schedule::Constant || self.lr_floor == 0.0;
+        require(falls, "lr-floor", "is given beside --schedule constant, which has no end to fall to")?;
         require(not_negative(self.weight_decay), "weight-decay", "must not be negative")?;
         require(not_negative(self.clip), "clip", "must not be negative; 0 means no clipping")?;
         require(not_negative(self.lambda), "lambda", "must not be negative; 0 means no distillation")?;
@@ -138,6 +141,8 @@ mod tests {
         base().check().unwrap();
         for (options, part) in [
             (RunOptions { lr: -1.0, ..base() }, "lr: must be a positive number"),
+            (RunOptions { lr_floor: 1.5, ..base() }, "lr-floor: is a share"),
+            (RunOptions { lr_floor: 0.5, schedule: Schedule::Constant, ..base() }, "lr-floor: is given beside"),
             (RunOptions { batch_size: 0, ..base() }, "batch-size: must be at least 1"),
             (RunOptions { model: None, ..base() }, "model: must be given"),
             (RunOptions { train: Vec::new(), ..base() }, "train: must be given"),

@@ -44,11 +44,7 @@ impl RunOptions {
     /// As [`read_assignments`] and [`RunOptions::from_assignments`].
     pub fn read_under(path: &Path, given: Vec<Assignment>) -> Result<Self> {
         let mut assignments = read_assignments(path)?;
-        for Assignment { name, values } in &given {
-            let rivals = rivals(name, values);
-            assignments.retain(|under| under.name != *name && !rivals.contains(&under.name.as_str()));
-        }
-        assignments.extend(given);
+        overlay(&mut assignments, given);
         Self::from_assignments(assignments)
     }
 
@@ -88,8 +84,17 @@ pub fn read_assignments(path: &Path) -> Result<Vec<Assignment>> {
     Ok(assignments)
 }
 
+/// Adds assignments that win over those that are there, also over those that say the same in another way.
+pub fn overlay(assignments: &mut Vec<Assignment>, given: Vec<Assignment>) {
+    for Assignment { name, values } in &given {
+        let rivals = rivals(name, values);
+        assignments.retain(|under| under.name != *name && !rivals.contains(&under.name.as_str()));
+    }
+    assignments.extend(given);
+}
+
 /// Options by the command line's parser, or its complaint in one paragraph: usage and hints are for the command line.
-fn parse(assignments: impl IntoIterator<Item = Assignment>) -> Result<RunOptions, String> {
+pub(crate) fn parse(assignments: impl IntoIterator<Item = Assignment>) -> Result<RunOptions, String> {
     let command = Command::new("options").no_binary_name(true).disable_help_flag(true);
     let words = assignments.into_iter().flat_map(|Assignment { name, values }| {
         values.into_iter().map(move |value| {
@@ -106,7 +111,7 @@ fn parse(assignments: impl IntoIterator<Item = Assignment>) -> Result<RunOptions
 }
 
 /// A TOML value as the texts of the values that it gives an option.
-fn texts(value: &DeValue<'_>) -> Option<Vec<OsString>> {
+pub(crate) fn texts(value: &DeValue<'_>) -> Option<Vec<OsString>> {
     match value {
         DeValue::Array(items) => items.iter().map(|item| scalar(item.get_ref()).map(OsString::from)).collect(),
         DeValue::Table(table) => {

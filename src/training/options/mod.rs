@@ -5,7 +5,8 @@ mod check;
 mod file;
 mod values;
 
-pub use file::{Assignment, read_assignments};
+pub use file::{Assignment, overlay, read_assignments};
+pub(crate) use file::{parse, texts};
 pub use values::{ClassWeights, DistillationTerm, Export, Order, Switch, TokenCache};
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::{
     metrics::Metric,
     reports::Weights,
     text_value::parser,
+    training::Schedule,
 };
 
 /// Passes over the training examples where neither epochs nor steps are given.
@@ -160,7 +162,8 @@ pub struct RunOptions {
     )]
     pub method: Method,
 
-    /// window:K, the last K steps; all, every earlier step; ema:D, a moving average of decay D
+    /// window:K, the last K steps; window:K/S, every S-th of them; all, every earlier step; ema:D, a moving average of
+    /// decay D; window:P% and ema:P%, as long as P % of the run; zero, no model: a penalty on the logits
     #[arg(
         long, value_name = "TEACHER", default_value = "window:5", value_parser = parser::<TeacherKind>(),
         help_heading = "Method"
@@ -261,6 +264,17 @@ pub struct RunOptions {
     /// Share of the steps over which the learning rate climbs
     #[arg(long, value_name = "SHARE", default_value = "0.1", help_heading = "Optimization")]
     pub warmup: f64,
+
+    /// How the learning rate falls after the warm-up: linear, constant, cosine
+    #[arg(
+        long, value_name = "SHAPE", default_value = "linear", value_parser = parser::<Schedule>(),
+        help_heading = "Optimization"
+    )]
+    pub schedule: Schedule,
+
+    /// Share of the peak learning rate that is left at the end
+    #[arg(long, value_name = "SHARE", default_value = "0", help_heading = "Optimization")]
+    pub lr_floor: f64,
 
     /// AdamW's weight decay, on all but biases and LayerNorms
     #[arg(long, value_name = "X", default_value = "0.01", help_heading = "Optimization")]

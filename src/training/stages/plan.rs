@@ -6,9 +6,10 @@ use crate::{
     Error, Result,
     data::{Examples, LabelMap, OrderSettings, StepPlan},
     device::Capacity,
+    distillation::MethodSettings,
     training::{
-        ClassWeights, EVALUATION_TOKENS, EvaluationSet, LearningRates, LoopSettings, Order, RunOptions, StepSettings,
-        Switch,
+        ClassWeights, EVALUATION_TOKENS, EvaluationSet, LearningRates, Leaves, LoopSettings, Order, RunOptions,
+        StepSettings, Switch,
     },
 };
 
@@ -100,10 +101,11 @@ impl Batches {
     /// The constants of every step.
     pub fn step_settings(&self, options: &RunOptions) -> StepSettings {
         let total_steps = self.total_steps;
+        let method = options.method_settings();
         StepSettings {
             seed: options.dropout_seed(),
             max_examples: self.steps.example_capacity(),
-            method: options.method_settings(),
+            method: MethodSettings { teacher: method.teacher.over(total_steps), ..method },
             rates: LearningRates {
                 encoder: options.lr,
                 head: options.head_lr,
@@ -111,6 +113,8 @@ impl Batches {
                 weight_decay: options.weight_decay,
                 warmup_steps: (options.warmup * total_steps as f64).ceil() as u64,
                 total_steps,
+                schedule: options.schedule,
+                floor: options.lr_floor,
             },
             lambda: options.lambda_schedule(),
             distance: options.distance(),
@@ -125,7 +129,7 @@ impl Batches {
     }
 
     /// When things happen in the loop.
-    pub fn loop_settings(&self, options: &RunOptions, stop_after: Option<u64>) -> LoopSettings {
+    pub fn loop_settings(&self, options: &RunOptions, stop_after: Option<u64>, leaves: Leaves) -> LoopSettings {
         LoopSettings {
             total_steps: self.total_steps,
             eval_every: options.eval_every,
@@ -136,6 +140,7 @@ impl Batches {
             evaluate: options.evaluated(),
             export_best: options.exports_best() && self.dev.is_some(),
             save: options.keep_checkpoints > 0,
+            leaves,
             stop_after,
         }
     }

@@ -1,5 +1,7 @@
 //! Restore: the run's directory with its logs and checkpoints, and the state to go on from.
 
+use std::time::Instant;
+
 use super::{BaseModel, Batches, RunData, Workbench, tokenize::token_cache};
 use crate::{
     Result,
@@ -7,7 +9,7 @@ use crate::{
     device::Device,
     model::BertConfig,
     reports::{EventLog, TensorBoardWriter, Timeline},
-    training::{Run, RunOptions, TokenCache, Training, Watch, state, state::Position},
+    training::{Leaves, Run, RunOptions, TokenCache, Training, Watch, state, state::Position},
 };
 
 /// Whether a run begins, replaces another or goes on.
@@ -64,7 +66,8 @@ impl<D: Device> Run<D> {
             // Once the state has shown that these are the run's examples.
             write_run_file()?;
         }
-        if position.step == 0 && options.keep_checkpoints > 0 {
+        let leaves = training.leaves;
+        if position.step == 0 && options.keep_checkpoints > 0 && leaves == Leaves::Model {
             base.keep_in(&directory)?;
         }
         let (metrics, board) = (directory.join("metrics.jsonl"), directory.join("tensorboard"));
@@ -77,8 +80,21 @@ impl<D: Device> Run<D> {
         if timeline.is_some() {
             learner.device.trace();
         }
-        let settings = batches.loop_settings(options, training.stop_after);
-        Ok(Self { directory, model, learner, batches, fingerprint, settings, store, log, board, timeline, position })
+        Ok(Self {
+            settings: batches.loop_settings(options, training.stop_after, leaves),
+            directory,
+            model,
+            learner,
+            batches,
+            fingerprint,
+            store,
+            log,
+            board,
+            timeline,
+            position,
+            best: None,
+            saved: Instant::now(),
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use bertsd_cuda::{
     device::{Copies, cpu::CpuDevice},
     distillation::{Method, MethodSettings, SdvMode, TeacherKind},
     model::BertConfig,
+    reports::Weights,
     training::{
         Learner,
         step::{StepReport, StepSettings},
@@ -146,6 +147,41 @@ fn a_window_teacher_is_the_mean_of_its_iterates() {
             iterates.push(moved);
         });
         assert_eq!(iterates.len(), 10 * window + 1);
+    }
+}
+
+#[test]
+fn a_sparse_window_is_the_mean_of_every_s_th_iterate() {
+    for (size, every) in [(6usize, 3usize), (4, 2), (5, 5)] {
+        let batches = batches(5 * size);
+        let mut iterates = vec![start()];
+        let teacher_kind = TeacherKind::Sparse { size, every };
+        run(tiny::settings(tiny::method(Method::Sda, teacher_kind)), &batches, |t, learner| {
+            // After update t: of θ_t, θ_{t−1}, … those whose number `every` divides, the newest of them.
+            let taken: Vec<Vec<f64>> = iterates.iter().step_by(every).cloned().collect();
+            assert_eq!(taken.len() as u64, t / every as u64 + 1);
+            let expected = mean(&taken[taken.len().saturating_sub(size / every)..]);
+            let error = tiny::distance(&teacher(learner), &expected);
+            assert!(error <= if size == every { 0.0 } else { 5e-7 }, "{size}/{every}, step {t}: {error:e}");
+            iterates.push(student(learner));
+        });
+    }
+}
+
+/// Its distillation term is the mean square of the student's logits, from the first step on.
+#[test]
+fn the_teacher_zero_is_a_penalty_on_the_logits() {
+    let config = BertConfig { hidden_drop_prob: 0.0, attention_drop_prob: 0.0, classifier_drop_prob: 0.0, ..config() };
+    let (batches, settings) = (batches(6), tiny::settings(MethodSettings::new(Method::Sda, TeacherKind::Zero)));
+    let mut learner = tiny::learner(&config, settings, &batches, &tiny::weights(&config, 40));
+    for (t, batch) in batches.iter().enumerate() {
+        // Without dropout the student of the step has the logits of evaluation.
+        let before = learner.logits(batch, Weights::Student).unwrap().into_owned();
+        let logits = &before[..batch.sequences() * config.labels];
+        let square = logits.iter().map(|&z| f64::from(z).powi(2)).sum::<f64>() / logits.len() as f64;
+        let report = learner.step(t as u64, std::slice::from_ref(batch), &[]).unwrap();
+        assert!(square > 1e-4 && (report.distill - square).abs() <= 1e-5 * square, "{} {square}", report.distill);
+        assert!((report.loss - report.ce - square).abs() <= 1e-5, "step {t}");
     }
 }
 

@@ -22,7 +22,7 @@ fn settings() {
     let toy = Toy::new();
     for (arguments, part) in [
         ("--method x", "--method: 'x' is none of ft, se, sda, sdv"),
-        ("--teacher x", "--teacher: 'x' is none of window:K, all, ema:DECAY"),
+        ("--teacher x", "--teacher: 'x' is none of window:K, window:K/S"),
         ("--teacher window:0", "--teacher: a window holds"),
         ("--teacher ema:2", "--teacher: an EMA's decay"),
         ("--method sdv --teacher ema:0.9", "takes window:K only"),
