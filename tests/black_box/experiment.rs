@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bertsd_cuda::experiment::Predictions;
+use bertsd_cuda::experiment::{Choice, ExperimentFile, Predictions};
 use parquet::{
     file::reader::{FileReader, SerializedFileReader},
     record::{Field, Row},
@@ -342,4 +342,28 @@ fn what_cannot_be_is_refused_before_anything_is_run() {
     toy.write("test.csv", "text,label\nw1 w2,pos\nw0,neg\n");
     toy.write("grid.toml", &(head() + "[grid]\nseed = [1, 2]\n"));
     refuse(&mut experiment(&toy, "run grid.toml --out grid"), 3, &["not those that cell"]);
+}
+
+/// Every experiment that the project ships is one, with cells that could be run.
+#[test]
+fn the_experiments_of_the_project_make_sense() {
+    let mut count = 0;
+    for folder in ["experiments", "experiments/small", "experiments/paper", "experiments/gpu"] {
+        let entries = fs::read_dir(place::root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        for path in entries.filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
+            let file = ExperimentFile::read(&path).unwrap_or_else(|error| panic!("{error}"));
+            let cells = file.cells().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            file.compare
+                .check(&cells, file.choose.as_ref())
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(cells.len() > 5 && !file.title.is_empty(), "{}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 7, "{count}");
+    let methods = ExperimentFile::read(&place::root().join("experiments/small/methods.toml")).unwrap();
+    let cells = methods.cells().unwrap();
+    let choice = Choice::new(&cells, methods.choose.as_ref(), |_| Ok(None)).unwrap();
+    // What the protocol says: an equal budget of eight settings for each of four methods, and ten seeds.
+    assert_eq!((choice.open(), choice.total(&cells)), (4, 4 * 8 * 2 + 4 * 8));
 }
