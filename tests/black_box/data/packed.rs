@@ -112,10 +112,15 @@ fn other_archives_are_refused_by_name() {
         (b"\x04\x22\x4D\x18\x64", "compressed with lz4"),
         (b"PAR1\x15\x04", "read it with --format parquet"),
     ] {
-        for name in ["x.csv", "x.tsv", "x.jsonl"] {
+        for name in ["x.csv", "x.tsv", "x.jsonl", "x.csv.xz", "x.tsv.BZ2", "x.jsonl.lz4", "x.csv.zip", "x.csv.7z"] {
             let error = read(&write(home.path(), name, start)).unwrap_err();
             assert!(matches!(error, Error::Table { .. }) && error.to_string().contains(part), "{error}");
         }
+    }
+    for (name, part) in [("x.zip", "an archive is not read; unpack it"), ("x.xlsx", "save the table as CSV")] {
+        let path = write(home.path(), name, b"PK\x03\x04");
+        let error = Table::new(path, columns("text", None, Some("label"))).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
     }
     // A text may begin like one.
     assert_eq!(read(&write(home.path(), "x.csv", "text,label\nBZh9,PK\n")).unwrap().len(), 1);
