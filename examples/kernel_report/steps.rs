@@ -11,7 +11,7 @@ use bertsd_cuda::{
     },
     distillation::{LambdaSchedule, Method, MethodSettings, TeacherKind},
     encoder::{Encoder, LastLayer},
-    training::{Learner, LearningRates, step::StepSettings},
+    training::{Learner, LearningRates, Schedule, step::StepSettings},
 };
 use clap::ValueEnum;
 use serde::Serialize;
@@ -100,6 +100,8 @@ fn learner(case: &Case, method: MethodName) -> anyhow::Result<Learner<CudaDevice
             weight_decay: 0.01,
             warmup_steps: 0,
             total_steps: 1000,
+            schedule: Schedule::Linear,
+            floor: 0.0,
         },
         lambda: LambdaSchedule { lambda: 1.0, ramp_steps: 0 },
         distance: Distance::Mse,

@@ -40,7 +40,8 @@ fn run_cells(args: &ExperimentRunArgs) -> anyhow::Result<()> {
         return Ok(console::print(&names.concat())?);
     }
     let store = Store::create(&args.out, &args.file)?;
-    let stop = signals::stop_on_signals()?;
+    let stoppable = signals::Stoppable::begin()?;
+    let stop = stoppable.flag();
     if args.worker {
         end_with_parent(stop);
         work(args, &file, &cells, &store, stop, &mut |_| ())?;
