@@ -10,6 +10,7 @@
 //! every element lies inside, and it has no more elements than it spans, so that no shape asks for memory that the file
 //! does not justify.
 
+mod calls;
 mod opcode;
 mod pickle;
 

@@ -10,7 +10,10 @@ use std::collections::HashMap;
 
 use safetensors::Dtype;
 
-use super::opcode::{self, Opcode};
+use super::{
+    calls::global,
+    opcode::{self, Opcode},
+};
 
 /// Text for the user.
 pub(super) type Result<T> = std::result::Result<T, String>;
@@ -18,8 +21,6 @@ pub(super) type Result<T> = std::result::Result<T, String>;
 const PICKLE_MAX_BYTES: usize = 64 << 20;
 /// Values that are put on the stack, or copied, in all: some 25 for each tensor.
 const VALUES_MAX: usize = 1 << 20;
-/// Dimensions of a tensor.
-const RANK_MAX: usize = 16;
 
 /// A value on the stack.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,14 +111,15 @@ impl Pickle<'_> {
     }
 }
 
-struct Machine<'a> {
+/// What is done so far.
+pub(super) struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     stack: Vec<Value<'a>>,
     /// Heights of the stack.
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
-    objects: Vec<Object<'a>>,
+    pub(super) objects: Vec<Object<'a>>,
     /// Put on the stack so far, or copied.
     values: usize,
 }
@@ -240,13 +242,13 @@ impl<'a> Machine<'a> {
         self.push(value)
     }
 
-    fn push(&mut self, value: Value<'a>) -> Result<()> {
+    pub(super) fn push(&mut self, value: Value<'a>) -> Result<()> {
         self.count(1)?;
         self.stack.push(value);
         Ok(())
     }
 
-    fn count(&mut self, values: usize) -> Result<()> {
+    pub(super) fn count(&mut self, values: usize) -> Result<()> {
         self.values = self.values.saturating_add(values);
         match self.values <= VALUES_MAX {
             true => Ok(()),
@@ -255,7 +257,7 @@ impl<'a> Machine<'a> {
     }
 
     /// What lies above the last mark, and no further.
-    fn pop(&mut self) -> Result<Value<'a>> {
+    pub(super) fn pop(&mut self) -> Result<Value<'a>> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let value = if self.stack.len() > floor { self.stack.pop() } else { None };
         value.ok_or_else(|| "its pickle takes more than it has put".to_owned())
@@ -270,7 +272,7 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark.min(self.stack.len())))
     }
 
-    fn make(&mut self, object: Object<'a>) -> Result<()> {
+    pub(super) fn make(&mut self, object: Object<'a>) -> Result<()> {
         self.objects.push(object);
         self.push(Value::Object(self.objects.len() - 1))
     }
@@ -281,14 +283,14 @@ impl<'a> Machine<'a> {
         self.make(Object::Tuple(items))
     }
 
-    fn object(&self, value: Value<'a>) -> Option<&Object<'a>> {
+    pub(super) fn object(&self, value: Value<'a>) -> Option<&Object<'a>> {
         match value {
             Value::Object(place) => self.objects.get(place),
             _ => None,
         }
     }
 
-    fn top_object(&mut self) -> Result<Option<&mut Object<'a>>> {
+    pub(super) fn top_object(&mut self) -> Result<Option<&mut Object<'a>>> {
         match self.top()? {
             Value::Object(place) => Ok(self.objects.get_mut(place)),
             _ => Ok(None),
@@ -337,117 +339,6 @@ impl<'a> Machine<'a> {
         let value = self.memo.get(&key).copied().ok_or_else(|| nonsense("GET"))?;
         self.push(value)
     }
-
-    /// A call: of one of the functions that are known here.
-    fn reduce(&mut self) -> Result<()> {
-        let (arguments, function) = (self.pop()?, self.pop()?);
-        let Some(Object::Tuple(arguments)) = self.object(arguments) else { return Err(nonsense("REDUCE")) };
-        match (function, arguments.as_slice()) {
-            (Value::Global(Global::OrderedDict), []) => self.make(Object::Dict(vec![])),
-            (Value::Global(Global::OrderedDict), &[items]) => {
-                let items = self.listed_pairs(items)?;
-                self.count(items.len())?;
-                self.make(Object::Dict(items))
-            }
-            (Value::Global(Global::RebuildTensor), arguments) => {
-                let tensor = self.tensor(arguments)?;
-                self.make(Object::Tensor(tensor))
-            }
-            (Value::Global(Global::RebuildParameter), &[tensor, ..])
-                if matches!(self.object(tensor), Some(Object::Tensor(_))) =>
-            {
-                self.push(tensor)
-            }
-            _ => Err(nonsense("REDUCE")),
-        }
-    }
-
-    /// The items of a dictionary as a list of pairs.
-    fn listed_pairs(&self, items: Value<'a>) -> Result<Vec<(Value<'a>, Value<'a>)>> {
-        let Some(Object::List(items)) = self.object(items) else { return Err(nonsense("REDUCE")) };
-        let pair = |item: &Value<'a>| match self.object(*item) {
-            Some(Object::List(pair) | Object::Tuple(pair)) if pair.len() == 2 => Ok((pair[0], pair[1])),
-            _ => Err(nonsense("REDUCE")),
-        };
-        items.iter().map(pair).collect()
-    }
-
-    /// (storage, offset, shape, strides, …): what `_rebuild_tensor` and `_rebuild_tensor_v2` are called with.
-    fn tensor(&self, arguments: &[Value<'a>]) -> Result<Tensor> {
-        let &[Value::Object(storage), Value::Int(offset), shape, strides, ..] = arguments else {
-            return Err(
-                "its pickle makes a tensor of something else than a storage, an offset, sizes and strides".into()
-            );
-        };
-        if !matches!(self.objects.get(storage), Some(Object::Storage(_))) {
-            return Err("its pickle makes a tensor of something else than a storage".to_owned());
-        }
-        let sizes = |value: Value<'a>| -> Result<Vec<usize>> {
-            let Some(Object::Tuple(items)) = self.object(value) else { return Err(nonsense("REDUCE")) };
-            if items.len() > RANK_MAX {
-                return Err(format!("its pickle makes a tensor of {} dimensions", items.len()));
-            }
-            items.iter().map(|item| size(*item).ok_or_else(|| nonsense("REDUCE"))).collect()
-        };
-        let (shape, strides) = (sizes(shape)?, sizes(strides)?);
-        if shape.len() != strides.len() {
-            return Err("its pickle makes a tensor with more sizes than strides, or fewer".to_owned());
-        }
-        let offset = usize::try_from(offset).map_err(|_| "its pickle makes a tensor that begins before its storage")?;
-        Ok(Tensor { storage, offset, shape, strides })
-    }
-
-    /// Attributes of an object. A dictionary's say nothing of its tensors; nothing else may have any.
-    fn build(&mut self) -> Result<()> {
-        self.pop()?;
-        match self.top_object()? {
-            Some(Object::Dict(_)) => Ok(()),
-            _ => Err("its pickle has the opcode BUILD for something else than a dictionary".to_owned()),
-        }
-    }
-
-    /// ("storage", type, key, location, elements, …).
-    fn persistent(&mut self) -> Result<()> {
-        let id = self.pop()?;
-        let Some(Object::Tuple(id)) = self.object(id) else { return Err(nonsense("BINPERSID")) };
-        let &[
-            Value::Text("storage"),
-            Value::Global(Global::Storage(dtype)),
-            Value::Text(key),
-            _,
-            elements,
-            ref view @ ..,
-        ] = id.as_slice()
-        else {
-            return Err(nonsense("BINPERSID"));
-        };
-        if view.iter().any(|view| *view != Value::None) {
-            return Err("it holds views of storages as releases before 0.4 wrote them; save it again".to_owned());
-        }
-        let elements = size(elements).ok_or_else(|| nonsense("BINPERSID"))?;
-        self.make(Object::Storage(Storage { dtype, key, elements }))
-    }
-}
-
-/// The few names that a file of tensors needs.
-fn global(module: &str, name: &str) -> Result<Global> {
-    let dtype = match (module, name) {
-        ("collections", "OrderedDict") => return Ok(Global::OrderedDict),
-        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => return Ok(Global::RebuildTensor),
-        ("torch._utils", "_rebuild_parameter") => return Ok(Global::RebuildParameter),
-        ("torch", "DoubleStorage") => Dtype::F64,
-        ("torch", "FloatStorage") => Dtype::F32,
-        ("torch", "HalfStorage") => Dtype::F16,
-        ("torch", "BFloat16Storage") => Dtype::BF16,
-        ("torch", "LongStorage") => Dtype::I64,
-        ("torch", "IntStorage") => Dtype::I32,
-        ("torch", "ShortStorage") => Dtype::I16,
-        ("torch", "CharStorage") => Dtype::I8,
-        ("torch", "ByteStorage") => Dtype::U8,
-        ("torch", "BoolStorage") => Dtype::BOOL,
-        _ => return Err(format!("its pickle calls for {module}.{name}, which tensors do not need")),
-    };
-    Ok(Global::Storage(dtype))
 }
 
 /// A signed whole number, little-endian.
@@ -461,13 +352,6 @@ fn whole(bytes: &[u8]) -> Value<'_> {
     Value::Int(i64::from_le_bytes(wide))
 }
 
-fn size(value: Value<'_>) -> Option<usize> {
-    match value {
-        Value::Int(value) => usize::try_from(value).ok(),
-        _ => None,
-    }
-}
-
 fn pairs<'a>(items: &[Value<'a>]) -> Result<Vec<(Value<'a>, Value<'a>)>> {
     match items.as_chunks::<2>() {
         (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
@@ -475,6 +359,6 @@ fn pairs<'a>(items: &[Value<'a>]) -> Result<Vec<(Value<'a>, Value<'a>)>> {
     }
 }
 
-fn nonsense(opcode: &str) -> String {
+pub(super) fn nonsense(opcode: &str) -> String {
     format!("its pickle has the opcode {opcode} for values that make no sense there")
 }
