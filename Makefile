@@ -37,7 +37,7 @@ lint: | cargo-is-there ## check formatting, and lints with warnings as errors
 	@# Lints read no machine code: one architecture is the least that build.rs makes.
 	BERTSD_CUDA_ARCH=80 $(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
-sass: build ## what the compiler made of each kernel, against kernels/sass.bounds
+sass: build ## what the compiler made of each kernel, against scripts/sass.bounds
 	./scripts/sass.py
 
 bench: | cargo-is-there ## time the hot paths of a training step, and the simulator (criterion)

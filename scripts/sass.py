@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What ptxas made of the kernels, from cuobjdump: a table, and a failure where a number is worse than kernels/sass.bounds allows.
+"""What ptxas made of the kernels, from cuobjdump: a table, and a failure where a number is worse than scripts/sass.bounds allows.
 
     scripts/sass.py [--arch 90]... [--tests] [--json] [FATBIN...]
 
@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BOUNDS = ROOT / "kernels" / "sass.bounds"
+BOUNDS = ROOT / "scripts" / "sass.bounds"
 NUMBERS = ("registers", "local", "tensor", "narrow")
 
 FUNCTION = re.compile(r"^\s*Function : (\w+)")
