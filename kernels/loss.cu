@@ -6,12 +6,13 @@
 //
 //   ce       = (1 − ε) · w_y · (−ln p_y) + ε / N · Σ_c w_c · (−ln p_c)      (as torch.nn.CrossEntropyLoss weighs it)
 //   mse      = Σ_c (z_c − z̄_c)² / N                kl = τ² · Σ_c p̄_c · (ln p̄_c − ln p'_c), p̄, p' at temperature τ
+//   twins    = ½ · Σ_c (p_c − q_c) · (ln p_c − ln q_c), q of the sequence that stands half a batch away
 //   d_logits = ce_scale · ∂ce/∂z + λ · distill_scale · ∂distill/∂z
 //
 // Overwrites losses [2, E] in the example's slot, unscaled, and its row of d_logits [B, N]. Reads logits (and teacher)
 // three times, all but the first from a cache: 8N bytes an example, 12N with a teacher. Exponentials are in double, as
 // on the other device: near p = 1 the gradient p − 1 is a difference that float32 has no digits for. A class costs two,
-// or six with a divergence.
+// or six with a divergence; nine with twins.
 #include "batch.cuh"
 #include "geometry.cuh"
 #include "reduce.cuh"
@@ -23,8 +24,8 @@ constexpr int LOSS_WARPS = LOSS_THREADS / WARP;
 struct LossArgs {
     double smoothing;           // ε
     double class_share;         // 1 / N
-    double temperature;         // τ of the divergence; 0: mean squared error
-    double inverse_temperature; // 1 / τ
+    double temperature;         // τ of the divergence; 0: mean squared error; below 0: twins
+    double inverse_temperature; // 1 / τ; 1 for twins
 };
 static_assert(sizeof(LossArgs) == 32 && __builtin_offsetof(LossArgs, inverse_temperature) == 24,
               "LossArgs of the host");
@@ -75,7 +76,10 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS, 1)
     if (b >= header->sequences) return;
     const unsigned label = labels[b];
     const float* const z = logits + (size_t)b * classes;
-    const float* const teacher = target ? target + (size_t)b * classes : nullptr;
+    const bool twins = target && args.temperature < 0;
+    const unsigned half = header->sequences / 2;
+    const unsigned taught_by = !twins ? b : b < half ? b + half : b - half;
+    const float* const teacher = target ? target + (size_t)taught_by * classes : nullptr;
     float* const d = d_logits + (size_t)b * classes;
 
     const double own_share = 1.0 - args.smoothing, common_share = args.smoothing * args.class_share;
@@ -92,11 +96,20 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS, 1)
     }
 
     const double lse = log_sum_exp(z, classes, 1.0);
-    const bool divergence = teacher && args.temperature > 0;
+    const bool divergence = teacher && args.temperature != 0;
     const double inverse = args.inverse_temperature;
     const double soft_lse = divergence ? log_sum_exp(z, classes, inverse) : 0.0;
     const double teacher_lse = divergence ? log_sum_exp(teacher, classes, inverse) : 0.0;
     const float factor = header->distill_factor, ce_scale = header->ce_scale;
+
+    double there = 0; // KL(p ‖ q) of twins
+    if (twins) {
+        for (unsigned c = threadIdx.x; c < classes; c += LOSS_THREADS) {
+            const double log_p = z[c] - soft_lse, p = exp(log_p);
+            if (p > 0) there += p * (log_p - (teacher[c] - teacher_lse));
+        }
+        there = sum_over_block(there);
+    }
 
     double ce = 0, distill = 0;
     for (unsigned c = threadIdx.x; c < classes; c += LOSS_THREADS) {
@@ -107,7 +120,12 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS, 1)
             const double log_soft = z[c] * inverse - soft_lse, log_q = teacher[c] * inverse - teacher_lse;
             const double q = exp(log_q);
             if (q > 0) distill += q * (log_q - log_soft);
-            gradient += (float)(factor * args.temperature * (exp(log_soft) - q));
+            if (twins) {
+                const double p = exp(log_soft), own = p > 0 ? p * (log_soft - log_q - there) : 0.0;
+                gradient += (float)(factor * (p - q + own));
+            } else {
+                gradient += (float)(factor * args.temperature * (exp(log_soft) - q));
+            }
         } else if (teacher) {
             const float difference = z[c] - teacher[c];
             distill += (double)difference * difference;
@@ -119,8 +137,8 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS, 1)
     distill = sum_over_block(distill);
     if (threadIdx.x == 0) {
         losses[slots[b]] = (float)ce;
-        losses[examples + slots[b]] =
-            (float)(distill * (divergence ? args.temperature * args.temperature : args.class_share));
+        const double scale = divergence ? args.temperature * args.temperature : args.class_share;
+        losses[examples + slots[b]] = (float)(twins ? 0.5 * (there + distill) : distill * scale);
     }
 }
 

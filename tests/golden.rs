@@ -137,9 +137,23 @@ fn check_losses<E: Element>(golden: &Golden, limit: f64) {
 
 /// Step t, with the batches ahead that the teacher asks for.
 fn step<D: Device>(learner: &mut Learner<D>, golden: &Golden, t: usize) -> StepReport {
+    if learner.state.teacher.is_twin() {
+        return learner.step(t as u64, &[twins(golden, t)], &[]).unwrap();
+    }
     let end = (t + 1 + learner.state.teacher.steps_ahead()).min(golden.batches.len());
     let ahead: Vec<&[PackedBatch]> = golden.batches[t + 1..end].chunks(1).collect();
     learner.step(t as u64, &golden.batches[t..=t], &ahead).unwrap()
+}
+
+/// Batch t, and as its twins the sequences of the batch after it, with the labels of batch t.
+fn twins(golden: &Golden, t: usize) -> PackedBatch {
+    let (mut both, next) = (golden.batches[t].clone(), &golden.batches[(t + 1) % golden.batches.len()]);
+    for b in 0..next.sequences() {
+        let tokens = next.offsets[b] as usize..next.offsets[b + 1] as usize;
+        let slot = (next.sequences() + b) as u32;
+        both.push(&next.ids[tokens.clone()], &next.types[tokens], golden.batches[t].labels[b], slot);
+    }
+    both
 }
 
 fn for_each_golden(check: impl Fn(&Golden)) {
@@ -218,7 +232,7 @@ fn learner<D: Device>(golden: &Golden, last: LastLayer, method: MethodSettings, 
             floor: 0.0,
         },
         lambda: LambdaSchedule { lambda: golden.arg("lam"), ramp_steps: 0 },
-        distance: Distance::Mse,
+        distance: if method.method == Method::Rdrop { Distance::Twins } else { Distance::Mse },
         teacher_dropout: true,
         label_smoothing: 0.0,
         class_weights: None,
@@ -227,7 +241,9 @@ fn learner<D: Device>(golden: &Golden, last: LastLayer, method: MethodSettings, 
         beta2: 0.999,
         adam_eps: 1e-8,
     };
-    let capacity = golden.capacity();
+    let Capacity { tokens, sequences, length } = golden.capacity();
+    let copies = method.method.copies();
+    let capacity = Capacity { tokens: copies * tokens, sequences: copies * sequences, length };
     let device = make(encoder.shape, capacity);
     Learner::new(device, encoder, settings, capacity, capacity, &golden.model.weights).unwrap()
 }
@@ -263,6 +279,7 @@ fn settings_of(method: &str, golden: &Golden) -> MethodSettings {
     let window = |text: &str| TeacherKind::Window(text.parse().unwrap());
     let (kind, teacher) = match method.split_once('_') {
         None if method == "se" => (Method::Se, TeacherKind::All),
+        None if method == "rdrop" => (Method::Rdrop, TeacherKind::All),
         None => (Method::Ft, TeacherKind::All),
         Some(("sda", "zero")) => (Method::Sda, TeacherKind::Zero),
         Some(("sda", sparse)) if sparse.contains("of") => {

@@ -32,7 +32,7 @@ pub struct InfoArgs {
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one, help_heading = "Memory plan")]
     pub max_length: Option<usize>,
 
-    /// Method to plan memory for: ft, se, sda, sdv
+    /// Method to plan memory for: ft, se, sda, sdv, rdrop
     #[arg(
         long, value_parser = parser::<Method>(), value_name = "METHOD", default_value_t = RunOptions::default().method,
         help_heading = "Memory plan"

@@ -47,6 +47,18 @@ impl PackedBatch {
         self.slots.push(slot);
     }
 
+    /// Appends every sequence once more, `shift` slots further.
+    pub fn repeat(&mut self, shift: u32) {
+        let (sequences, tokens) = (self.sequences(), self.ids.len() as u32);
+        self.ids.extend_from_within(..);
+        self.types.extend_from_within(..);
+        self.labels.extend_from_within(..);
+        self.slots.extend_from_within(..);
+        self.slots[sequences..].iter_mut().for_each(|slot| *slot += shift);
+        self.offsets.extend_from_within(1..);
+        self.offsets[sequences + 1..].iter_mut().for_each(|end| *end += tokens);
+    }
+
     /// Appends one sequence whose tokens from `second_start` on have type 1.
     pub fn push_texts(&mut self, ids: &[u32], second_start: u32, label: u32, slot: u32) {
         self.types.resize(self.ids.len() + (second_start as usize).min(ids.len()), 0);
@@ -70,6 +82,13 @@ impl StepBatches {
     /// Forgets the present step.
     pub fn clear(&mut self) {
         self.used = 0;
+    }
+
+    /// Every sequence twice, the second time in slots of its own: the twins of batch b stand half of it apart.
+    pub fn repeat(&mut self) {
+        let batches = &mut self.batches[..self.used];
+        let examples: usize = batches.iter().map(PackedBatch::sequences).sum();
+        batches.iter_mut().for_each(|batch| batch.repeat(examples as u32));
     }
 
     /// One more batch, which holds what it held before.

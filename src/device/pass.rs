@@ -112,6 +112,9 @@ pub enum Distance {
         /// τ.
         temperature: f32,
     },
+    /// ½ (KL(p ‖ p') + KL(p' ‖ p)) of a sequence and its twin, which stands half a batch away: both are students, with
+    /// other masks (R-Drop, arXiv 2106.14448). The target is the logits themselves, and the gradient that of both terms.
+    Twins,
 }
 
 /// What the loss is, the same through a run.

@@ -9,6 +9,7 @@
 //! | `window:K/S` (`sda`) | logits of the mean of those of θ_{t−1}, θ_{t−2}, … whose number S divides, K / S of them | `Window` |
 //! | `all` | logits of the mean of θ_{t−1}..θ_0 | `All` |
 //! | `zero` | 0, at every step | `Zero` |
+//! | (`rdrop`) | the logits of the other one of two students, the same weights with other masks | `Twin` |
 //! | `ema:D` | logits of ξ_t, ξ_0 = θ_0, ξ_{t+1} = D ξ_t + (1 − D) θ_{t+1} | `Ema` |
 //!
 //! While fewer than K iterates exist, the mean is over those that do; at t = 0 a window has no distillation term.
@@ -60,6 +61,18 @@ pub enum Method {
     Sda,
     /// Distillation from averaged logits.
     Sdv,
+    /// Two passes with other masks, which teach each other (R-Drop).
+    Rdrop,
+}
+
+impl Method {
+    /// How often each example stands in a batch.
+    pub fn copies(self) -> usize {
+        match self {
+            Self::Ft | Self::Se | Self::Sda | Self::Sdv => 1,
+            Self::Rdrop => 2,
+        }
+    }
 }
 
 /// How `sdv` gets the logits of old weights on the current batch. Both give the same numbers.

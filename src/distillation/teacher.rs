@@ -35,6 +35,8 @@ pub enum Teacher<D: Buffers> {
     LookAhead(LookAhead<D>),
     /// Zeros, whatever the batch.
     Zero(D::Vector), // [B, N]
+    /// The student itself: each sequence's twin, half a batch away.
+    Twin,
 }
 
 /// Copies of the last K iterates, and where their logits are summed.
@@ -103,6 +105,7 @@ impl<D: Memory> Teacher<D> {
         let look_ahead = |size| Ok(Self::LookAhead(LookAhead::new(device, size, logits)?));
         match (settings.method, settings.teacher) {
             (Method::Ft | Method::Se, _) => Ok(Self::Nobody),
+            (Method::Rdrop, _) => Ok(Self::Twin),
             (_, TeacherKind::WindowShare(_) | TeacherKind::EmaShare(_)) => Err(share()),
             // One old iterate: its mean is itself, and look-ahead needs no copy of it.
             (Method::Sda, TeacherKind::Window(1)) if !settings.keeps_teacher => look_ahead(1),
@@ -147,7 +150,7 @@ impl<D: Device> Teacher<D> {
             return Ok(None);
         }
         match self {
-            Self::Nobody => Ok(None),
+            Self::Nobody | Self::Twin => Ok(None),
             Self::Window { window: Window { mean: weights, .. }, .. }
             | Self::All(Mean { value: weights, .. })
             | Self::Ema { mean: Mean { value: weights, .. }, .. } => {
@@ -177,20 +180,29 @@ impl<D: Device> Teacher<D> {
     ) -> Result<()> {
         match self {
             Self::LookAhead(votes) => votes.vote(step, ahead, weights, device, forward, batch),
-            Self::Nobody | Self::Window { .. } | Self::All(_) | Self::Ema { .. } | Self::Stored(_) | Self::Zero(_) => {
-                Ok(())
-            }
+            Self::Nobody
+            | Self::Window { .. }
+            | Self::All(_)
+            | Self::Ema { .. }
+            | Self::Stored(_)
+            | Self::Zero(_)
+            | Self::Twin => Ok(()),
         }
     }
 }
 
 /// What it is, how it moves, and what it remembers.
 impl<D: Buffers> Teacher<D> {
+    /// Whether the target is the student's own logits, of the twins in its batch; [`Teacher::target`] then has none.
+    pub fn is_twin(&self) -> bool {
+        matches!(self, Self::Twin)
+    }
+
     /// Whether step t has a distillation term.
     pub fn teaches(&self, step: u64) -> bool {
         match self {
             Self::Nobody => false,
-            Self::Ema { .. } | Self::Zero(_) => true,
+            Self::Ema { .. } | Self::Zero(_) | Self::Twin => true,
             Self::Window { .. } | Self::All(_) | Self::Stored(_) | Self::LookAhead(_) => step > 0,
         }
     }
@@ -199,14 +211,20 @@ impl<D: Buffers> Teacher<D> {
     pub fn steps_ahead(&self) -> usize {
         match self {
             Self::LookAhead(votes) => votes.steps(),
-            Self::Nobody | Self::Window { .. } | Self::All(_) | Self::Ema { .. } | Self::Stored(_) | Self::Zero(_) => 0,
+            Self::Nobody
+            | Self::Window { .. }
+            | Self::All(_)
+            | Self::Ema { .. }
+            | Self::Stored(_)
+            | Self::Zero(_)
+            | Self::Twin => 0,
         }
     }
 
     /// How it moves in update t.
     pub fn follower(&mut self, step: u64) -> Option<Follower<'_, D>> {
         match self {
-            Self::Nobody | Self::LookAhead(_) | Self::Zero(_) => None,
+            Self::Nobody | Self::LookAhead(_) | Self::Zero(_) | Self::Twin => None,
             Self::Window { window, every } => {
                 step.is_multiple_of(*every).then(|| Follower::Window { window, number: step / *every })
             }
@@ -224,7 +242,7 @@ impl<D: Buffers> Teacher<D> {
         match self {
             Self::Window { window: Window { mean, .. }, .. } => Some(mean),
             Self::All(mean) | Self::Ema { mean, .. } => Some(&mean.value),
-            Self::Nobody | Self::Stored(_) | Self::LookAhead(_) | Self::Zero(_) => None,
+            Self::Nobody | Self::Stored(_) | Self::LookAhead(_) | Self::Zero(_) | Self::Twin => None,
         }
     }
 
@@ -232,9 +250,13 @@ impl<D: Buffers> Teacher<D> {
     pub fn pending(&self) -> Vec<Pending> {
         match self {
             Self::LookAhead(votes) => votes.pending().collect(),
-            Self::Nobody | Self::Window { .. } | Self::All(_) | Self::Ema { .. } | Self::Stored(_) | Self::Zero(_) => {
-                Vec::new()
-            }
+            Self::Nobody
+            | Self::Window { .. }
+            | Self::All(_)
+            | Self::Ema { .. }
+            | Self::Stored(_)
+            | Self::Zero(_)
+            | Self::Twin => Vec::new(),
         }
     }
 
@@ -245,12 +267,16 @@ impl<D: Buffers> Teacher<D> {
     pub fn expect(&mut self, pending: &[Pending], steps: u64) -> Result<(), String> {
         match self {
             Self::LookAhead(votes) => votes.expect(pending, steps),
-            Self::Nobody | Self::Window { .. } | Self::All(_) | Self::Ema { .. } | Self::Stored(_) | Self::Zero(_) => {
-                match pending {
-                    [] => Ok(()),
-                    [..] => Err(format!("votes on coming batches, which the teacher {self} has none of")),
-                }
-            }
+            Self::Nobody
+            | Self::Window { .. }
+            | Self::All(_)
+            | Self::Ema { .. }
+            | Self::Stored(_)
+            | Self::Zero(_)
+            | Self::Twin => match pending {
+                [] => Ok(()),
+                [..] => Err(format!("votes on coming batches, which the teacher {self} has none of")),
+            },
         }
     }
 
@@ -259,7 +285,7 @@ impl<D: Buffers> Teacher<D> {
         let teacher = |weights| ("teacher".to_owned(), Buffer::Parameters(weights));
         let slot = |k: usize| format!("ring-{k}");
         match self {
-            Self::Nobody | Self::Zero(_) => Vec::new(),
+            Self::Nobody | Self::Zero(_) | Self::Twin => Vec::new(),
             Self::Window { window, .. } => {
                 let (mean, ring) = window.parts();
                 let ring = ring.iter_mut().enumerate().map(|(k, arena)| (slot(k), Buffer::Arena(arena)));
@@ -290,6 +316,7 @@ impl<D: Buffers> fmt::Display for Teacher<D> {
             Self::Stored(stored) => write!(f, "stored:{}", stored.ring.len()),
             Self::LookAhead(votes) => write!(f, "look-ahead:{}", votes.steps()),
             Self::Zero(_) => f.write_str("zero"),
+            Self::Twin => f.write_str("twin"),
         }
     }
 }
@@ -327,7 +354,7 @@ mod tests {
         for teacher in [TeacherKind::All, TeacherKind::Ema(0.5), TeacherKind::Zero, sparse] {
             assert!(refused(MethodSettings::new(Method::Sdv, teacher)).contains("takes window:K only"));
         }
-        for method in [Method::Ft, Method::Se, Method::Sdv] {
+        for method in [Method::Ft, Method::Se, Method::Sdv, Method::Rdrop] {
             let settings = MethodSettings::new(method, TeacherKind::Window(2));
             assert!(settings.check().is_ok());
             assert!(refused(MethodSettings { keeps_teacher: true, ..settings }).contains("evaluate"));

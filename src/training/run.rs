@@ -157,6 +157,9 @@ impl<D: Device> Run<D> {
         while t + (coming.steps.len() as u64) < horizon {
             let mut batches = coming.spare.pop().unwrap_or_default();
             self.batches.steps.pack(t + coming.steps.len() as u64, &self.batches.train, &mut batches);
+            if self.batches.copies > 1 {
+                batches.repeat();
+            }
             coming.steps.push_back(batches);
         }
         let current = coming.steps.pop_front().unwrap_or_default();

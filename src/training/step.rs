@@ -309,13 +309,15 @@ impl<D: Device> Learner<D> {
         let kind = LossKind { distance: self.settings.distance, label_smoothing: self.settings.label_smoothing };
         let Self { device, encoder, state, student, inference, class_weights, gradients, batch, losses, .. } = self;
         let weights = &state.student.weights;
+        let twins = state.teacher.is_twin();
         let forward = Forward { encoder, workspace: inference, masks, stop };
         let target = state.teacher.target(step, device, forward, batch)?;
         // The teacher of a run has its logits always in the same place.
-        device.replay(PassKey::Student { target: u8::from(target.is_some()), write }, batch, |device| {
+        device.replay(PassKey::Student { target: u8::from(twins || target.is_some()), write }, batch, |device| {
             let mut pass = Pass { encoder, device, weights, batch, mask: masks.at(step, 0), stop };
             pass.forward(student)?;
             let flow = student.gradients.as_mut().expect("the student's workspace is kept for the backward pass");
+            let target = if twins { Some(&student.logits) } else { target };
             let inputs = LossInputs { logits: &student.logits, target, class_weights: class_weights.as_ref() };
             pass.device.enter(Scope::Loss);
             pass.device.distillation_loss(losses, &mut flow.d_logits, inputs, kind, batch)?;

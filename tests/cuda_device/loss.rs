@@ -110,6 +110,7 @@ fn exact(case: Case, input: &Input) -> (Vec<[f64; 2]>, Vec<f64>) {
     let temperature = match case.kind.distance {
         Distance::Mse => None,
         Distance::Kl { temperature } => Some(f64::from(temperature)),
+        Distance::Twins => unreachable!("twins have a test of their own"),
     };
     let class_weights = input.weights.as_ref().map(|w| double(w));
     let loss = Loss { class_weights, smoothing, lambda: 1.0, temperature };
@@ -162,6 +163,7 @@ fn check(device: &mut CudaDevice<f32>, case: Case) {
     let factor = match case.kind.distance {
         Distance::Mse => 1.0,
         Distance::Kl { temperature } => f64::from(temperature).powi(2),
+        Distance::Twins => 1.0,
     };
     let rounding = 16.0 * f64::EPSILON * factor * (1.0 + f64::from(case.scale));
     for ((&found, &expected), &cpu) in losses.iter().zip(&expected).zip(&cpu_losses) {
@@ -215,4 +217,53 @@ fn logits_near_one_another_far_apart_and_denormal() {
     check_all(kinds().flat_map(|kind| {
         scales.map(|scale| Case { classes: 7, sequences: 2, taught: true, weighted: true, kind, scale })
     }));
+}
+
+/// ½ (KL(p ‖ q) + KL(q ‖ p)) of the sequences half a batch apart, against f64: losses as they are defined, and gradients by
+/// central differences of the whole loss, on both devices.
+#[test]
+fn twins_teach_each_other() {
+    for (classes, pairs, scale) in [(2, 1, 1.0f32), (3, 4, 2.0), (129, 2, 2.0), (1000, 1, 1.0)] {
+        let kind = LossKind { distance: Distance::Twins, label_smoothing: 0.0 };
+        let case = Case { classes, sequences: 2 * pairs, taught: false, weighted: false, kind, scale };
+        let mut input = Input::new(case);
+        input.target = Some(input.logits.clone());
+        let mut device = support::device(Shape::new(&config(classes)), capacity(case.sequences));
+        let (losses, d_logits) = input.run_cuda(&mut device, case);
+        let (cpu_losses, cpu_d_logits) = input.run_cpu(case);
+        let z = double(&input.logits);
+        let logarithms = |z: &[f64], b: usize| -> Vec<f64> {
+            let row = &z[b * classes..(b + 1) * classes];
+            let lse = log_sum_exp(row);
+            row.iter().map(|v| v - lse).collect()
+        };
+        let divergence = |z: &[f64], b: usize| -> f64 {
+            let (p, q) = (logarithms(z, b), logarithms(z, (b + pairs) % case.sequences));
+            0.5 * p.iter().zip(&q).map(|(p, q)| (p.exp() - q.exp()) * (p - q)).sum::<f64>()
+        };
+        let labels = &input.packed.labels;
+        let total = |z: &[f64]| -> f64 {
+            let ce: f64 = (0..case.sequences).map(|b| -logarithms(z, b)[labels[b] as usize]).sum();
+            let twins: f64 = (0..case.sequences).map(|b| divergence(z, b)).sum();
+            f64::from(SCALARS.ce_scale) * ce + f64::from(SCALARS.lambda) * f64::from(SCALARS.distill_scale) * twins
+        };
+        for (b, &slot) in input.packed.slots.iter().enumerate() {
+            let expected = divergence(&z, b);
+            for found in [losses[input.slots + slot as usize], cpu_losses[input.slots + slot as usize]] {
+                assert!((f64::from(found) - expected).abs() <= 1e-6 * expected.max(1e-3), "{found} {expected}");
+            }
+        }
+        for i in (0..z.len()).step_by(z.len().div_ceil(60)) {
+            let at = |by: f64| {
+                let mut moved = z.clone();
+                moved[i] += by;
+                total(&moved)
+            };
+            let expected = (at(1e-4) - at(-1e-4)) / 2e-4;
+            for found in [d_logits[i], cpu_d_logits[i]] {
+                // The third derivative's part of a central difference, and the rounding of a sum of this size.
+                assert!((f64::from(found) - expected).abs() <= 1e-6, "{classes} classes, {i}: {found} {expected}");
+            }
+        }
+    }
 }

@@ -8,6 +8,9 @@ With the settings of DIR/trace.json, and its forms:
 sda_zero   L = CE + lambda * mean(logits(theta_t)^2) at every step
 sda_4of2   L = CE + lambda * MSE(logits(theta_t), logits(mean of the newest two of theta_j with j even, j < t)),
            no distillation at t = 0; the teacher is in eval mode
+rdrop      L = (CE(z1) + CE(z2)) / 2 + lambda * (KL(p1 || p2) + KL(p2 || p1)) / 2, means over the batch (Wu et al. 2021).
+           Without dropout two passes would be the same, so z2 is of the batch of step t + 1 (of step 0 after the last),
+           both with the labels of batch t: the gradient flows through both
 """
 import copy, json, sys
 import torch
@@ -47,9 +50,17 @@ def run(target_of):
             group["lr"] = group["base"] * rate(t)
         logits = logits_of(student, t)
         ce = torch.nn.functional.cross_entropy(logits, batches["labels"][t])
-        with torch.no_grad():
-            target = target_of(t, logits, past, teacher)
-        distill = torch.zeros(()) if target is None else torch.nn.functional.mse_loss(logits, target)
+        if target_of is None:
+            twin = logits_of(student, (t + 1) % args["steps"])
+            ce = (ce + torch.nn.functional.cross_entropy(twin, batches["labels"][t])) / 2
+            one, two = (torch.nn.functional.log_softmax(z, -1) for z in (logits, twin))
+            divergence = torch.nn.functional.kl_div
+            distill = (divergence(two, one, reduction="batchmean", log_target=True)
+                       + divergence(one, two, reduction="batchmean", log_target=True)) / 2
+        else:
+            with torch.no_grad():
+                target = target_of(t, logits, past, teacher)
+            distill = torch.zeros(()) if target is None else torch.nn.functional.mse_loss(logits, target)
         optimizer.zero_grad()
         (ce + args["lam"] * distill).backward()
         norm = torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -75,6 +86,6 @@ def sparse(size, every):
     return target
 
 
-traces = {"sda_zero": run(zero), "sda_4of2": run(sparse(4, 2))}
+traces = {"sda_zero": run(zero), "sda_4of2": run(sparse(4, 2)), "rdrop": run(None)}
 json.dump(dict(traces=traces), open(f"{directory}/teachers.json", "w"), indent=1)
 print({name: round(trace[-1]["ce"], 5) for name, trace in traces.items()})

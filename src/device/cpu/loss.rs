@@ -6,6 +6,7 @@
 //! ce      = (1 − ε) · w_y · (−ln p_y) + ε / N · Σ_c w_c · (−ln p_c)        (as torch.nn.CrossEntropyLoss weighs it)
 //! mse     = Σ_c (z_c − z̄_c)² / N
 //! kl      = τ² · Σ_c p̄_c · (ln p̄_c − ln p'_c)                              (p̄, p' at temperature τ)
+//! twins   = ½ · Σ_c (p_c − q_c) · (ln p_c − ln q_c)                        (q of the twin, half a batch away)
 //! d_logits = ce_scale · ∂ce/∂z + λ · distill_scale · ∂distill/∂z
 //! ```
 
@@ -77,6 +78,11 @@ fn distillation_loss(
                 match kind.distance {
                     Distance::Mse => mean_squared_error(d, z, &target[row], factor),
                     Distance::Kl { temperature } => divergence(d, z, &target[row], temperature, factor),
+                    Distance::Twins => {
+                        let half = packed.labels.len() / 2;
+                        let twin = if b < half { b + half } else { b - half };
+                        mutual_divergence(d, z, &target[twin * classes..(twin + 1) * classes], factor)
+                    }
                 }
             });
         });
@@ -160,4 +166,19 @@ fn divergence(d: &mut [f32], z: &[f32], target: &[f32], temperature: f32, factor
         *d += (f64::from(factor) * tau * (log_p.exp() - q)) as f32;
     }
     (tau * tau * sum) as f32
+}
+
+/// The mean of both divergences. Adds `factor` · ∂(their sum)/∂z to `d`: the loss counts a pair once for either twin.
+fn mutual_divergence(d: &mut [f32], z: &[f32], twin: &[f32], factor: f32) -> f32 {
+    let (lse, twin_lse) = (log_sum_exp(z, 1.0), log_sum_exp(twin, 1.0));
+    let logarithms = |(&v, &t): (&f32, &f32)| (f64::from(v) - lse, f64::from(t) - twin_lse);
+    let term = |p: f64, rest: f64| if p > 0.0 { p * rest } else { 0.0 };
+    let there: f64 = z.iter().zip(twin).map(logarithms).map(|(log_p, log_q)| term(log_p.exp(), log_p - log_q)).sum();
+    let mut back = 0.0;
+    for (d, (log_p, log_q)) in d.iter_mut().zip(z.iter().zip(twin).map(logarithms)) {
+        let (p, q) = (log_p.exp(), log_q.exp());
+        back += term(q, log_q - log_p);
+        *d += (f64::from(factor) * (p - q + term(p, log_p - log_q - there))) as f32;
+    }
+    (0.5 * (there + back)) as f32
 }

@@ -42,6 +42,7 @@ impl LossArgs {
         let (temperature, inverse_temperature) = match kind.distance {
             Distance::Mse => (0.0, 0.0),
             Distance::Kl { temperature } => (f64::from(temperature), 1.0 / f64::from(temperature)),
+            Distance::Twins => (-1.0, 1.0),
         };
         let (smoothing, class_share) = (f64::from(kind.label_smoothing), 1.0 / classes as f64);
         Self { smoothing, class_share, temperature, inverse_temperature }

@@ -36,6 +36,7 @@ impl RunOptions {
         require(not_negative(self.weight_decay), "weight-decay", "must not be negative")?;
         require(not_negative(self.clip), "clip", "must not be negative; 0 means no clipping")?;
         require(not_negative(self.lambda), "lambda", "must not be negative; 0 means no distillation")?;
+        require(not_negative(self.rdrop_alpha), "rdrop-alpha", "must not be negative; 0 means no divergence")?;
         require(positive(self.temperature.into()), "temperature", "must be a positive number")?;
         require(drops(Some(self.label_smoothing)), "label-smoothing", "must be at least 0 and below 1")?;
         require(drops(self.dropout), "dropout", "is a probability, at least 0 and below 1")?;
@@ -141,6 +142,7 @@ mod tests {
         base().check().unwrap();
         for (options, part) in [
             (RunOptions { lr: -1.0, ..base() }, "lr: must be a positive number"),
+            (RunOptions { rdrop_alpha: -1.0, ..base() }, "rdrop-alpha: must not be negative"),
             (RunOptions { lr_floor: 1.5, ..base() }, "lr-floor: is a share"),
             (RunOptions { lr_floor: 0.5, schedule: Schedule::Constant, ..base() }, "lr-floor: is given beside"),
             (RunOptions { batch_size: 0, ..base() }, "batch-size: must be at least 1"),

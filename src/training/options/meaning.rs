@@ -86,12 +86,14 @@ impl RunOptions {
 
     /// λ over the steps.
     pub fn lambda_schedule(&self) -> LambdaSchedule {
-        LambdaSchedule { lambda: self.lambda, ramp_steps: self.lambda_ramp }
+        let lambda = if self.method == Method::Rdrop { self.rdrop_alpha } else { self.lambda };
+        LambdaSchedule { lambda, ramp_steps: self.lambda_ramp }
     }
 
     /// The distillation term.
     pub fn distance(&self) -> Distance {
         match self.distill {
+            _ if self.method == Method::Rdrop => Distance::Twins,
             DistillationTerm::Mse => Distance::Mse,
             DistillationTerm::Kl => Distance::Kl { temperature: self.temperature },
         }

@@ -155,7 +155,8 @@ pub struct RunOptions {
     )]
     pub token_cache: Option<TokenCache>,
 
-    /// ft: plain fine-tuning; se: its averaged weights; sda: distill from averaged weights; sdv: from averaged logits
+    /// ft: plain fine-tuning; se: its averaged weights; sda: distill from averaged weights; sdv: from averaged logits;
+    /// rdrop: two passes with other dropout masks, which teach each other
     #[arg(
         long, value_name = "METHOD", default_value = "sda", value_parser = parser::<Method>(), help_heading = "Method"
     )]
@@ -172,6 +173,10 @@ pub struct RunOptions {
     /// Weight λ of the distillation term
     #[arg(long, value_name = "X", default_value = "1", help_heading = "Method")]
     pub lambda: f64,
+
+    /// Weight α of the divergence between the two passes of rdrop
+    #[arg(long, value_name = "X", default_value = "1", help_heading = "Method")]
+    pub rdrop_alpha: f64,
 
     /// λ climbs linearly from 0 over this many steps; 0: it is constant
     #[arg(long, value_name = "STEPS", default_value = "0", help_heading = "Method")]

@@ -45,8 +45,13 @@ impl<D: Device> Workbench<D> {
             let plan = |training| {
                 MemoryPlan::new(&encoder, &method, training, batches.inference, examples, device.storage(), own)
             };
-            let needs = |sequences| plan(batches.fewer(sequences)).total_bytes();
-            plan(batches.training).check(&device.name(), free_bytes, batches.training.sequences, needs)?;
+            let needs = |examples| plan(batches.fewer(examples)).total_bytes();
+            plan(batches.training).check(
+                &device.name(),
+                free_bytes,
+                batches.training.sequences / batches.copies,
+                needs,
+            )?;
         }
         let weights = std::mem::take(&mut model.weights);
         let learner = Learner::new(device, encoder, settings, batches.training, batches.inference, &weights)?;

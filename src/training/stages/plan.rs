@@ -28,7 +28,9 @@ pub struct Batches {
     pub dev: Option<EvaluationSet>,
     /// What is scored at the end.
     pub tests: Vec<(String, EvaluationSet)>,
-    /// The largest micro-batch.
+    /// How often each example stands in a batch.
+    pub copies: usize,
+    /// The largest micro-batch, copies included.
     pub training: Capacity,
     /// The largest batch of any kind.
     pub inference: Capacity,
@@ -64,7 +66,9 @@ impl Batches {
             return Err(Error::setting("average-from", message));
         }
         let length = data.encode.max_length;
-        let training = Capacity { tokens: steps.token_capacity(), sequences: steps.sequence_capacity(), length };
+        let copies = options.method.copies();
+        let training =
+            Capacity { tokens: copies * steps.token_capacity(), sequences: copies * steps.sequence_capacity(), length };
         let tokens = training.tokens.max(EVALUATION_TOKENS);
         let evaluation = |examples| EvaluationSet::new(examples, options.eval_batch_size, tokens);
         let dev = dev.map(evaluation);
@@ -77,11 +81,12 @@ impl Batches {
             length,
         });
         let class_weights = class_weights(&options.class_weights, &data.labels, &train)?;
-        Ok(Self { steps, total_steps, train, dev, tests, training, inference, class_weights })
+        Ok(Self { steps, total_steps, train, dev, tests, copies, training, inference, class_weights })
     }
 
-    /// Micro-batches of fewer sequences.
-    pub fn fewer(&self, sequences: usize) -> Capacity {
+    /// Micro-batches of fewer examples.
+    pub fn fewer(&self, examples: usize) -> Capacity {
+        let sequences = examples.saturating_mul(self.copies);
         let longest = self.train.lengths().into_iter().max().unwrap_or(0) as usize;
         let tokens = self.training.tokens.min(sequences.saturating_mul(longest));
         Capacity { tokens, sequences, ..self.training }
@@ -104,7 +109,7 @@ impl Batches {
         let method = options.method_settings();
         StepSettings {
             seed: options.dropout_seed(),
-            max_examples: self.steps.example_capacity(),
+            max_examples: self.copies * self.steps.example_capacity(),
             method: MethodSettings { teacher: method.teacher.over(total_steps), ..method },
             rates: LearningRates {
                 encoder: options.lr,

@@ -14,7 +14,7 @@ const BASE: &str = "--dev dev.csv --test test.csv --epochs 2 --dropout 0.1 --att
 /// Steps of a run with [`BASE`].
 const STEPS: u64 = 24;
 
-const METHODS: [&str; 7] = [
+const METHODS: [&str; 8] = [
     "--method ft",
     "--method se",
     "--method sda --teacher window:5 --average",
@@ -22,6 +22,7 @@ const METHODS: [&str; 7] = [
     "--method sda --teacher ema:0.99",
     "--method sdv --teacher window:3",
     "--method sdv --teacher window:3 --sdv-mode stored",
+    "--method rdrop --rdrop-alpha 2",
 ];
 
 fn lines(path: &Path) -> usize {
