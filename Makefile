@@ -29,6 +29,8 @@ soak: | cargo-is-there ## run the long tests that `make test` leaves out
 	./scripts/fetch-nvcc.sh
 	./scripts/fetch-demo-model.sh
 	$(CARGO) test --release --locked --workspace -- --ignored
+	@# Sums of tensor cores and approximate functions as hardware has them, which differ from float32's.
+	CUDASIM_TENSOR_SUMS=truncate CUDASIM_APPROX=2ulp $(CARGO) test --release --locked --test cuda_device --test golden --test train_cuda
 
 lint: | cargo-is-there ## check formatting, and lints with warnings as errors
 	@$(CARGO) fmt --version >/dev/null 2>&1 || { echo "make lint: rustfmt is missing; install it with: rustup component add rustfmt" >&2; exit 1; }
