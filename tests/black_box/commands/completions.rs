@@ -29,7 +29,7 @@ fn bash_offers_values_where_there_are_some_and_files_only_where_one_is_meant() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bertsd-cuda"));
     let script = String::from_utf8(succeed(command.args(["completions", "bash"])).stdout).unwrap();
     for (line, values) in [
-        ("bertsd-cuda train --method ", &["ft", "se", "sda", "sdv"][..]),
+        ("bertsd-cuda train --method ", &["ft", "se", "sda", "sdv", "rdrop"][..]),
         ("bertsd-cuda train --method s", &["se", "sda", "sdv"]),
         ("bertsd-cuda train --preset sn", &["snli"]),
         ("bertsd-cuda train --device ", &["auto", "cpu", "cuda"]),
