@@ -1,7 +1,7 @@
 //! The launches of a case's steps, as the simulator counts them in a process of its own.
 
 use std::{
-    env, fs,
+    fs,
     process::{Command, Stdio},
 };
 
@@ -17,20 +17,7 @@ pub struct Counted {
     pub lines: Vec<Line>,
 }
 
-/// This program once more, for the steps of one case.
-pub fn this_program(case: &Case, methods: &[MethodName], small: bool, part: &str) -> anyhow::Result<Command> {
-    let mut command = Command::new(env::current_exe().context("where this program is")?);
-    command.args(["--run", part, "--only", &case.name()]);
-    for method in methods {
-        command.args(["--method", method.name()]);
-    }
-    if small {
-        command.arg("--small");
-    }
-    Ok(command)
-}
-
-/// The lines of JSON that it prints, one for each method.
+/// The lines of JSON that a program prints which runs the steps of a case, one for each method.
 pub fn answers(mut command: Command, case: &Case, methods: &[MethodName]) -> anyhow::Result<Vec<Value>> {
     let output = command.stderr(Stdio::inherit()).output().context("start this program once more")?;
     ensure!(output.status.success(), "the steps of {} have failed", case.name());

@@ -116,7 +116,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             cards.iter().for_each(|card| println!("{}: {}", card.profile.key, card.describe()));
         }
         for card in &cards {
-            let program = count::this_program(case, methods, arguments.small, "count")?;
+            let program = measure::this_program(case, methods, arguments.small, "count")?;
             for step in count::count(case, methods, card.profile.key, program)? {
                 let times = measured.as_ref().and_then(|all| all.iter().find(|times| times.method == step.method));
                 let report = StepReport::new(case, step, times, card)?;

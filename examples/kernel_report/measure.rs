@@ -1,14 +1,12 @@
 //! Times of the launches of a case's steps on this machine's device, in a process of its own.
 
+use std::{env, process::Command};
+
 use anyhow::Context;
 use cudasim::profile::{PROFILES, Profile};
 use serde::Serialize;
 
-use super::{
-    count::{answers, this_program},
-    steps::MethodName,
-    workload::Case,
-};
+use super::{count::answers, steps::MethodName, workload::Case};
 
 /// What the launches of the steps of a method took.
 pub struct Times {
@@ -25,6 +23,19 @@ pub struct Measured {
     /// Floor bytes over time.
     pub gb_per_s: f64,
     pub tflops: f64,
+}
+
+/// This program once more, for the steps of one case.
+pub fn this_program(case: &Case, methods: &[MethodName], small: bool, part: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(env::current_exe().context("where this program is")?);
+    command.args(["--run", part, "--only", &case.name()]);
+    for method in methods {
+        command.args(["--method", method.name()]);
+    }
+    if small {
+        command.arg("--small");
+    }
+    Ok(command)
 }
 
 /// The card that was timed, as far as it is known here: a table of rates has it.

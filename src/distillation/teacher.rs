@@ -178,15 +178,9 @@ impl<D: Device> Teacher<D> {
         forward: Forward<'_, D>,
         batch: &mut D::Batch,
     ) -> Result<()> {
-        match self {
-            Self::LookAhead(votes) => votes.vote(step, ahead, weights, device, forward, batch),
-            Self::Nobody
-            | Self::Window { .. }
-            | Self::All(_)
-            | Self::Ema { .. }
-            | Self::Stored(_)
-            | Self::Zero(_)
-            | Self::Twin => Ok(()),
+        match self.votes_mut() {
+            Some(votes) => votes.vote(step, ahead, weights, device, forward, batch),
+            None => Ok(()),
         }
     }
 }
@@ -207,18 +201,36 @@ impl<D: Buffers> Teacher<D> {
         }
     }
 
-    /// Steps that today's weights are run ahead.
-    pub fn steps_ahead(&self) -> usize {
+    /// What earlier weights have said of coming batches.
+    fn votes(&self) -> Option<&LookAhead<D>> {
         match self {
-            Self::LookAhead(votes) => votes.steps(),
+            Self::LookAhead(votes) => Some(votes),
             Self::Nobody
             | Self::Window { .. }
             | Self::All(_)
             | Self::Ema { .. }
             | Self::Stored(_)
             | Self::Zero(_)
-            | Self::Twin => 0,
+            | Self::Twin => None,
         }
+    }
+
+    fn votes_mut(&mut self) -> Option<&mut LookAhead<D>> {
+        match self {
+            Self::LookAhead(votes) => Some(votes),
+            Self::Nobody
+            | Self::Window { .. }
+            | Self::All(_)
+            | Self::Ema { .. }
+            | Self::Stored(_)
+            | Self::Zero(_)
+            | Self::Twin => None,
+        }
+    }
+
+    /// Steps that today's weights are run ahead.
+    pub fn steps_ahead(&self) -> usize {
+        self.votes().map_or(0, LookAhead::steps)
     }
 
     /// How it moves in update t.
@@ -248,16 +260,7 @@ impl<D: Buffers> Teacher<D> {
 
     /// The votes that wait for their steps.
     pub fn pending(&self) -> Vec<Pending> {
-        match self {
-            Self::LookAhead(votes) => votes.pending().collect(),
-            Self::Nobody
-            | Self::Window { .. }
-            | Self::All(_)
-            | Self::Ema { .. }
-            | Self::Stored(_)
-            | Self::Zero(_)
-            | Self::Twin => Vec::new(),
-        }
+        self.votes().map_or_else(Vec::new, |votes| votes.pending().collect())
     }
 
     /// Makes room for the votes that waited after `steps` updates; [`Teacher::buffers`] then has them.
@@ -265,18 +268,10 @@ impl<D: Buffers> Teacher<D> {
     /// # Errors
     /// A text that says what it was, for votes that such a teacher cannot have been given.
     pub fn expect(&mut self, pending: &[Pending], steps: u64) -> Result<(), String> {
-        match self {
-            Self::LookAhead(votes) => votes.expect(pending, steps),
-            Self::Nobody
-            | Self::Window { .. }
-            | Self::All(_)
-            | Self::Ema { .. }
-            | Self::Stored(_)
-            | Self::Zero(_)
-            | Self::Twin => match pending {
-                [] => Ok(()),
-                [..] => Err(format!("votes on coming batches, which the teacher {self} has none of")),
-            },
+        match self.votes_mut() {
+            Some(votes) => votes.expect(pending, steps),
+            None if pending.is_empty() => Ok(()),
+            None => Err(format!("votes on coming batches, which the teacher {self} has none of")),
         }
     }
 

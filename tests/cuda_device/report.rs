@@ -1,7 +1,5 @@
 //! The report of a step's kernels against counts by hand, at the shape of BERT-base with 32 sequences of 128 tokens.
 
-#![allow(dead_code, reason = "the report's files have more than these tests need")]
-
 #[path = "../../examples/kernel_report/count.rs"]
 mod count;
 #[path = "../../examples/kernel_report/sample.rs"]
@@ -78,6 +76,7 @@ fn figures_are_those_counted_by_hand() {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "report::steps_of_the_report", "--nocapture"]);
     let counted = count(&case(), &[MethodName::Ft], "h100", command).unwrap().remove(0);
+    assert!(counted.method == MethodName::Ft && !counted.lines.is_empty());
     let of = |kernel: &str| Sums(counted.lines.iter().filter(|line| line.kernel == kernel).collect());
     // T = 32 · 128 tokens, C = 768, H = 12 heads of D = 64, F = 3072. Of 12 layers the last one works on first rows.
     let (b, t, c, h, d, layers) = (32, 4096, 768, 12, 64, 11);
