@@ -1,32 +1,22 @@
 //! The model and the batches that every bench shares: the all-MiniLM-L6 shape, and packed batches of random ids.
 
+#[path = "../../examples/common/bert.rs"]
+mod bert;
+
 use std::ops::RangeInclusive;
 
 use bertsd_cuda::{
     data::PackedBatch,
     device::{Capacity, Mask},
-    model::{Activation, BertConfig},
+    model::BertConfig,
     random::Philox,
 };
 
+use self::bert::bert;
+
 /// all-MiniLM-L6-v2 with two labels.
 pub fn minilm() -> BertConfig {
-    BertConfig {
-        vocab_size: 30_522,
-        hidden_size: 384,
-        layers: 6,
-        heads: 12,
-        intermediate_size: 1536,
-        max_positions: 512,
-        type_vocab_size: 2,
-        labels: 2,
-        activation: Activation::GeluErf,
-        layer_norm_eps: 1e-12,
-        hidden_drop_prob: 0.1,
-        attention_drop_prob: 0.1,
-        classifier_drop_prob: 0.1,
-        initializer_range: 0.02,
-    }
+    bert(6, 384, 12, 30_522)
 }
 
 /// The two batches that speed is measured on, by name: 32 sequences of 16 to 64 tokens, and 8 of 512.

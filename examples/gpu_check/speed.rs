@@ -9,7 +9,7 @@ use super::{
     attempt::{Log, fresh},
     kit::Kit,
     report::Finding,
-    workload::{REHEARSAL, SHAPES, Shape, bert, write_model, write_texts},
+    workload::{REHEARSAL, SHAPES, Shape, model_config, write_model, write_texts},
 };
 
 /// Methods, and how many forward and backward passes' work a step is, where a backward pass counts two.
@@ -26,7 +26,7 @@ fn warm(shape: &Shape) -> usize {
 }
 
 pub fn ours(kit: &Kit, log: &Log) -> anyhow::Result<Finding> {
-    let config = bert(kit.rehearse);
+    let config = model_config(kit.rehearse);
     let model = kit.work("model");
     if !model.join("vocab.txt").is_file() {
         write_model(&fresh(&model)?, &config)?;

@@ -1,12 +1,17 @@
 //! What is timed: a model of random weights, and texts of words that are one token each.
 
+#[path = "../common/bert.rs"]
+mod bert;
+
 use std::{fs, ops::RangeInclusive, path::Path};
 
 use anyhow::Context;
 use bertsd_cuda::{
-    model::{Activation, BertConfig, Model},
+    model::{BertConfig, Model},
     random::Philox,
 };
+
+use self::bert::bert;
 
 /// Sequences of an optimizer step, and their lengths in tokens.
 pub struct Shape {
@@ -30,24 +35,9 @@ pub const REHEARSAL: [Shape; 2] = [
     Shape { name: "3x4-9", sequences: 3, lengths: 4..=9, steps: 6 },
 ];
 
-pub fn bert(is_small: bool) -> BertConfig {
-    let (layers, hidden_size, heads, vocab_size) = if is_small { (2, 64, 2, 400) } else { (12, 768, 12, 30_522) };
-    BertConfig {
-        vocab_size,
-        hidden_size,
-        layers,
-        heads,
-        intermediate_size: 4 * hidden_size,
-        max_positions: 512,
-        type_vocab_size: 2,
-        labels: 2,
-        activation: Activation::GeluErf,
-        layer_norm_eps: 1e-12,
-        hidden_drop_prob: 0.1,
-        attention_drop_prob: 0.1,
-        classifier_drop_prob: 0.1,
-        initializer_range: 0.02,
-    }
+/// BERT-base, or a model that the simulator can train.
+pub fn model_config(is_small: bool) -> BertConfig {
+    if is_small { bert(2, 64, 2, 400) } else { bert(12, 768, 12, 30_522) }
 }
 
 /// A checkpoint of random weights whose vocabulary is `w0`, `w1`, …

@@ -1,13 +1,13 @@
 //! What is reported on: models by their published configurations, and batches of random ids.
 
+#[path = "../common/bert.rs"]
+mod bert;
+
 use std::ops::RangeInclusive;
 
-use bertsd_cuda::{
-    data::PackedBatch,
-    device::Capacity,
-    model::{Activation, BertConfig},
-    random::Philox,
-};
+use bertsd_cuda::{data::PackedBatch, device::Capacity, model::BertConfig, random::Philox};
+
+use self::bert::bert;
 
 pub struct Shape {
     pub name: &'static str,
@@ -53,25 +53,6 @@ impl Case {
     pub fn capacity(&self) -> Capacity {
         let length = *self.shape.lengths.end() as usize;
         Capacity { tokens: self.shape.sequences * length, sequences: self.shape.sequences, length }
-    }
-}
-
-fn bert(layers: usize, hidden_size: usize, heads: usize, vocab_size: usize) -> BertConfig {
-    BertConfig {
-        vocab_size,
-        hidden_size,
-        layers,
-        heads,
-        intermediate_size: 4 * hidden_size,
-        max_positions: 512,
-        type_vocab_size: 2,
-        labels: 2,
-        activation: Activation::GeluErf,
-        layer_norm_eps: 1e-12,
-        hidden_drop_prob: 0.1,
-        attention_drop_prob: 0.1,
-        classifier_drop_prob: 0.1,
-        initializer_range: 0.02,
     }
 }
 
